@@ -1,0 +1,48 @@
+"""WaveletNet for timm: models, recipes, counting, training and evaluation.
+
+``import wavenet_zoo`` makes ``timm.create_model("waveletnet_x1")`` work, whichever of the two is imported first, and
+loads neither torch nor timm: the models register the moment timm is there. The functions behind the commands are
+loaded when they are first asked for: ``wavenet_zoo.evaluate``, ``train``, ``count``, ``info`` and ``list_models``.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from wrapt.importer import when_imported
+
+__version__ = "0.1.0"
+
+__all__ = ["WavezooError", "__version__", "count", "evaluate", "info", "list_models", "train"]
+
+_LAZY = {
+    "WavezooError": "wavenet_zoo.errors",
+    "count": "wavenet_zoo.complexity",
+    "evaluate": "wavenet_zoo.engine.evaluate",
+    "info": "wavenet_zoo.catalog",
+    "list_models": "wavenet_zoo.catalog",
+    "train": "wavenet_zoo.engine.train",
+}
+
+if TYPE_CHECKING:
+    from wavenet_zoo.catalog import info, list_models
+    from wavenet_zoo.complexity import count
+    from wavenet_zoo.engine.evaluate import evaluate
+    from wavenet_zoo.engine.train import train
+    from wavenet_zoo.errors import WavezooError
+
+
+@when_imported("timm")
+def _register_models(timm: Any) -> None:
+    importlib.import_module("wavenet_zoo.models")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

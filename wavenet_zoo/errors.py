@@ -1,0 +1,36 @@
+"""The one error that users see, and the nearest valid name for a mistyped one."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+OK = 0
+INTERNAL_FAILURE = 1
+BAD_INPUT = 2
+BELOW_THRESHOLD = 3
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class WavezooError(Exception):
+    """A failure that its reader can act on.
+
+    Args:
+        message: One line that names the file, the key or the model at fault.
+        hint: What to do about it, or an empty string.
+        exit_code: Exit code of the command line: 2 for usage, configuration and data.
+    """
+
+    def __init__(self, message: str, hint: str = "", exit_code: int = BAD_INPUT):
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+def did_you_mean(name: str, valid: Iterable[str], otherwise: str = "") -> str:
+    """Return ``did you mean 'a' or 'b'?`` with the valid names nearest to ``name``, else ``otherwise``."""
+    matches = get_close_matches(name, list(valid), n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(repr(match) for match in matches)}?" if matches else otherwise

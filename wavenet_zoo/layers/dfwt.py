@@ -1,0 +1,82 @@
+"""Depthwise fast wavelet transform (DFWT): paper, section 4.2, Algorithm 2."""
+
+from typing import List
+
+import torch
+import torch.nn as nn
+
+from .partition import usable_depth
+
+__all__ = ["DFWT", "dfwt", "haar_matrix"]
+
+
+def dfwt(x: torch.Tensor, depth: int) -> torch.Tensor:
+    """Apply ``depth`` steps of the modified Haar transform along the channels.
+
+    Each step splits T in half, emits ``second - first`` and goes on with ``second + first``; the output is the
+    differences in order, then what is left of T. Halves and not neighbouring pairs: Figure 4's caption and the matrix
+    in equation (9) say so, against the reshape in Algorithm 2; the two differ by a permutation of the channels.
+
+    Args:
+        x: Input, (B, C, ...); 2^depth divides C.
+        depth: Number of steps; 0 returns ``x``.
+
+    Returns:
+        Output of the shape of ``x``.
+    """
+    if depth == 0:
+        return x
+    bands: List[torch.Tensor] = []
+    t = x
+    for _ in range(depth):
+        halves = t.chunk(2, dim=1)
+        bands.append(halves[1] - halves[0])
+        t = halves[1] + halves[0]
+    bands.append(t)
+    return torch.cat(bands, dim=1)
+
+
+def haar_matrix(channels: int, depth: int, device=None, dtype=None) -> torch.Tensor:
+    """Return the (C, C) matrix of :func:`dfwt`: ``y = H x`` on column vectors of channels (equation 9)."""
+    return dfwt(torch.eye(channels, device=device, dtype=dtype), depth).T
+
+
+class DFWT(nn.Module):
+    """Depthwise fast wavelet transform: mixes the channels by sums and differences, without a parameter.
+
+    Costs ``C (2 - 2^(1 - k))`` additions per pixel and no multiplication. ``kappa=0`` is the identity. The depth in
+    use is the largest one <= kappa for which 2^depth divides the channels (:func:`~.partition.usable_depth`).
+
+    Args:
+        channels: Number of channels, C.
+        kappa: Logarithmic depth asked for.
+
+    Attributes:
+        depth: The depth in use.
+        adds_per_pixel: Additions and subtractions per pixel; each step makes as many outputs as it has inputs.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W)
+
+    Raises:
+        ValueError: If ``kappa`` is negative or ``channels`` is not positive.
+
+    Source: paper, section 4.2, Algorithm 2, Figure 4, equation (9).
+    """
+
+    def __init__(self, channels: int, kappa: int = 3):
+        super().__init__()
+        self.channels = channels
+        self.kappa = kappa
+        self.depth = usable_depth(kappa, channels)
+        self.adds_per_pixel = sum(channels >> step for step in range(self.depth))
+
+    def matrix(self, device=None, dtype=None) -> torch.Tensor:
+        """Return the transform as a (C, C) matrix acting on column vectors of channels."""
+        return haar_matrix(self.channels, self.depth, device=device, dtype=dtype)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return dfwt(x, self.depth)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, kappa={self.kappa}, depth={self.depth}"
