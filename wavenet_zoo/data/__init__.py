@@ -1,0 +1,1 @@
+"""Data sets: image folders, the digits, CIFAR; which classes they hold and how their images become tensors."""

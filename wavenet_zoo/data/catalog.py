@@ -1,0 +1,40 @@
+"""From what a user writes after ``--data`` to labelled images."""
+
+from pathlib import Path
+
+from wavenet_zoo.data.cifar import CIFAR_FOLDERS, open_cifar
+from wavenet_zoo.data.digits import open_digits
+from wavenet_zoo.data.folders import open_folder
+from wavenet_zoo.data.sources import ImageSource
+from wavenet_zoo.errors import WavezooError, did_you_mean
+
+__all__ = ["NAMED_DATA", "open_data"]
+
+NAMED_DATA = ("digits", *CIFAR_FOLDERS)
+
+
+def open_data(data: str | Path, split: str) -> ImageSource:
+    """Open a data set by name or by folder.
+
+    Args:
+        data: ``digits``, ``cifar10``, ``cifar100``, a folder of class folders, a folder that holds such folders for
+            each split, or the folder that CIFAR's archive was unpacked in. A name goes before a folder of that name:
+            write ``./digits`` for the folder.
+        split: ``train``, ``val`` or ``test``; for the named ones ``val`` is ``test``.
+
+    Raises:
+        WavezooError: If there is nothing of that name, or it is not a data set.
+    """
+    if data == "digits":
+        return open_digits(split)
+    if data in CIFAR_FOLDERS:
+        return open_cifar(str(data), split)
+    folder = Path(data).expanduser()
+    for name, unpacked in CIFAR_FOLDERS.items():
+        if folder.name == unpacked or (folder / unpacked).is_dir():
+            return open_cifar(name, split, root=folder.parent if folder.name == unpacked else folder)
+    if not folder.exists() and folder.name == str(data):
+        raise WavezooError(
+            f"{data}: no such data folder", did_you_mean(str(data), NAMED_DATA, f"by name: {', '.join(NAMED_DATA)}")
+        )
+    return open_folder(folder, split)

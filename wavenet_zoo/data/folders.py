@@ -1,0 +1,104 @@
+"""Image folders: one folder for each class, below a split or not; what is wrong with one that is something else."""
+
+import os
+import re
+from pathlib import Path
+
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from wavenet_zoo.data.sources import FolderImages
+from wavenet_zoo.errors import WavezooError
+
+__all__ = ["SYNSET", "open_folder"]
+
+SYNSET = re.compile(r"n\d{8}")
+SPLIT_FOLDERS = {
+    "train": ("train", "training"),
+    "val": ("val", "validation", "valid", "eval", "test"),
+    "test": ("test", "val", "validation", "eval"),
+}
+IMAGE_FILES_HINT = f"image files end in {', '.join(IMG_EXTENSIONS)}"
+ALL_SPLIT_FOLDERS = {folder for folders in SPLIT_FOLDERS.values() for folder in folders}
+
+
+def open_folder(root: Path, split: str) -> FolderImages:
+    """Open the image folder at ``root``.
+
+    ``root`` holds one folder for each class, or ``train/``, ``val/`` and the like that do; then the one that ``split``
+    names is opened. Hidden files and folders are passed over. Classes are in natural order: "2" before "10".
+
+    Raises:
+        WavezooError: If there is no such folder, split, class folder or image, or a class folder has no image.
+    """
+    if not root.exists():
+        raise WavezooError(f"{root}: no such data folder")
+    if not root.is_dir():
+        raise WavezooError(f"{root}: is a file, not a data folder", "pass the folder that holds the class folders")
+    folders = _visible_folders(root)
+    splits = [folder.name for folder in folders if folder.name in ALL_SPLIT_FOLDERS]
+    if splits:
+        root = _split_folder(root, split, splits)
+        folders = _visible_folders(root)
+    if not folders:
+        raise _explain_no_class_folders(root)
+
+    classes, files, targets, empty = [folder.name for folder in folders], [], [], []
+    for target, folder in enumerate(folders):
+        found = _image_files(folder)
+        files.extend(found)
+        targets.extend([target] * len(found))
+        if not found:
+            empty.append(folder.name)
+    if not files:
+        raise WavezooError(f"{root}: its {len(folders)} folders hold no image file", IMAGE_FILES_HINT)
+    if empty:
+        raise WavezooError(
+            f"{root / empty[0]}: this class folder holds no image ({len(empty)} of {len(folders)} are empty)",
+            "remove the folder, or put its images there",
+        )
+    return FolderImages(root, split, classes, files, targets)
+
+
+def _split_folder(root: Path, split: str, present: list[str]) -> Path:
+    for name in SPLIT_FOLDERS.get(split, (split,)):
+        if name in present:
+            return root / name
+    raise WavezooError(f"{root}: holds {', '.join(present)}, but no '{split}' folder", f"or pass {root / present[0]}")
+
+
+def _visible_folders(root: Path) -> list[Path]:
+    try:
+        children = list(root.iterdir())
+    except OSError as error:
+        raise WavezooError(f"{root}: cannot be read: {error.strerror}") from error
+    return sorted((c for c in children if c.is_dir() and not c.name.startswith(".")), key=lambda c: _natural(c.name))
+
+
+def _image_files(folder: Path) -> list[Path]:
+    found = []
+    for parent, folders, names in os.walk(folder):  # does not follow links to folders, so that none can loop
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            Path(parent, name) for name in names if not name.startswith(".") and name.lower().endswith(IMG_EXTENSIONS)
+        ]
+    return sorted(found, key=lambda path: _natural(str(path)))
+
+
+def _explain_no_class_folders(root: Path) -> WavezooError:
+    if not any(root.iterdir()):
+        return WavezooError(f"{root}: this data folder is empty")
+    if not _image_files(root):
+        return WavezooError(f"{root}: holds neither class folders nor images", IMAGE_FILES_HINT)
+    absolute = root.resolve()
+    siblings = [folder for folder in absolute.parent.iterdir() if folder.is_dir()]
+    if SYNSET.fullmatch(absolute.name) or (len(siblings) > 1 and all(_image_files(sibling) for sibling in siblings)):
+        return WavezooError(
+            f"{root}: is one class folder of a data set", f"pass the folder above it: --data {absolute.parent}"
+        )
+    return WavezooError(
+        f"{root}: holds images but no class folders", "put the images of each class in a folder named after it"
+    )
+
+
+def _natural(text: str) -> list[tuple[int, int | str]]:
+    return [(0, int(part)) if part.isdigit() else (1, part.lower()) for part in re.split(r"(\d+)", text) if part]

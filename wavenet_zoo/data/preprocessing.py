@@ -1,0 +1,123 @@
+"""How an image becomes a tensor, said in one place: recorded with every result and stored with the weights."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from PIL import Image
+from timm.data import create_transform, resolve_model_data_config, str_to_interp_mode
+from torch import nn
+from torchvision import transforms
+
+from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.recipes import AugmentationSection, PreprocessingSection
+
+__all__ = ["Preprocessing", "evaluation_transform", "preprocessing_of", "training_transform"]
+
+Transform = Callable[[Image.Image], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """timm's data configuration.
+
+    Attributes:
+        input_size: (C, H, W) of the tensor.
+        interpolation: Of the resizing.
+        crop_pct: The image is resized to ``input_size / crop_pct`` before the crop.
+        crop_mode: timm's name of the crop: center, squash or border.
+        mean: Subtracted per channel, on a scale of 0 to 1.
+        std: Divided by per channel, on the same scale.
+    """
+
+    input_size: tuple[int, int, int]
+    interpolation: str
+    crop_pct: float
+    crop_mode: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
+        """Read what :meth:`to_dict` wrote."""
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+    @classmethod
+    def from_recipe(cls, section: PreprocessingSection) -> "Preprocessing":
+        """Return what a recipe asks for."""
+        return cls(
+            input_size=(3, section.size, section.size),
+            interpolation=section.interpolation,
+            crop_pct=section.crop_pct,
+            crop_mode="center",
+            mean=tuple(section.mean),
+            std=tuple(section.std),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists and numbers, for JSON."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    def with_overrides(
+        self, size: int | None = None, crop_pct: float | None = None, interpolation: str | None = None
+    ) -> "Preprocessing":
+        """Replace what is not None.
+
+        Raises:
+            WavezooError: If a value makes no sense.
+        """
+        if size is not None and size < 1:
+            raise WavezooError(f"--size {size}: an image has at least 1 pixel")
+        if crop_pct is not None and not 0 < crop_pct <= 1:
+            raise WavezooError(f"--crop-pct {crop_pct}: must be above 0 and at most 1")
+        return replace(
+            self,
+            input_size=(self.input_size[0], size, size) if size else self.input_size,
+            crop_pct=crop_pct or self.crop_pct,
+            interpolation=interpolation or self.interpolation,
+        )
+
+    def __str__(self) -> str:
+        channels, height, width = self.input_size
+        return (
+            f"resize to {int(height / self.crop_pct)} px ({self.interpolation}), {self.crop_mode} crop {width} x "
+            f"{height}, mean {_numbers(self.mean)}, std {_numbers(self.std)}"
+        )
+
+
+def preprocessing_of(model: nn.Module) -> Preprocessing:
+    """Return the preprocessing that a model's pretrained configuration states, or timm's default."""
+    config = resolve_model_data_config(model)
+    return Preprocessing.from_dict({**config, "input_size": tuple(config["input_size"])})
+
+
+def evaluation_transform(preprocessing: Preprocessing) -> Transform:
+    """Return timm's evaluation transform."""
+    return create_transform(**preprocessing.to_dict(), is_training=False)
+
+
+def training_transform(preprocessing: Preprocessing, augmentation: AugmentationSection) -> Transform:
+    """Return the augmentation of a recipe, ending in the same tensor as :func:`evaluation_transform`."""
+    if augmentation.crop == "resized":
+        return create_transform(
+            **preprocessing.to_dict(),
+            is_training=True,
+            scale=tuple(augmentation.scale),
+            hflip=augmentation.hflip,
+            color_jitter=None,
+        )
+    size = preprocessing.input_size[-2:]
+    interpolation = str_to_interp_mode(preprocessing.interpolation)
+    steps: list[Any] = [transforms.Resize(size[0], interpolation=interpolation), transforms.CenterCrop(size)]
+    if augmentation.crop == "pad":
+        steps.append(transforms.RandomCrop(size, padding=augmentation.padding))
+    if augmentation.hflip:
+        steps.append(transforms.RandomHorizontalFlip(augmentation.hflip))
+    return transforms.Compose(
+        [*steps, transforms.ToTensor(), transforms.Normalize(preprocessing.mean, preprocessing.std)]
+    )
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in values) + ")"

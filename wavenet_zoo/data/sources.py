@@ -1,0 +1,88 @@
+"""Where labelled images come from, behind one small interface."""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+__all__ = ["ArrayImages", "FolderImages", "ImageSource"]
+
+
+class ImageSource(Protocol):
+    """Labelled images in a fixed order.
+
+    Attributes:
+        name: What to call the data set in a result.
+        split: Which part of it.
+        classes: Names of the classes, in the order of the labels.
+        targets: Label of every image, an index into ``classes``.
+        in_memory: Whether images are decoded already, so that loader workers would only cost.
+    """
+
+    name: str
+    split: str
+    classes: Sequence[str]
+    targets: Sequence[int]
+    in_memory: bool
+
+    def load(self, index: int) -> Image.Image:
+        """Decode one image to RGB. Raises what Pillow raises where the file is not an image."""
+
+    def label(self, index: int) -> str:
+        """Return how to name one image to a person: its path, or its number."""
+
+    def fingerprint(self) -> str:
+        """Return a hash that changes when images are added, taken away or replaced by others of another size."""
+
+
+class FolderImages:
+    """Images in files, one folder for each class."""
+
+    in_memory = False
+
+    def __init__(self, root: Path, split: str, classes: Sequence[str], files: Sequence[Path], targets: Sequence[int]):
+        self.name = str(root)
+        self.root = root
+        self.split = split
+        self.classes = classes
+        self.files = files
+        self.targets = targets
+
+    def load(self, index: int) -> Image.Image:
+        # read at once: a file object left to a loader worker would stay open, and Pillow reads lazily
+        with Image.open(io.BytesIO(self.files[index].read_bytes())) as image:
+            return image.convert("RGB")
+
+    def label(self, index: int) -> str:
+        return str(self.files[index])
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update(f"{file.relative_to(self.root).as_posix()}\0{file.stat().st_size}\n".encode())
+        return digest.hexdigest()
+
+
+class ArrayImages:
+    """Images that are in memory already, (N, H, W) or (N, H, W, 3) of 8 bits."""
+
+    in_memory = True
+
+    def __init__(self, name: str, split: str, classes: Sequence[str], images, targets: Sequence[int]):
+        self.name = name
+        self.split = split
+        self.classes = classes
+        self.images = images
+        self.targets = targets
+
+    def load(self, index: int) -> Image.Image:
+        return Image.fromarray(self.images[index]).convert("RGB")
+
+    def label(self, index: int) -> str:
+        return f"{self.name} {self.split} image {index}"
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.images.tobytes() + bytes(self.targets)).hexdigest()

@@ -1,0 +1,46 @@
+"""Checkpoints of a training run: tensors and plain values alone, so that they load without running code."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from wavenet_zoo.files import write_atomically
+
+__all__ = ["save_checkpoint"]
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    step: int,
+    history: list[dict[str, Any]],
+    metadata: dict[str, Any],
+) -> None:
+    """Write everything that a run is made of at the end of an epoch.
+
+    Args:
+        path: File to write, whole or not at all.
+        model: Its state goes under ``state_dict``, where timm looks for it.
+        optimizer: Its state, momentum included. The schedule is a function of ``step``.
+        epoch: Epochs completed.
+        step: Optimizer steps taken.
+        history: One record per epoch.
+        metadata: What the weights are: model, classes, preprocessing, recipe.
+    """
+    checkpoint = {
+        "state_dict": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "epoch": epoch,
+        "step": step,
+        "history": history,
+        "rng_state": torch.get_rng_state(),
+        "metadata": metadata,
+    }
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    write_atomically(path, buffer.getvalue())

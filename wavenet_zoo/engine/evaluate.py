@@ -1,0 +1,279 @@
+"""Top-1, top-5 and loss of a model on labelled images, with everything that they depend on."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+
+from wavenet_zoo.data.catalog import NAMED_DATA, open_data
+from wavenet_zoo.data.classes import imagenet_classes, match_classes
+from wavenet_zoo.data.loaders import UNREADABLE, default_workers, evaluation_loader, unreadable_image
+from wavenet_zoo.data.preprocessing import evaluation_transform, preprocessing_of
+from wavenet_zoo.data.sources import ImageSource
+from wavenet_zoo.engine.environment import choose_device, describe_environment, wait_for
+from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.progress import Progress
+from wavenet_zoo.weights import Weights, load_model
+
+__all__ = ["Evaluation", "Tally", "evaluate", "tally"]
+
+SKIP_HINT = "replace or remove the image, or leave such images out and count them with --skip-bad-images"
+
+
+@dataclass
+class Evaluation:
+    """The result of :func:`evaluate`.
+
+    Attributes:
+        model: Name of the model.
+        weights: What is known of the weights.
+        data: Name, split, number of images and of classes, fingerprint.
+        preprocessing: How images became tensors.
+        top1: Percentage of images whose class scored highest.
+        top5: Percentage of images whose class was among the five that scored highest.
+        loss: Mean cross entropy.
+        correct_top1: Number of images behind ``top1``.
+        correct_top5: Number of images behind ``top5``.
+        images: Number of images evaluated.
+        skipped: Images that could not be decoded, where they were to be skipped.
+        per_class: For each class its images and how many were right, where asked for.
+        seconds: From the first batch to the last, decoding included.
+        images_per_second: Images by seconds.
+        precision: fp32 or bf16.
+        batch_size: Images per batch.
+        workers: Decoding processes.
+        environment: Versions and machine.
+        date: When, in UTC.
+    """
+
+    model: str
+    weights: dict[str, Any]
+    data: dict[str, Any]
+    preprocessing: dict[str, Any]
+    top1: float
+    top5: float
+    loss: float
+    correct_top1: int
+    correct_top5: int
+    images: int
+    seconds: float
+    images_per_second: float
+    precision: str
+    batch_size: int
+    workers: int
+    environment: dict[str, Any]
+    skipped: list[str] = field(default_factory=list)
+    per_class: dict[str, dict[str, int]] | None = None
+    date: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain values, for JSON."""
+        return asdict(self)
+
+
+def evaluate(
+    model: str | nn.Module,
+    weights: str | Path | None = None,
+    data: str | Path | None = None,
+    *,
+    split: str = "val",
+    batch_size: int = 64,
+    size: int | None = None,
+    crop_pct: float | None = None,
+    interpolation: str | None = None,
+    precision: str = "fp32",
+    workers: int | None = None,
+    device: str = "auto",
+    model_kwargs: Mapping[str, Any] | None = None,
+    per_class: bool = False,
+    skip_bad_images: bool = False,
+    progress: bool = False,
+    note: Callable[[str], None] = lambda line: None,
+) -> Evaluation:
+    """Evaluate a model, ours or any of timm's.
+
+    Args:
+        model: Name, with or without a tag; or a module with timm's ``pretrained_cfg``, whose weights it has.
+        weights: A tag, a file, or ``none`` for random weights; by default the model's pretrained ones.
+        data: A folder or a name (see :func:`wavenet_zoo.data.catalog.open_data`); by default the data set that the
+            weights were trained for.
+        split: Part of the data: ``val`` (``test`` for the named sets), ``test`` or ``train``.
+        batch_size: Images per batch; the result does not depend on it but for rounding.
+        size: Side of the input in pixels, in place of the model's.
+        crop_pct: Share of the resized image that the crop takes, in place of the model's.
+        interpolation: Of the resizing, in place of the model's.
+        precision: ``fp32``, or ``bf16`` for autocast.
+        workers: Decoding processes; by default one per core, none for images that are in memory.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        model_kwargs: Arguments for the model.
+        per_class: Count per class too.
+        skip_bad_images: Leave out and list images that cannot be decoded, instead of failing at the first.
+        progress: Show progress on stderr.
+        note: Called with a line on what was decided: preprocessing, how classes were matched.
+
+    Raises:
+        WavezooError: If the model, the weights or the data are not there, damaged, or do not go together.
+    """
+    target = choose_device(device)
+    module, known = load_model(model, weights, model_kwargs) if isinstance(model, str) else _as_given(model, weights)
+    name = model if isinstance(model, str) else module.pretrained_cfg.get("architecture", type(model).__name__)
+    if known.kind == "random":
+        note(f"weights: {known.describe()}")
+    source = open_data(data if data is not None else _default_data(name, known), split)
+    classes = known.classes or imagenet_classes(module.num_classes) if known.kind == "tag" else known.classes
+    class_indices = match_classes(source.classes, classes, module.num_classes)
+    if len(source.classes) < module.num_classes:
+        note(f"classes: {len(source.classes)} of the model's {module.num_classes}, matched by name")
+    preprocessing = (known.preprocessing or preprocessing_of(module)).with_overrides(size, crop_pct, interpolation)
+    note(f"preprocessing: {preprocessing}")
+
+    workers = default_workers(source) if workers is None else workers
+    loader = evaluation_loader(
+        source, evaluation_transform(preprocessing), class_indices, batch_size, workers, target.type == "cuda"
+    )
+    module = module.to(target, memory_format=torch.channels_last)
+    with Progress(f"evaluating {name}", len(source.targets), enabled=progress) as bar:
+        counts = tally(module, loader, source, target, precision, skip_bad_images, bar)
+    return Evaluation(
+        model=name,
+        weights={**asdict(known), "preprocessing": known.preprocessing and known.preprocessing.to_dict()},
+        data={
+            "name": source.name,
+            "split": source.split,
+            "images": len(source.targets),
+            "classes": len(source.classes),
+            "fingerprint": source.fingerprint(),
+        },
+        preprocessing=preprocessing.to_dict(),
+        top1=counts.top1,
+        top5=counts.top5,
+        loss=counts.loss,
+        correct_top1=counts.correct_top1,
+        correct_top5=counts.correct_top5,
+        images=counts.images,
+        skipped=counts.skipped,
+        per_class=_per_class(counts, source, class_indices) if per_class else None,
+        seconds=counts.seconds,
+        images_per_second=counts.images / counts.seconds,
+        precision=precision,
+        batch_size=batch_size,
+        workers=workers,
+        environment=describe_environment(target),
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+@dataclass
+class Tally:
+    """Counts over a data set; sums, so that they do not depend on how the images were batched."""
+
+    images: int
+    correct_top1: int
+    correct_top5: int
+    loss_sum: float
+    seconds: float
+    class_images: torch.Tensor
+    class_correct: torch.Tensor
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def top1(self) -> float:
+        return 100.0 * self.correct_top1 / self.images
+
+    @property
+    def top5(self) -> float:
+        return 100.0 * self.correct_top5 / self.images
+
+    @property
+    def loss(self) -> float:
+        return self.loss_sum / self.images
+
+
+@torch.inference_mode()
+def tally(
+    model: nn.Module,
+    loader: DataLoader,
+    source: ImageSource,
+    device: torch.device,
+    precision: str = "fp32",
+    skip_bad_images: bool = False,
+    progress: Progress | None = None,
+) -> Tally:
+    """Run ``model`` over every image of ``loader`` and count.
+
+    Raises:
+        WavezooError: If an image cannot be decoded and is not to be skipped, no image is left, or the model's outputs
+            are not finite.
+    """
+    model.eval()
+    images = correct_top1 = correct_top5 = 0
+    loss_sum = 0.0
+    skipped: list[str] = []
+    class_images = class_correct = torch.zeros(0, dtype=torch.long)
+    wait_for(device)
+    started = time.perf_counter()
+    for batch, labels, indices in loader:
+        readable = labels != UNREADABLE
+        if not readable.all():
+            bad = indices[~readable].tolist()
+            if not skip_bad_images:
+                raise unreadable_image(source, bad[0], SKIP_HINT)
+            skipped += [source.label(i) for i in bad]
+            batch, labels = batch[readable], labels[readable]
+        if len(labels):
+            logits = _forward(model, batch, device, precision)
+            labels = labels.to(device)
+            top = logits.topk(min(5, logits.shape[1])).indices
+            hits = top == labels[:, None]
+            images += len(labels)
+            correct_top1 += int(hits[:, 0].sum())
+            correct_top5 += int(hits.sum())
+            loss_sum += float(F.cross_entropy(logits, labels, reduction="sum"))
+            if not class_images.numel():
+                class_images = torch.zeros(logits.shape[1], dtype=torch.long)
+                class_correct = torch.zeros(logits.shape[1], dtype=torch.long)
+            class_images += torch.bincount(labels, minlength=logits.shape[1]).cpu()
+            class_correct += torch.bincount(labels[hits[:, 0]], minlength=logits.shape[1]).cpu()
+        if progress is not None:
+            text = f"top-1 {100 * correct_top1 / images:.2f} %" if images else ""
+            progress.advance(len(indices), text)
+    wait_for(device)
+    if not images:
+        raise WavezooError(f"{source.name}: not one image could be decoded, {skipped[0]} first")
+    if loss_sum != loss_sum or loss_sum in (float("inf"), float("-inf")):
+        raise WavezooError("the model's outputs are not finite", "the weights or the precision are at fault")
+    seconds = time.perf_counter() - started
+    return Tally(images, correct_top1, correct_top5, loss_sum, seconds, class_images, class_correct, skipped)
+
+
+def _forward(model: nn.Module, batch: torch.Tensor, device: torch.device, precision: str) -> torch.Tensor:
+    batch = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        return model(batch).to(torch.float64 if device.type != "mps" else torch.float32)
+
+
+def _as_given(model: nn.Module, weights: str | Path | None) -> tuple[nn.Module, Weights]:
+    if weights is not None:
+        raise WavezooError("weights go with a model's name: a module has its own", "load them first, or pass the name")
+    return model, Weights("as given", "module")
+
+
+def _default_data(model: str, weights: Weights) -> str:
+    if weights.data in NAMED_DATA:
+        return weights.data
+    trained = f": its weights were trained on {weights.data}, which is not at hand" if weights.data else ""
+    raise WavezooError(f"{model} needs data to be evaluated on{trained}", "pass --data DIR or NAME")
+
+
+def _per_class(counts: Tally, source: ImageSource, class_indices: list[int]) -> dict[str, dict[str, int]]:
+    return {
+        name: {"images": int(counts.class_images[index]), "correct": int(counts.class_correct[index])}
+        for name, index in zip(source.classes, class_indices)
+    }

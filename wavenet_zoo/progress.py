@@ -1,0 +1,84 @@
+"""Progress of long work on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+__all__ = ["Progress"]
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Counts units of work done; use it as a context manager.
+
+    Args:
+        description: What is being done.
+        total: Units in all.
+        unit: Name of a unit, in the plural.
+        enabled: False shows nothing.
+    """
+
+    def __init__(self, description: str, total: int, unit: str = "images", enabled: bool = True):
+        self.description = description
+        self.total = total
+        self.unit = unit
+        self.enabled = enabled
+        self.done = 0
+        self._started = self._last_line = time.monotonic()
+        self._bar: Any = None
+
+    def __enter__(self) -> "Progress":
+        self._started = self._last_line = time.monotonic()
+        if self.enabled and sys.stderr.isatty():
+            self._bar = self._make_bar()
+            self._bar.start()
+            self._task = self._bar.add_task(self.description, total=self.total, text="")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, units: int, text: str = "", description: str | None = None) -> None:
+        """Count ``units`` more as done; ``text`` says how it is going."""
+        self.done += units
+        self.description = description or self.description
+        if self._bar is not None:
+            text = f"{text}  {self._rate():,.0f} {self.unit}/s".strip()
+            self._bar.update(self._task, completed=self.done, text=text, description=self.description)
+        elif self.enabled and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            left = (self.total - self.done) / max(self._rate(), 1e-9)
+            self.say(
+                f"{self.description}: {self.done}/{self.total} {self.unit}  {text}  {self._rate():,.0f} {self.unit}/s  "
+                f"{int(left // 60)}:{int(left % 60):02d} left"
+            )
+
+    def say(self, line: str) -> None:
+        """Write a line that stays."""
+        if not self.enabled:
+            return
+        if self._bar is not None:
+            self._bar.console.print(line, highlight=False, markup=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def _rate(self) -> float:
+        return self.done / max(time.monotonic() - self._started, 1e-9)
+
+    @staticmethod
+    def _make_bar() -> Any:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        return RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )

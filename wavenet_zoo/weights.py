@@ -1,0 +1,328 @@
+"""Weights: which a name or a file means, reading them safely, and building the model that they belong to."""
+
+import hashlib
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from timm.models import clean_state_dict, get_arch_pretrained_cfgs, is_model, list_models, split_model_name_tag
+from torch import nn
+
+from wavenet_zoo.data.preprocessing import Preprocessing
+from wavenet_zoo.errors import WavezooError, did_you_mean
+from wavenet_zoo.files import sha256_of
+from wavenet_zoo.models._manifest import read_manifest
+
+__all__ = ["METADATA_KEY", "Weights", "build_model", "check_model_name", "load_model", "pretrained_tags", "weights_bytes"]
+
+METADATA_KEY = "wavenet_zoo"  # in the header of our safetensors files: what the weights are, as JSON
+RANDOM_SEED = 0
+
+
+@dataclass
+class Weights:
+    """What is known of a set of weights; every result records it.
+
+    Attributes:
+        name: ``architecture.tag``, the path of a file, or ``random``.
+        kind: ``tag``, ``file`` or ``random``.
+        sha256: Of the file, where there is one on this machine.
+        variant: ``raw``, or ``ema`` where a training checkpoint had both.
+        model_kwargs: Arguments that the model was trained with.
+        data: Data set that they were trained for.
+        classes: Name of every output.
+        preprocessing: What they were trained with.
+        recipe: Name of the recipe.
+        recipe_sha256: Its hash.
+    """
+
+    name: str
+    kind: str
+    sha256: str | None = None
+    variant: str = "raw"
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
+    data: str | None = None
+    classes: list[str] | None = None
+    preprocessing: Preprocessing | None = None
+    recipe: str | None = None
+    recipe_sha256: str | None = None
+
+    def describe(self) -> str:
+        """Return one line for a person."""
+        if self.kind == "random":
+            return f"none: random weights (seed {RANDOM_SEED}), so the accuracy is that of chance"
+        variant = ", EMA" if self.variant == "ema" else ""
+        digest = f", sha256 {self.sha256[:12]}" if self.sha256 else ""
+        trained = f", trained on {self.data}" if self.data else ""
+        return f"{self.name}{variant}{trained}{digest}"
+
+
+def check_model_name(model: str) -> tuple[str, str]:
+    """Split ``architecture.tag`` and check both.
+
+    Raises:
+        WavezooError: If there is no such model or tag, with the nearest names.
+    """
+    architecture, tag = split_model_name_tag(model)
+    if not is_model(architecture):
+        ours = list_models("waveletnet_*")
+        hint = did_you_mean(model, ours) or did_you_mean(model, list_models(), "see 'wavezoo list'")
+        raise WavezooError(f"unknown model '{model}'", hint)
+    tags = [name for name in get_arch_pretrained_cfgs(architecture) if name != architecture]
+    if tag and f"{architecture}.{tag}" not in tags:
+        raise _unknown_tag(architecture, tag, tags)
+    return architecture, tag
+
+
+def pretrained_tags(architecture: str) -> list[str]:
+    """Return the tags under which weights of an architecture exist, the default one first."""
+    cfgs = get_arch_pretrained_cfgs(architecture)
+    return [name.partition(".")[2] or "default" for name, cfg in cfgs.items() if cfg.has_weights]
+
+
+def build_model(model: str, model_kwargs: Mapping[str, Any] | None = None, **kwargs: Any) -> nn.Module:
+    """Create a timm model.
+
+    Args:
+        model: Name, with or without a tag.
+        model_kwargs: The user's own arguments for the model.
+        **kwargs: Arguments for ``timm.create_model``.
+
+    Raises:
+        WavezooError: If the name is unknown or the model refuses an argument.
+    """
+    check_model_name(model)
+    try:
+        return timm.create_model(model, **{**kwargs, **(model_kwargs or {})})
+    except (TypeError, ValueError, AssertionError) as error:
+        if not model_kwargs:
+            raise
+        arguments = ", ".join(f"{key}={value!r}" for key, value in model_kwargs.items())
+        raise WavezooError(f"{model} cannot be built with {arguments}: {error}") from error
+
+
+def load_model(
+    model: str, weights: str | Path | None = None, model_kwargs: Mapping[str, Any] | None = None
+) -> tuple[nn.Module, Weights]:
+    """Build a model with its weights.
+
+    Args:
+        model: Name of any timm model, with or without a tag.
+        weights: A tag, a file (safetensors, or a checkpoint of a training run), or ``none`` for random weights. By
+            default the model's pretrained weights.
+        model_kwargs: Arguments for the model; those that the weights were trained with go without saying.
+
+    Returns:
+        The model, and what is known of its weights.
+
+    Raises:
+        WavezooError: If there are no such weights, or they are damaged, unsafe or of another architecture.
+    """
+    architecture, tag = check_model_name(model)
+    if weights is not None and str(weights) == "none":
+        return _random_model(model, model_kwargs)
+    if weights is None or _is_tag(architecture, str(weights)):
+        if weights is not None:
+            tag = str(weights).removeprefix(f"{architecture}.")
+        return _pretrained_model(architecture, tag, model_kwargs)
+    path = Path(weights).expanduser()
+    if not path.exists():
+        if path.name == str(weights) and path.suffix == "":
+            raise _unknown_tag(architecture, str(weights), [f"{architecture}.{t}" for t in pretrained_tags(architecture)])
+        raise WavezooError(f"{path}: no such weights file")
+    return _model_from_file(architecture, path, model_kwargs)
+
+
+def weights_bytes(state_dict: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> bytes:
+    """Return a safetensors file with ``metadata`` in its header, where :func:`load_model` looks for it."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state_dict.items()}
+    return safetensors.torch.save(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True), "format": "pt"})
+
+
+def _random_model(model: str, model_kwargs: Mapping[str, Any] | None) -> tuple[nn.Module, Weights]:
+    with torch.random.fork_rng():
+        torch.manual_seed(RANDOM_SEED)
+        return build_model(model, model_kwargs), Weights("random", "random", model_kwargs=dict(model_kwargs or {}))
+
+
+def _pretrained_model(
+    architecture: str, tag: str, model_kwargs: Mapping[str, Any] | None
+) -> tuple[nn.Module, Weights]:
+    tags = pretrained_tags(architecture)
+    if not tags:
+        raise WavezooError(
+            f"no weights exist for {architecture}",
+            "pass --weights FILE, or --weights none to evaluate random weights",
+        )
+    tag = tag or tags[0]
+    name = architecture if tag == "default" else f"{architecture}.{tag}"
+    entry = read_manifest().get(name)
+    if entry is not None:
+        path = Path(entry["path"])
+        _check_shipped(path, entry)
+        built, weights = _model_from_file(architecture, path, model_kwargs)
+        weights.name, weights.kind = name, "tag"
+        return built, weights
+    try:
+        built = build_model(name, model_kwargs, pretrained=True)
+    except WavezooError:
+        raise
+    except Exception as error:  # whatever timm and the Hub raise: this is the one place where a download can fail
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WavezooError(f"{name}: its weights cannot be downloaded: {reason}", "or pass --weights FILE") from error
+    return built, Weights(name, "tag", model_kwargs=dict(model_kwargs or {}))
+
+
+def _check_shipped(path: Path, entry: Mapping[str, Any]) -> None:
+    if not path.is_file():
+        raise WavezooError(f"{path}: the weights of {entry['name']} are missing", "install wavenet_zoo again")
+    if sha256_of(path) != entry["sha256"]:
+        raise WavezooError(
+            f"{path}: does not match the sha256 in manifest.json", "the file was changed or damaged; install again"
+        )
+
+
+def _model_from_file(
+    architecture: str, path: Path, model_kwargs: Mapping[str, Any] | None
+) -> tuple[nn.Module, Weights]:
+    file = _read_file(path)
+    metadata = file.metadata
+    trained_as = metadata.get("model")
+    if trained_as and trained_as != architecture:
+        raise WavezooError(f"{path}: weights of {trained_as}, not of {architecture}", f"evaluate {trained_as}")
+    kwargs = {**metadata.get("model_kwargs", {}), **(model_kwargs or {})}
+    built = _build_with(architecture, path, file.tensors, kwargs)
+    preprocessing = metadata.get("preprocessing")
+    return built, Weights(
+        name=str(path),
+        kind="file",
+        sha256=file.sha256,
+        variant=file.variant,
+        model_kwargs=kwargs,
+        data=metadata.get("data"),
+        classes=metadata.get("classes"),
+        preprocessing=Preprocessing.from_dict(preprocessing) if preprocessing else None,
+        recipe=metadata.get("recipe"),
+        recipe_sha256=metadata.get("recipe_sha256"),
+    )
+
+
+def _build_with(
+    architecture: str, path: Path, state_dict: dict[str, torch.Tensor], kwargs: Mapping[str, Any]
+) -> nn.Module:
+    overlay: dict[str, Any] = {"state_dict": state_dict}
+    classifier = get_arch_pretrained_cfgs(architecture)[architecture].classifier
+    head = state_dict.get(f"{classifier}.weight") if isinstance(classifier, str) else None
+    if head is not None:
+        overlay["num_classes"] = head.shape[0]
+    try:
+        built = build_model(architecture, kwargs, pretrained=True, pretrained_cfg_overlay=overlay)
+    except (RuntimeError, KeyError) as error:
+        reference = build_model(architecture, kwargs, **{k: v for k, v in overlay.items() if k == "num_classes"})
+        difference = _first_differences(reference.state_dict(), state_dict)
+        raise WavezooError(f"{path}: not weights of {architecture}: {difference or error}") from error
+    built.pretrained_cfg.pop("state_dict", None)
+    return built
+
+
+def _first_differences(model: Mapping[str, torch.Tensor], file: Mapping[str, torch.Tensor]) -> str:
+    shapes = [
+        f"{key} has shape {tuple(file[key].shape)} in the file and {tuple(value.shape)} in the model"
+        for key, value in model.items()
+        if key in file and file[key].shape != value.shape
+    ]
+    missing = [f"{key} is missing" for key in model if key not in file]
+    unexpected = [f"{key} is not in the model" for key in file if key not in model]
+    differences = shapes[:2] + missing[:1] + unexpected[:1]
+    total = len(shapes) + len(missing) + len(unexpected)
+    return "; ".join(differences) + (f" ({total} tensors differ)" if total > len(differences) else "")
+
+
+@dataclass
+class _WeightsFile:
+    tensors: dict[str, torch.Tensor]
+    metadata: dict[str, Any]
+    variant: str = "raw"
+    sha256: str = ""
+
+
+def _read_file(path: Path) -> _WeightsFile:
+    if path.is_dir():
+        raise WavezooError(f"{path}: is a folder, not a weights file")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WavezooError(f"{path}: cannot be read: {error.strerror}") from error
+    if not content:
+        raise WavezooError(f"{path}: is empty (0 bytes)")
+    is_pickle = content[:2] == b"PK" or content[:1] == b"\x80"
+    if is_pickle and path.suffix == ".safetensors":
+        raise WavezooError(f"{path}: is a pickle under the name of a safetensors file; it was not opened")
+    file = _read_checkpoint(path, content) if is_pickle else _read_safetensors(path, content)
+    for key, value in file.tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise WavezooError(f"{path}: tensor {key} holds values that are not finite")
+    file.sha256 = hashlib.sha256(content).hexdigest()
+    return file
+
+
+def _read_safetensors(path: Path, content: bytes) -> _WeightsFile:
+    try:
+        tensors = safetensors.torch.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = json.loads(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
+    except (safetensors.SafetensorError, ValueError) as error:
+        reason = str(error).removeprefix("Error while deserializing header: ")
+        raise WavezooError(f"{path}: truncated, or not a safetensors file: {reason}") from error
+    return _WeightsFile(clean_state_dict(tensors), metadata)
+
+
+def _read_checkpoint(path: Path, content: bytes) -> _WeightsFile:
+    try:
+        checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WavezooError(
+            f"{path}: refused, since loading this pickle would run code{_unsafe_globals(content)}",
+            "ask for a safetensors file",
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise WavezooError(f"{path}: truncated, or not a checkpoint that torch wrote") from error
+    if not isinstance(checkpoint, dict):
+        raise WavezooError(f"{path}: holds a {type(checkpoint).__name__}, not weights")
+    metadata = checkpoint.get("metadata")
+    state_dict, variant = checkpoint, "raw"
+    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):  # in timm's order
+        if isinstance(checkpoint.get(key), dict):
+            state_dict, variant = checkpoint[key], "ema" if key.endswith("ema") else "raw"
+            break
+    tensors = {key: value for key, value in state_dict.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise WavezooError(f"{path}: holds no weights")
+    return _WeightsFile(clean_state_dict(tensors), metadata if isinstance(metadata, dict) else {}, variant)
+
+
+def _unsafe_globals(content: bytes) -> str:
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content))
+    except Exception:  # only for the message: the file was refused already
+        return ""
+    return f" ({', '.join(names)})" if names else ""
+
+
+def _is_tag(architecture: str, weights: str) -> bool:
+    return weights.removeprefix(f"{architecture}.") in pretrained_tags(architecture)
+
+
+def _unknown_tag(architecture: str, tag: str, tags: list[str]) -> WavezooError:
+    names = [name.removeprefix(f"{architecture}.") for name in tags]
+    hint = did_you_mean(tag, names, f"its tags: {', '.join(names)}" if names else f"no weights exist for {architecture}")
+    return WavezooError(f"{architecture} has no weights '{tag}'", hint)
