@@ -196,7 +196,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise WavezooError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
-    if not isinstance(values, dict):
+    if tree is None or not isinstance(values, dict):
         raise WavezooError(f"{path}: a recipe is a mapping of sections, this is {_kind(values)}")
     for override in overrides:
         _apply_override(values, override)
@@ -261,8 +261,7 @@ def _first_error(error: ValidationError, path: Path, tree: yaml.Node, overrides:
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     if first["type"] == "extra_forbidden":
         siblings = _keys_at(Recipe, location[:-1])
-        prefix = "".join(f"{part}." for part in location[:-1])
-        hint = did_you_mean(key, [prefix + name for name in siblings], f"valid keys: {', '.join(siblings)}")
+        hint = did_you_mean(location[-1], siblings, f"valid keys: {', '.join(siblings)}")
         return WavezooError(f"{where}: unknown key '{key}'{more}", hint)
     if first["type"] == "missing":
         return WavezooError(f"{where}: missing key '{key}'{more}")

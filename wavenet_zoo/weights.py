@@ -1,9 +1,11 @@
 """Weights: which a name or a file means, reading them safely, and building the model that they belong to."""
 
 import hashlib
+import inspect
 import io
 import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,15 +16,29 @@ import safetensors
 import safetensors.torch
 import timm
 import torch
-from timm.models import clean_state_dict, get_arch_pretrained_cfgs, is_model, list_models, split_model_name_tag
-from torch import nn
+from timm.models import (
+    clean_state_dict,
+    get_arch_pretrained_cfgs,
+    get_pretrained_cfg,
+    is_model,
+    list_models,
+    split_model_name_tag,
+)
 
 from wavenet_zoo.data.preprocessing import Preprocessing
 from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.files import sha256_of
 from wavenet_zoo.models._manifest import read_manifest
 
-__all__ = ["METADATA_KEY", "Weights", "build_model", "check_model_name", "load_model", "pretrained_tags", "weights_bytes"]
+__all__ = [
+    "METADATA_KEY",
+    "Weights",
+    "build_model",
+    "check_model_name",
+    "load_model",
+    "pretrained_tags",
+    "weights_bytes",
+]
 
 METADATA_KEY = "wavenet_zoo"  # in the header of our safetensors files: what the weights are, as JSON
 RANDOM_SEED = 0
@@ -43,6 +59,7 @@ class Weights:
         preprocessing: What they were trained with.
         recipe: Name of the recipe.
         recipe_sha256: Its hash.
+        results: What the manifest states for them, by data set and split.
     """
 
     name: str
@@ -55,6 +72,7 @@ class Weights:
     preprocessing: Preprocessing | None = None
     recipe: str | None = None
     recipe_sha256: str | None = None
+    results: dict[str, Any] = field(default_factory=dict)
 
     def describe(self) -> str:
         """Return one line for a person."""
@@ -86,11 +104,12 @@ def check_model_name(model: str) -> tuple[str, str]:
 def pretrained_tags(architecture: str) -> list[str]:
     """Return the tags under which weights of an architecture exist, the default one first."""
     cfgs = get_arch_pretrained_cfgs(architecture)
-    return [name.partition(".")[2] or "default" for name, cfg in cfgs.items() if cfg.has_weights]
+    tags = [name.partition(".")[2] for name, cfg in cfgs.items() if cfg.has_weights]
+    return [tag for tag in tags if tag] or (["default"] if tags else [])
 
 
-def build_model(model: str, model_kwargs: Mapping[str, Any] | None = None, **kwargs: Any) -> nn.Module:
-    """Create a timm model.
+def build_model(model: str, model_kwargs: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+    """Create a timm model: a module with ``num_classes`` and ``pretrained_cfg``.
 
     Args:
         model: Name, with or without a tag.
@@ -107,12 +126,15 @@ def build_model(model: str, model_kwargs: Mapping[str, Any] | None = None, **kwa
         if not model_kwargs:
             raise
         arguments = ", ".join(f"{key}={value!r}" for key, value in model_kwargs.items())
-        raise WavezooError(f"{model} cannot be built with {arguments}: {error}") from error
+        valid = inspect.signature(type(timm.create_model(model, device="meta"))).parameters
+        unknown = [key for key in model_kwargs if key not in valid]
+        hint = did_you_mean(unknown[0], valid) if unknown else ""
+        raise WavezooError(f"{model} cannot be built with {arguments}: {error}", hint) from error
 
 
 def load_model(
     model: str, weights: str | Path | None = None, model_kwargs: Mapping[str, Any] | None = None
-) -> tuple[nn.Module, Weights]:
+) -> tuple[Any, Weights]:
     """Build a model with its weights.
 
     Args:
@@ -137,7 +159,9 @@ def load_model(
     path = Path(weights).expanduser()
     if not path.exists():
         if path.name == str(weights) and path.suffix == "":
-            raise _unknown_tag(architecture, str(weights), [f"{architecture}.{t}" for t in pretrained_tags(architecture)])
+            raise _unknown_tag(
+                architecture, str(weights), [f"{architecture}.{t}" for t in pretrained_tags(architecture)]
+            )
         raise WavezooError(f"{path}: no such weights file")
     return _model_from_file(architecture, path, model_kwargs)
 
@@ -145,18 +169,17 @@ def load_model(
 def weights_bytes(state_dict: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> bytes:
     """Return a safetensors file with ``metadata`` in its header, where :func:`load_model` looks for it."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in state_dict.items()}
-    return safetensors.torch.save(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True), "format": "pt"})
+    # one key: with more, their order in the file, and so its hash, would change from run to run
+    return safetensors.torch.save(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
 
 
-def _random_model(model: str, model_kwargs: Mapping[str, Any] | None) -> tuple[nn.Module, Weights]:
+def _random_model(model: str, model_kwargs: Mapping[str, Any] | None) -> tuple[Any, Weights]:
     with torch.random.fork_rng():
         torch.manual_seed(RANDOM_SEED)
         return build_model(model, model_kwargs), Weights("random", "random", model_kwargs=dict(model_kwargs or {}))
 
 
-def _pretrained_model(
-    architecture: str, tag: str, model_kwargs: Mapping[str, Any] | None
-) -> tuple[nn.Module, Weights]:
+def _pretrained_model(architecture: str, tag: str, model_kwargs: Mapping[str, Any] | None) -> tuple[Any, Weights]:
     tags = pretrained_tags(architecture)
     if not tags:
         raise WavezooError(
@@ -170,7 +193,7 @@ def _pretrained_model(
         path = Path(entry["path"])
         _check_shipped(path, entry)
         built, weights = _model_from_file(architecture, path, model_kwargs)
-        weights.name, weights.kind = name, "tag"
+        weights.name, weights.kind, weights.results = name, "tag", entry["results"]
         return built, weights
     try:
         built = build_model(name, model_kwargs, pretrained=True)
@@ -191,9 +214,7 @@ def _check_shipped(path: Path, entry: Mapping[str, Any]) -> None:
         )
 
 
-def _model_from_file(
-    architecture: str, path: Path, model_kwargs: Mapping[str, Any] | None
-) -> tuple[nn.Module, Weights]:
+def _model_from_file(architecture: str, path: Path, model_kwargs: Mapping[str, Any] | None) -> tuple[Any, Weights]:
     file = _read_file(path)
     metadata = file.metadata
     trained_as = metadata.get("model")
@@ -216,11 +237,9 @@ def _model_from_file(
     )
 
 
-def _build_with(
-    architecture: str, path: Path, state_dict: dict[str, torch.Tensor], kwargs: Mapping[str, Any]
-) -> nn.Module:
+def _build_with(architecture: str, path: Path, state_dict: dict[str, torch.Tensor], kwargs: Mapping[str, Any]) -> Any:
     overlay: dict[str, Any] = {"state_dict": state_dict}
-    classifier = get_arch_pretrained_cfgs(architecture)[architecture].classifier
+    classifier = get_pretrained_cfg(architecture).classifier
     head = state_dict.get(f"{classifier}.weight") if isinstance(classifier, str) else None
     if head is not None:
         overlay["num_classes"] = head.shape[0]
@@ -288,7 +307,9 @@ def _read_safetensors(path: Path, content: bytes) -> _WeightsFile:
 
 def _read_checkpoint(path: Path, content: bytes) -> _WeightsFile:
     try:
-        checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd pickles, which fail in a line of ours if they do
+            checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WavezooError(
             f"{path}: refused, since loading this pickle would run code{_unsafe_globals(content)}",
@@ -324,5 +345,7 @@ def _is_tag(architecture: str, weights: str) -> bool:
 
 def _unknown_tag(architecture: str, tag: str, tags: list[str]) -> WavezooError:
     names = [name.removeprefix(f"{architecture}.") for name in tags]
-    hint = did_you_mean(tag, names, f"its tags: {', '.join(names)}" if names else f"no weights exist for {architecture}")
+    hint = did_you_mean(
+        tag, names, f"its tags: {', '.join(names)}" if names else f"no weights exist for {architecture}"
+    )
     return WavezooError(f"{architecture} has no weights '{tag}'", hint)

@@ -4,7 +4,8 @@ import contextlib
 import os
 import random
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -16,6 +17,7 @@ from wavenet_zoo.errors import WavezooError
 
 __all__ = [
     "UNREADABLE",
+    "batches",
     "default_workers",
     "evaluation_loader",
     "training_loader",
@@ -23,6 +25,8 @@ __all__ = [
 ]
 
 UNREADABLE = -1  # the label of an image that could not be decoded
+
+SECONDS_AFTER_SIGTERM = 30  # as long as torchrun waits
 
 READ_ERRORS = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)  # what Pillow raises
 
@@ -55,7 +59,11 @@ def evaluation_loader(
     """
     dataset = _EvaluationImages(source, transform, class_indices)
     return DataLoader(
-        dataset, batch_size, num_workers=workers, pin_memory=pin_memory, worker_init_fn=_leave_signals_to_the_main_process
+        dataset,
+        batch_size,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        worker_init_fn=_leave_signals_to_the_main_process,
     )
 
 
@@ -78,6 +86,18 @@ def training_loader(
         worker_init_fn=_leave_signals_to_the_main_process,
         persistent_workers=workers > 0,
     )
+
+
+@contextlib.contextmanager
+def batches(loader: DataLoader) -> Iterator[Iterable[Any]]:
+    """Iterate over a loader; whatever goes wrong inside, its processes are gone afterwards."""
+    iterator = iter(loader)
+    try:
+        yield iterator
+    except BaseException:
+        if loader.num_workers:
+            iterator._shutdown_workers()  # type: ignore[attr-defined]
+        raise
 
 
 def unreadable_image(source: ImageSource, index: int, hint: str) -> WavezooError:
@@ -170,5 +190,10 @@ def _mix(*parts: int) -> int:
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:
+    """Go on where a signal went to the whole process group, so that the main process can end the work in good order.
+
+    SIGTERM starts a timer: it is also how a main process that is already leaving gets rid of a worker.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(SECONDS_AFTER_SIGTERM))

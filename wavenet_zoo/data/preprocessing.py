@@ -41,7 +41,8 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
         """Read what :meth:`to_dict` wrote."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
 
     @classmethod
     def from_recipe(cls, section: PreprocessingSection) -> "Preprocessing":
@@ -79,7 +80,7 @@ class Preprocessing:
         )
 
     def __str__(self) -> str:
-        channels, height, width = self.input_size
+        _, height, width = self.input_size
         return (
             f"resize to {int(height / self.crop_pct)} px ({self.interpolation}), {self.crop_mode} crop {width} x "
             f"{height}, mean {_numbers(self.mean)}, std {_numbers(self.std)}"

@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -71,7 +71,7 @@ class ArrayImages:
 
     in_memory = True
 
-    def __init__(self, name: str, split: str, classes: Sequence[str], images, targets: Sequence[int]):
+    def __init__(self, name: str, split: str, classes: Sequence[str], images: Any, targets: Sequence[int]):
         self.name = name
         self.split = split
         self.classes = classes

@@ -34,7 +34,9 @@ def plot_curves(path: Path, history: Sequence[dict[str, Any]], title: str) -> No
     loss.legend()
     accuracy.plot(epochs, [record["top1"] for record in history], color="C1", marker=marker)
     last = history[-1]
-    accuracy.annotate(f"{last['top1']:.2f} %", (last["epoch"], last["top1"]), (-6, -14), textcoords="offset points", ha="right")
+    accuracy.annotate(
+        f"{last['top1']:.2f} %", (last["epoch"], last["top1"]), (-6, -14), textcoords="offset points", ha="right"
+    )
     accuracy.set_ylabel("top-1 on validation, %")
     for axes in (loss, accuracy):
         axes.set_xlabel("epoch")

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from wavenet_zoo.data.catalog import NAMED_DATA, open_data
 from wavenet_zoo.data.classes import imagenet_classes, match_classes
-from wavenet_zoo.data.loaders import UNREADABLE, default_workers, evaluation_loader, unreadable_image
+from wavenet_zoo.data.loaders import UNREADABLE, batches, default_workers, evaluation_loader, unreadable_image
 from wavenet_zoo.data.preprocessing import evaluation_transform, preprocessing_of
 from wavenet_zoo.data.sources import ImageSource
 from wavenet_zoo.engine.environment import choose_device, describe_environment, wait_for
@@ -138,12 +138,12 @@ def evaluate(
     loader = evaluation_loader(
         source, evaluation_transform(preprocessing), class_indices, batch_size, workers, target.type == "cuda"
     )
-    module = module.to(target, memory_format=torch.channels_last)
+    module = module.to(target).to(memory_format=torch.channels_last)
     with Progress(f"evaluating {name}", len(source.targets), enabled=progress) as bar:
         counts = tally(module, loader, source, target, precision, skip_bad_images, bar)
     return Evaluation(
         model=name,
-        weights={**asdict(known), "preprocessing": known.preprocessing and known.preprocessing.to_dict()},
+        weights={**asdict(known), "description": known.describe()},
         data={
             "name": source.name,
             "split": source.split,
@@ -219,31 +219,32 @@ def tally(
     class_images = class_correct = torch.zeros(0, dtype=torch.long)
     wait_for(device)
     started = time.perf_counter()
-    for batch, labels, indices in loader:
-        readable = labels != UNREADABLE
-        if not readable.all():
-            bad = indices[~readable].tolist()
-            if not skip_bad_images:
-                raise unreadable_image(source, bad[0], SKIP_HINT)
-            skipped += [source.label(i) for i in bad]
-            batch, labels = batch[readable], labels[readable]
-        if len(labels):
-            logits = _forward(model, batch, device, precision)
-            labels = labels.to(device)
-            top = logits.topk(min(5, logits.shape[1])).indices
-            hits = top == labels[:, None]
-            images += len(labels)
-            correct_top1 += int(hits[:, 0].sum())
-            correct_top5 += int(hits.sum())
-            loss_sum += float(F.cross_entropy(logits, labels, reduction="sum"))
-            if not class_images.numel():
-                class_images = torch.zeros(logits.shape[1], dtype=torch.long)
-                class_correct = torch.zeros(logits.shape[1], dtype=torch.long)
-            class_images += torch.bincount(labels, minlength=logits.shape[1]).cpu()
-            class_correct += torch.bincount(labels[hits[:, 0]], minlength=logits.shape[1]).cpu()
-        if progress is not None:
-            text = f"top-1 {100 * correct_top1 / images:.2f} %" if images else ""
-            progress.advance(len(indices), text)
+    with batches(loader) as iterator:
+        for batch, labels, indices in iterator:
+            readable = labels != UNREADABLE
+            if not readable.all():
+                bad = indices[~readable].tolist()
+                if not skip_bad_images:
+                    raise unreadable_image(source, bad[0], SKIP_HINT)
+                skipped += [source.label(i) for i in bad]
+                batch, labels = batch[readable], labels[readable]
+            if len(labels):
+                logits = _forward(model, batch, device, precision)
+                labels = labels.to(device)
+                top = logits.topk(min(5, logits.shape[1])).indices
+                hits = top == labels[:, None]
+                images += len(labels)
+                correct_top1 += int(hits[:, 0].sum())
+                correct_top5 += int(hits.sum())
+                loss_sum += float(F.cross_entropy(logits, labels, reduction="sum"))
+                if not class_images.numel():
+                    class_images = torch.zeros(logits.shape[1], dtype=torch.long)
+                    class_correct = torch.zeros(logits.shape[1], dtype=torch.long)
+                class_images += torch.bincount(labels, minlength=logits.shape[1]).cpu()
+                class_correct += torch.bincount(labels[hits[:, 0]], minlength=logits.shape[1]).cpu()
+            if progress is not None:
+                text = f"top-1 {100 * correct_top1 / images:.2f} %" if images else ""
+                progress.advance(len(indices), text)
     wait_for(device)
     if not images:
         raise WavezooError(f"{source.name}: not one image could be decoded, {skipped[0]} first")
@@ -259,7 +260,7 @@ def _forward(model: nn.Module, batch: torch.Tensor, device: torch.device, precis
         return model(batch).to(torch.float64 if device.type != "mps" else torch.float32)
 
 
-def _as_given(model: nn.Module, weights: str | Path | None) -> tuple[nn.Module, Weights]:
+def _as_given(model: nn.Module, weights: str | Path | None) -> tuple[Any, Weights]:
     if weights is not None:
         raise WavezooError("weights go with a model's name: a module has its own", "load them first, or pass the name")
     return model, Weights("as given", "module")

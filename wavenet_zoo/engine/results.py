@@ -5,14 +5,14 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 from wavenet_zoo.files import write_atomically
 
-__all__ = ["append_csv", "append_jsonl", "flatten", "write_json"]
+__all__ = ["append_csv", "append_jsonl", "check_writable", "summary_row", "write_json"]
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -49,19 +49,43 @@ def append_csv(path: Path, row: Mapping[str, Any]) -> None:
         raise WavezooError(f"{path}: cannot be written: {error.strerror}", exit_code=INTERNAL_FAILURE) from error
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn ``{"a": {"b": 1}}`` into ``{"a.b": 1}``; lists become JSON."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = json.dumps(value) if isinstance(value, list) else value
-    return flat
+def check_writable(path: Path | None) -> None:
+    """Find out before the work, and not after it, that a result could not be written.
+
+    Raises:
+        WavezooError: If the folder of ``path`` is missing, or it cannot be written to.
+    """
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise WavezooError(f"{path}: its folder does not exist", f"mkdir -p {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise WavezooError(f"{path}: may not be written")
+
+
+def summary_row(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a results CSV for one evaluation."""
+    weights, data, preprocessing = evaluation["weights"], evaluation["data"], evaluation["preprocessing"]
+    versions = evaluation["environment"]["versions"]
+    return {
+        **{key: evaluation[key] for key in ("date", "model")},
+        "weights": weights["name"],
+        "weights_sha256": weights["sha256"],
+        **{key: data[key] for key in ("name", "split", "fingerprint")},
+        **{key: evaluation[key] for key in ("images", "top1", "top5", "loss", "correct_top1", "correct_top5")},
+        "skipped": len(evaluation["skipped"]),
+        "input_size": "x".join(str(n) for n in preprocessing["input_size"]),
+        **{key: preprocessing[key] for key in ("interpolation", "crop_pct", "crop_mode")},
+        "mean": " ".join(str(n) for n in preprocessing["mean"]),
+        "std": " ".join(str(n) for n in preprocessing["std"]),
+        **{key: evaluation[key] for key in ("precision", "batch_size", "images_per_second")},
+        "device": evaluation["environment"]["device"],
+        **versions,
+    }
 
 
 @contextlib.contextmanager
-def _locked(file: Any):
+def _locked(file: Any) -> Iterator[None]:
     try:
         import fcntl
     except ImportError:  # Windows: a single line still goes out in one write

@@ -18,6 +18,7 @@ from wavenet_zoo.data.catalog import NAMED_DATA, open_data
 from wavenet_zoo.data.classes import match_classes
 from wavenet_zoo.data.loaders import (
     UNREADABLE,
+    batches,
     default_workers,
     evaluation_loader,
     training_loader,
@@ -118,7 +119,7 @@ def train(
     # --------------------------------------------------------------------------------- model, optimizer and schedule
     torch.manual_seed(plan.seed)
     model = build_model(plan.model.name, plan.model.kwargs, num_classes=len(classes))
-    model = model.to(target, memory_format=_memory_format(plan))
+    model = model.to(target).to(memory_format=_memory_format(plan))
     train_workers = default_workers(training) if workers is None else workers
     pin = target.type == "cuda"
     train_loader = training_loader(
@@ -221,23 +222,24 @@ def _train_epoch(
     model.train()
     loader.sampler.epoch = epoch  # type: ignore[attr-defined]
     loss_sum = torch.zeros((), device=device)
-    for batch_number, (images, labels, indices) in enumerate(loader, start=1):
-        if (labels == UNREADABLE).any():
-            bad = indices[labels == UNREADABLE][0].item()
-            raise unreadable_image(source, bad, "replace or remove the image")
-        images = images.to(device, memory_format=_memory_format(plan), non_blocking=True)
-        labels = labels.to(device, non_blocking=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
-            logits = model(images)
-        loss = F.cross_entropy(logits.float(), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        step += 1
-        scheduler.step_update(step)
-        loss_sum += loss.detach()
-        if device.type == "cpu" or batch_number % 20 == 0:  # reading the loss makes a GPU wait
-            bar.advance(len(labels) if device.type == "cpu" else 20 * len(labels), f"loss {loss.item():.3f}")
+    with batches(loader) as iterator:
+        for batch_number, (images, labels, indices) in enumerate(iterator, start=1):
+            if (labels == UNREADABLE).any():
+                bad = indices[labels == UNREADABLE][0].item()
+                raise unreadable_image(source, bad, "replace or remove the image")
+            images = images.to(device, memory_format=_memory_format(plan), non_blocking=True)
+            labels = labels.to(device, non_blocking=True)
+            with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+                logits = model(images)
+            loss = F.cross_entropy(logits.float(), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+            scheduler.step_update(step)
+            loss_sum += loss.detach()
+            if device.type == "cpu" or batch_number % 20 == 0:  # reading the loss makes a GPU wait
+                bar.advance(len(labels) if device.type == "cpu" else 20 * len(labels), f"loss {loss.item():.3f}")
     mean = loss_sum.item() / len(loader)
     if not torch.isfinite(loss_sum):
         raise WavezooError(
@@ -268,7 +270,9 @@ def _make_folder(folder: Path) -> Path:
         (folder / ".writable").touch()
         (folder / ".writable").unlink()
     except OSError as error:
-        raise WavezooError(f"{folder}: cannot hold a run: {error.strerror}", "pass another folder with --out") from error
+        raise WavezooError(
+            f"{folder}: cannot hold a run: {error.strerror}", "pass another folder with --out"
+        ) from error
     return folder
 
 

@@ -1,9 +1,10 @@
 """Depthwise fast wavelet transform (DFWT): paper, section 4.2, Algorithm 2."""
 
-from typing import List
+from typing import List, Optional
 
 import torch
 import torch.nn as nn
+from torch.types import Device
 
 from .partition import usable_depth
 
@@ -36,7 +37,7 @@ def dfwt(x: torch.Tensor, depth: int) -> torch.Tensor:
     return torch.cat(bands, dim=1)
 
 
-def haar_matrix(channels: int, depth: int, device=None, dtype=None) -> torch.Tensor:
+def haar_matrix(channels: int, depth: int, device: Device = None, dtype: Optional[torch.dtype] = None) -> torch.Tensor:
     """Return the (C, C) matrix of :func:`dfwt`: ``y = H x`` on column vectors of channels (equation 9)."""
     return dfwt(torch.eye(channels, device=device, dtype=dtype), depth).T
 
@@ -71,7 +72,7 @@ class DFWT(nn.Module):
         self.depth = usable_depth(kappa, channels)
         self.adds_per_pixel = sum(channels >> step for step in range(self.depth))
 
-    def matrix(self, device=None, dtype=None) -> torch.Tensor:
+    def matrix(self, device: Device = None, dtype: Optional[torch.dtype] = None) -> torch.Tensor:
         """Return the transform as a (C, C) matrix acting on column vectors of channels."""
         return haar_matrix(self.channels, self.depth, device=device, dtype=dtype)
 

@@ -1,10 +1,11 @@
 """Wavelet convolution (WConv): paper, section 4.1, Algorithm 1."""
 
-from typing import List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch.types import Device
 
 from .partition import dyadic_partition, usable_depth
 
@@ -86,11 +87,11 @@ class WConv2d(nn.Module):
         kappa: int = 3,
         bias: bool = False,
         padding: Union[int, Tuple[int, int], None] = None,
-        device=None,
-        dtype=None,
+        device: Device = None,
+        dtype: Optional[torch.dtype] = None,
     ):
         super().__init__()
-        dd = {"device": device, "dtype": dtype}
+        dd: Dict[str, Any] = {"device": device, "dtype": dtype}
         kernel_size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
         if padding is None:
             padding = ((kernel_size[0] - 1) // 2, (kernel_size[1] - 1) // 2)
@@ -119,10 +120,10 @@ class WConv2d(nn.Module):
 
     def dense_weight(self) -> torch.Tensor:
         """Return the equivalent ordinary kernel, (D', D, K, K), differentiable in the pieces."""
-        return wconv2d_dense_weight([w for w in self.weight])
+        return wconv2d_dense_weight(list(self.weight))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return wconv2d(x, [w for w in self.weight], self.bias, self.padding)
+        return wconv2d(x, list(self.weight), self.bias, self.padding)
 
     def extra_repr(self) -> str:
         return (

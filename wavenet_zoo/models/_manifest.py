@@ -21,7 +21,7 @@ def checkpoints_folder() -> Optional[Path]:
 
 @lru_cache(maxsize=1)
 def read_manifest() -> Dict[str, Dict[str, Any]]:
-    """Return the shipped checkpoints by name (``architecture.tag``), each with its ``path``; empty without a manifest."""
+    """Return the shipped checkpoints by name (``architecture.tag``), each with its ``path``; none without manifest."""
     folder = checkpoints_folder()
     if folder is None:
         return {}

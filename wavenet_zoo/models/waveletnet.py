@@ -25,6 +25,7 @@ from timm.layers import (
 )
 from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
+from torch.types import Device
 
 from ..layers import DFWT, WConv2d
 from ._manifest import pretrained_cfg, read_manifest
@@ -65,11 +66,11 @@ class WaveletNetUnit(nn.Module):
         act_layer: LayerType = nn.ReLU6,
         norm_layer: LayerType = nn.BatchNorm2d,
         drop_path_rate: float = 0.0,
-        device=None,
-        dtype=None,
+        device: Device = None,
+        dtype: Optional[torch.dtype] = None,
     ):
         super().__init__()
-        dd = {"device": device, "dtype": dtype}
+        dd: Dict[str, Any] = {"device": device, "dtype": dtype}
         norm_act_layer = get_norm_act_layer(norm_layer, act_layer)
         mid_chs = round(in_chs * expand_ratio)
         self.has_skip = stride == 1 and in_chs == out_chs
@@ -171,11 +172,11 @@ class WaveletNet(nn.Module):
         norm_layer: LayerType = nn.BatchNorm2d,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
-        device=None,
-        dtype=None,
+        device: Device = None,
+        dtype: Optional[torch.dtype] = None,
     ):
         super().__init__()
-        dd = {"device": device, "dtype": dtype}
+        dd: Dict[str, Any] = {"device": device, "dtype": dtype}
         if len(kappas) != 3:
             raise ValueError(f"kappas are three depths (kappa1, kappa2, kappa3), got {kappas!r}")
         kappa1, kappa2, kappa3 = kappas
@@ -272,9 +273,7 @@ class WaveletNet(nn.Module):
         dd = get_device_dtype(self)
         self.num_classes = num_classes
         pool_type = self.global_pool.pool_type if global_pool is None else global_pool
-        self.global_pool, self.classifier = create_classifier(
-            self.num_features, num_classes, pool_type=pool_type, **dd
-        )
+        self.global_pool, self.classifier = create_classifier(self.num_features, num_classes, pool_type=pool_type, **dd)
         self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
         self.global_pool.train(self.training)
         self.classifier.train(self.training)
@@ -368,7 +367,7 @@ def _scale_channels(channels: int, width: float) -> int:
 
 
 def checkpoint_filter_fn(state_dict: Dict[str, torch.Tensor], model: nn.Module) -> Dict[str, torch.Tensor]:
-    """Rename the weights of timm's MobileNetV2 to those of a WaveletNet with kappas (0, 0, 0); others pass unchanged."""
+    """Rename weights of timm's MobileNetV2 to those of a WaveletNet with kappas (0, 0, 0); pass others unchanged."""
     if "blocks.0.0.conv_pw.weight" not in state_dict:
         return state_dict
     renamed = {}
@@ -438,12 +437,9 @@ _CFGS = {
     "waveletnet_cifar_m24": _cfg_cifar,
 }
 
-default_cfgs = generate_default_cfgs(
-    {
-        **{name: cfg() for name, cfg in _CFGS.items()},
-        **{name: _CFGS[name.split(".")[0]](**pretrained_cfg(entry)) for name, entry in read_manifest().items()},
-    }
-)
+_TAGGED = {name: _CFGS[name.split(".")[0]](**pretrained_cfg(entry)) for name, entry in read_manifest().items()}
+_UNTAGGED = {name: cfg() for name, cfg in _CFGS.items() if not any(tagged.startswith(f"{name}.") for tagged in _TAGGED)}
+default_cfgs = generate_default_cfgs({**_TAGGED, **_UNTAGGED})
 
 
 @register_model

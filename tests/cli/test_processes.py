@@ -1,0 +1,75 @@
+"""The command line as real processes: pipes, signals, terminals."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+def test_stdout_is_json_and_nothing_else_in_a_pipe(process):
+    out, err = process("-m", "wavenet_zoo", "eval", "waveletnet_cifar_m1", "--json").communicate(timeout=120)
+    assert json.loads(out)["images"] == 360
+    assert "preprocessing" in err
+
+
+def test_a_closed_pipe_ends_without_a_traceback(tmp_path):
+    command = f"{sys.executable} -m wavenet_zoo count resnet50 --per-layer | head -1"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert "Traceback" not in result.stderr and "Broken" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_signals_end_a_run_with_their_code_and_leave_the_last_checkpoint(
+    process, digit_folder, tmp_path, number, code, word, workers
+):
+    run = process(
+        "-m", "wavenet_zoo", "train", "digits", "--data", digit_folder, "--out", "run",
+        "--workers", workers, "--set", "schedule.epochs=10000", "--set", "batch_size=25",
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "last.pt").exists():
+        assert run.poll() is None and time.monotonic() < deadline, run.communicate()
+        time.sleep(0.1)
+    os.killpg(run.pid, number)  # the whole group, as a terminal or a job system does
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == code, err
+    assert word in err.splitlines()[-1] and "Traceback" not in err
+    import torch
+
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["epoch"] >= 1
+    assert not list((tmp_path / "run").glob(".*.tmp"))
+
+
+def test_a_terminal_gets_a_progress_bar(tmp_path):
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "wavenet_zoo", "eval", "waveletnet_cifar_m1"]
+    run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=follower, text=True)
+    os.close(follower)
+    screen = b""
+    while True:
+        try:
+            chunk = os.read(leader, 4096)
+        except OSError:
+            break
+        if not chunk:
+            break
+        screen += chunk
+    out, _ = run.communicate(timeout=60)
+    assert run.returncode == 0 and "top-1" in out
+    assert b"360/360" in screen and b"images/s" in screen
+
+
+def test_an_ascii_locale_and_a_narrow_terminal_are_no_reason_to_fail(tmp_path):
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "COLUMNS": "40"}
+    command = [sys.executable, "-m", "wavenet_zoo", "info", "waveletnet_cifar_m1"]
+    result = subprocess.run(command, capture_output=True, env=environment, cwd=tmp_path, timeout=120)
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,64 @@
+import csv
+import subprocess
+import sys
+
+import pytest
+
+from wavenet_zoo.engine.results import append_csv, check_writable, write_json
+from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.files import write_atomically
+
+
+def test_rows_are_appended_under_one_header(tmp_path):
+    for top1 in (1.5, 2.5):
+        append_csv(tmp_path / "r.csv", {"model": "a, b", "top1": top1})
+    with (tmp_path / "r.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == [{"model": "a, b", "top1": "1.5"}, {"model": "a, b", "top1": "2.5"}]
+
+
+def test_a_file_with_other_columns_is_left_alone(tmp_path):
+    (tmp_path / "r.csv").write_text("something,else\n1,2\n")
+    with pytest.raises(WavezooError, match="other columns"):
+        append_csv(tmp_path / "r.csv", {"model": "a"})
+    assert (tmp_path / "r.csv").read_text() == "something,else\n1,2\n"
+
+
+def test_processes_that_append_at_once_lose_no_line(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from wavenet_zoo.engine.results import append_csv\n"
+        "for i in range(50): append_csv(Path('r.csv'), {'process': sys.argv[1], 'row': i})"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(n)], cwd=tmp_path) for n in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    with (tmp_path / "r.csv").open(newline="") as file:
+        rows = {(row["process"], row["row"]) for row in csv.DictReader(file)}
+    assert len(rows) == 200
+
+
+def test_a_result_that_could_not_be_written_is_known_before_the_work(tmp_path):
+    check_writable(None)
+    check_writable(tmp_path / "new.json")
+    with pytest.raises(WavezooError, match="mkdir -p"):
+        check_writable(tmp_path / "missing" / "new.json")
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "r.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert path.read_text() == '{\n  "a": 1\n}\n'
+    with pytest.raises(WavezooError, match="cannot be written"):
+        write_atomically(tmp_path / "missing" / "r.json", b"x")
+    assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_written_files_have_the_permissions_of_the_umask(tmp_path):
+    import os
+
+    umask = os.umask(0o022)
+    try:
+        write_atomically(tmp_path / "f", b"x")
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o644

@@ -1,0 +1,133 @@
+import csv
+import json
+
+import pytest
+import torch
+import yaml
+
+from wavenet_zoo import WavezooError, evaluate, train
+from wavenet_zoo.recipes import load_recipe
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+SHORT = ["schedule.epochs=2", "batch_size=25", "optimizer.lr=0.05"]
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "run"
+
+
+def test_a_run_leaves_recipe_log_checkpoints_weights_and_picture(digit_folder, out):
+    run = train("digits", digit_folder, out, SHORT, workers=0)
+    assert {path.name for path in out.iterdir()} == {
+        "best.pt", "curve.png", "last.pt", "log.csv", "log.jsonl", "model.safetensors", "recipe.yaml", "result.json",
+    }  # fmt: skip
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2] and lines[-1] == run.last
+    with (out / "log.csv").open() as file:
+        assert [float(row["top1"]) for row in csv.DictReader(file)] == [line["top1"] for line in lines]
+    assert load_recipe(out / "recipe.yaml") == load_recipe("digits", SHORT)
+    assert json.loads((out / "result.json").read_text())["weights_sha256"] == run.weights_sha256
+    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_weights_of_a_run_evaluate_to_what_its_log_says(digit_folder, out):
+    run = train("digits", digit_folder, out, SHORT, workers=0)
+    for weights in (out / "model.safetensors", out / "last.pt"):
+        result = evaluate(run.model, weights, digit_folder, workers=0)
+        assert result.top1 == run.last["top1"]
+        assert result.loss == pytest.approx(run.last["loss"], rel=1e-5)
+        assert result.weights["recipe"] == "digits"
+
+
+def test_an_epoch_on_real_digits_learns(out):
+    run = train("digits", None, out, ["schedule.epochs=2", "batch_size=32", "optimizer.lr=0.05"])
+    losses = [json.loads(line)["train_loss"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert losses[1] < losses[0] < 2.3  # the logarithm of 10 classes
+    assert run.last["top1"] > 30
+
+
+def test_the_same_recipe_gives_the_same_weights_whatever_the_number_of_workers(digit_folder, tmp_path):
+    runs = [train("digits", digit_folder, tmp_path / f"run{workers}", SHORT, workers=workers) for workers in (0, 2)]
+    assert runs[0].last["train_loss"] == runs[1].last["train_loss"]
+    assert runs[0].weights_sha256 == runs[1].weights_sha256
+    other = train("digits", digit_folder, tmp_path / "other", [*SHORT, "seed=1"], workers=0)
+    assert other.weights_sha256 != runs[0].weights_sha256
+
+
+def test_checkpoints_load_without_running_code_and_hold_the_optimizer(digit_folder, out):
+    train("digits", digit_folder, out, SHORT, workers=0)
+    checkpoint = torch.load(out / "last.pt", weights_only=True)
+    assert checkpoint["epoch"] == 2 and checkpoint["step"] == 8
+    assert checkpoint["optimizer"]["state"] and checkpoint["metadata"]["classes"] == list("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["schedule.name=linear", "schedule.epochs=4"], [0.1, 0.075, 0.05, 0.025]),
+        (["schedule.name=steps", "schedule.epochs=4", "schedule.milestones=[2, 3]"], [0.1, 0.1, 0.01, 0.001]),
+        (["schedule.epochs=4", "schedule.warmup_epochs=2"], [0.0, 0.05, 0.05, 0.025]),
+    ],
+)
+def test_the_learning_rate_follows_the_schedule(digit_folder, out, overrides, expected):
+    train("digits", digit_folder, out, ["batch_size=50", "optimizer.lr=0.1", *overrides], workers=0)
+    rates = [json.loads(line)["lr"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert rates == pytest.approx(expected)
+
+
+def test_bf16_and_channels_last_are_options(digit_folder, out):
+    run = train("digits", digit_folder, out, [*SHORT, "precision=bf16", "channels_last=false"], workers=0)
+    assert run.last["train_loss"] < 3
+    assert yaml.safe_load((out / "recipe.yaml").read_text())["precision"] == "bf16"
+
+
+def test_weights_trained_without_dfwt_are_evaluated_without_it(digit_folder, out):
+    run = train("digits", digit_folder, out, [*SHORT, "model.kwargs.use_dfwt=false"], workers=0)
+    result = evaluate(run.model, run.weights, digit_folder, workers=0)
+    assert result.top1 == run.last["top1"] and result.weights["model_kwargs"] == {"use_dfwt": False}
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(digit_folder, out):
+    with pytest.raises(WavezooError, match=r"the training loss is .* in epoch 1"):
+        train("digits", digit_folder, out, [*SHORT, "optimizer.lr=1e30"], workers=0)
+    assert not (out / "model.safetensors").exists()
+
+
+def test_a_bad_training_image_is_named(digit_folder, out):
+    bad = digit_folder / "train" / "5" / "3.png"
+    bad.write_bytes(b"")
+    with pytest.raises(WavezooError, match=r"5/3.png"):
+        train("digits", digit_folder, out, SHORT, workers=0)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda out: (out.mkdir(), (out / "something").touch()), "holds something already"),
+        (lambda out: out.touch(), "cannot hold a run"),
+        (lambda out: out.parent.joinpath("run").symlink_to("/dev/null"), "cannot hold a run"),
+    ],
+)
+def test_an_output_folder_that_will_not_do_is_refused_before_training(digit_folder, out, prepare, message):
+    prepare(out)
+    with pytest.raises(WavezooError, match=message):
+        train("digits", digit_folder, out, SHORT)
+
+
+def test_data_without_two_parts_is_refused(digit_folder, out):
+    with pytest.raises(WavezooError, match="training needs two parts"):
+        train("digits", digit_folder / "val", out, SHORT)
+    assert not out.exists()
+
+
+def test_an_unknown_optimizer_gets_the_nearest_name(digit_folder, out):
+    with pytest.raises(WavezooError, match=r"timm has no optimizer 'momentun' .did you mean 'momentum'"):
+        train("digits", digit_folder, out, ["optimizer.name=momentun"])
+    assert not out.exists()
+
+
+def test_validation_classes_are_matched_to_the_training_classes(digit_folder, out):
+    (digit_folder / "val" / "3").rename(digit_folder / "val" / "three")
+    with pytest.raises(WavezooError, match="'three'"):
+        train("digits", digit_folder, out, SHORT)

@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from wavenet_zoo.layers import DFWT, WConv2d, connectivity
+
+
+def reacts(layer, channels):
+    """Which outputs react to which inputs, by gradient: knows nothing of how the layer is made."""
+    x = torch.zeros(1, channels, 1, 1, requires_grad=True)
+    y = layer(x).flatten()
+    rows = [torch.autograd.grad(value, x, retain_graph=True)[0].flatten() for value in y]
+    return torch.stack(rows).ne(0).long()
+
+
+@pytest.mark.parametrize("kappa", [0, 1, 2, 3])
+@pytest.mark.parametrize(("in_channels", "out_channels"), [(8, 8), (48, 8), (20, 12)])
+def test_adjacency_from_the_definition_agrees_with_the_gradient(in_channels, out_channels, kappa):
+    wconv, dfwt = WConv2d(in_channels, out_channels, kappa=kappa), DFWT(in_channels, kappa)
+    assert torch.equal(connectivity(wconv), reacts(wconv, in_channels))
+    assert torch.equal(connectivity(dfwt), reacts(dfwt, in_channels))
+
+
+def test_wconv_of_8_channels_is_equation_8():
+    printed = ["11110000", "00001100", "00000010", "00000010", "00000001", "00000001", "00000001", "00000001"]
+    assert connectivity(WConv2d(8, 8)).tolist() == [[int(digit) for digit in row] for row in printed]
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6, 7, 8])
+def test_wconv_after_dfwt_is_full_and_without_it_is_not(k):
+    D = 2**k
+    wconv, dfwt = connectivity(WConv2d(D, D, kappa=k)), connectivity(DFWT(D, kappa=k))
+    assert (wconv @ dfwt > 0).all()
+    assert not (wconv > 0).all()
+    assert wconv.sum() == D + D // 4 * (k - 1)  # Claim 6.2
+
+
+def test_weights_that_happen_to_be_zero_are_still_connections():
+    layer = WConv2d(8, 8, 3)
+    for piece in layer.weight:
+        torch.nn.init.zeros_(piece)
+    assert torch.equal(connectivity(layer), connectivity(WConv2d(8, 8)))
+
+
+def test_grouped_and_depthwise_convolutions_have_an_adjacency_too():
+    assert connectivity(torch.nn.Conv2d(4, 4, 3, groups=4)).tolist() == torch.eye(4).long().tolist()
+    assert connectivity(torch.nn.Conv2d(4, 2, 1, groups=2)).tolist() == [[1, 1, 0, 0], [0, 0, 1, 1]]
+
+
+def test_other_layers_are_refused_by_name():
+    with pytest.raises(TypeError, match="BatchNorm2d"):
+        connectivity(torch.nn.BatchNorm2d(4))

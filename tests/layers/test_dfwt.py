@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from wavenet_zoo.layers import DFWT
+
+
+def kronecker_haar(k):
+    """H of equation (7), with the signs of equation (9): rows [-1, 1] split in half, then H of half the size."""
+    if k == 0:
+        return torch.ones(1, 1)
+    eye = torch.eye(2 ** (k - 1))
+    return torch.cat(
+        [torch.kron(torch.tensor([[-1.0, 1.0]]), eye), torch.kron(torch.ones(1, 2), kronecker_haar(k - 1))]
+    )
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
+def test_the_matrix_is_equation_7_and_9(k):
+    torch.testing.assert_close(DFWT(2**k, kappa=k).matrix(), kronecker_haar(k))
+
+
+def test_the_support_is_that_of_the_printed_matrix_for_8_channels():
+    printed = [
+        "10001000", "01000100", "00100010", "00010001",
+        "10101010", "01010101", "11111111", "11111111",
+    ]  # fmt: skip
+    expected = torch.tensor([[float(digit) for digit in row] for row in printed])
+    torch.testing.assert_close(DFWT(8, kappa=3).matrix().abs(), expected)
+
+
+@pytest.mark.parametrize("kappa", [0, 1, 2, 3, 5])
+@pytest.mark.parametrize("channels", [1, 7, 12, 96, 144])
+def test_dfwt_is_its_matrix(channels, kappa):
+    layer = DFWT(channels, kappa)
+    x = torch.randn(2, channels, 3, 4)
+    torch.testing.assert_close(layer(x), torch.einsum("oc,bchw->bohw", layer.matrix(), x), rtol=1e-4, atol=1e-5)
+
+
+def test_rows_and_columns_of_the_matrix_are_orthogonal():
+    H = DFWT(16, kappa=4).matrix()
+    assert torch.equal(H @ H.T, torch.diag(torch.diag(H @ H.T)))
+    assert torch.linalg.matrix_rank(H) == 16
+
+
+@pytest.mark.parametrize("kappa", [1, 2, 3, 5])
+@pytest.mark.parametrize("channels", [32, 96, 960])
+def test_additions_are_those_of_the_specification(channels, kappa):
+    layer = DFWT(channels, kappa)
+    assert layer.adds_per_pixel == channels * (2 - 2 ** (1 - layer.depth))
+
+
+def test_dfwt_has_no_state_and_keeps_dtype_and_layout():
+    layer = DFWT(16)
+    assert not list(layer.parameters()) and not list(layer.buffers())
+    x = torch.randn(2, 16, 4, 4, dtype=torch.bfloat16).to(memory_format=torch.channels_last)
+    y = layer(x)
+    assert y.dtype == torch.bfloat16
+    assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_kappa_0_is_the_identity():
+    x = torch.randn(1, 6, 2, 2)
+    assert DFWT(6, kappa=0)(x) is x

@@ -1,0 +1,59 @@
+import pytest
+
+from wavenet_zoo import WavezooError, info, list_models
+
+
+def test_the_list_holds_our_models_with_cost_and_weights():
+    models = {m.model: m for m in list_models()}
+    assert len(models) == 11
+    assert (models["waveletnet_x1"].params, models["waveletnet_x1"].macs) == (2_722_272, 204_806_400)
+    assert models["waveletnet_cifar_m1"].weights == ["digits"]
+    assert models["waveletnet_cifar_m24"].weights == []
+
+
+def test_a_pattern_looks_through_all_of_timm():
+    assert [m.model for m in list_models("mobilenetv2_1?0")] == ["mobilenetv2_100", "mobilenetv2_140"]
+    with pytest.raises(WavezooError, match=r"no model matches 'waveletnet_x9' .did you mean"):
+        list_models("waveletnet_x9")
+
+
+def test_the_stages_of_x1_are_table_4():
+    stages = info("waveletnet_x1").stages
+    printed = [  # input side, operator, C, repeat, stride, kappas
+        (224, "conv 3x3", 32, 1, 2, None),
+        (112, "unit", 16, 1, 1, (None, 3, 3)),
+        (112, "unit", 24, 2, 2, (0, 3, 3)),
+        (56, "unit", 32, 3, 2, (0, 3, 3)),
+        (28, "unit", 64, 4, 2, (0, 3, 3)),
+        (14, "unit", 96, 3, 1, (0, 3, 3)),
+        (14, "unit", 160, 3, 2, (0, 3, 3)),
+        (7, "unit", 320, 1, 1, (0, 3, 3)),
+        (7, "conv 1x1", 1280, 1, 1, None),
+        (7, "average pool", 1280, 1, 1, None),
+        (None, "linear", 1000, 1, 1, None),
+    ]
+    for stage, (side, operator, channels, repeat, stride, kappas) in zip(stages, printed, strict=True):
+        assert stage.input[1:] == ([side, side] if side else [])
+        assert (stage.operator, stage.channels, stage.repeat, stage.stride) == (operator, channels, repeat, stride)
+        depths = stage.kappas and tuple(d if d is None else d[0] for d in stage.kappas)
+        assert depths == kappas
+    assert [s.expansion for s in stages if s.kappas] == [1, 6, 6, 6, 6, 6, 6]
+
+
+@pytest.mark.parametrize("name", ["waveletnet_x0_75", "waveletnet_cifar_m3", "resnet18"])
+def test_the_stages_add_up_to_the_model(name):
+    about = info(name)
+    assert sum(stage.params for stage in about.stages) == about.complexity.params
+    assert sum(stage.macs for stage in about.stages) == about.complexity.macs
+
+
+def test_depths_that_channels_do_not_allow_are_shown_as_they_are():
+    stages = [stage for stage in info("waveletnet_x0_75").stages if stage.kappas]
+    assert stages[0].kappas[2] == [2, 2]  # 12 channels
+
+
+def test_weights_say_where_they_come_from():
+    (weights,) = info("waveletnet_cifar_m1").weights
+    assert weights["name"] == "waveletnet_cifar_m1.digits" and "shipped" in weights["origin"]
+    assert info("mobilenetv2_100").weights[0]["origin"] == "hf-hub:timm/mobilenetv2_100.ra_in1k"
+    assert info("waveletnet_x1").weights == []

@@ -1,0 +1,133 @@
+import pytest
+
+from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.recipes import list_recipes, load_recipe
+
+GOOD = """\
+model:
+  name: waveletnet_cifar_m1
+data: {name: digits}
+preprocessing:
+  size: 32
+  mean: [0.5, 0.5, 0.5]
+  std: [0.5, 0.5, 0.5]
+optimizer:
+  lr: 3e-2
+  weight_decay: 2e-4
+schedule:
+  name: linear
+  epochs: 3
+batch_size: 32
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_recipe(text):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text)
+        return path
+
+    return write_recipe
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_shipped_recipe_loads_by_name_and_by_path_and_builds(name):
+    import timm
+
+    import wavenet_zoo  # noqa: F401
+
+    recipe = load_recipe(name)
+    assert load_recipe(list_recipes()[name]) == recipe
+    timm.create_model(recipe.model.name, device="meta", **recipe.model.kwargs)
+
+
+def test_numbers_that_yaml_takes_for_strings_are_numbers(write):
+    recipe = load_recipe(write(GOOD))
+    assert recipe.optimizer.lr == 0.03
+    assert recipe.optimizer.weight_decay == 0.0002
+
+
+def test_the_hash_is_of_the_values_and_not_of_the_text(write):
+    recipe = load_recipe(write(GOOD))
+    assert load_recipe(write("# a comment\n" + GOOD)).sha256() == recipe.sha256()
+    assert load_recipe(write(GOOD), ["seed=1"]).sha256() != recipe.sha256()
+
+
+def test_a_resolved_recipe_reads_back_as_itself(write):
+    recipe = load_recipe(write(GOOD))
+    assert load_recipe(write(recipe.to_yaml())) == recipe
+
+
+def test_overrides_replace_values_with_their_type(write):
+    recipe = load_recipe(write(GOOD), ["schedule.epochs=7", "optimizer.lr=1e-3", "model.kwargs.use_dfwt=false"])
+    assert recipe.schedule.epochs == 7
+    assert recipe.optimizer.lr == 0.001
+    assert recipe.model.kwargs == {"use_dfwt": False}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD.replace("epochs: 3", "epoch: 3"), "recipe.yaml:13: unknown key 'schedule.epoch'"),
+        (GOOD.replace("epochs: 3", "epoch: 3"), "did you mean 'epochs'"),
+        (
+            GOOD.replace("epochs: 3", "epochs: three"),
+            "recipe.yaml:13: schedule.epochs: input should be a valid integer",
+        ),
+        (GOOD.replace("epochs: 3", "epochs: 3.5"), "recipe.yaml:13: schedule.epochs"),
+        (GOOD.replace("epochs: 3", "epochs: true"), "recipe.yaml:13: schedule.epochs"),
+        (GOOD.replace("  lr: 3e-2\n", ""), "recipe.yaml:8: missing key 'optimizer.lr'"),
+        (GOOD.replace("lr: 3e-2", "lr: -1"), "recipe.yaml:9: optimizer.lr: input should be greater than 0, got -1"),
+        (
+            GOOD.replace("name: linear", "name: lineal"),
+            "recipe.yaml:12: schedule.name: input should be 'steps' or 'linear'",
+        ),
+        (GOOD.replace("[0.5, 0.5, 0.5]", "[0.5, 0.5]", 1), "recipe.yaml:6: preprocessing.mean"),
+        (GOOD.replace("[0.5, 0.5, 0.5]", "[0.5, x, 0.5]", 1), "recipe.yaml:6: preprocessing.mean.1"),
+        (GOOD.replace("name: linear", "name: steps"), "'steps' needs milestones"),
+        (GOOD + "batch_size: 64\n", "recipe.yaml:15: key 'batch_size' stands here a second time"),
+        (GOOD + "\tseed: 1\n", "recipe.yaml:15: not valid YAML"),
+        (GOOD + "seed: .nan\n", "recipe.yaml:15: seed"),
+        ("", "a recipe is a mapping of sections, this is empty"),
+        ("- a\n- b\n", "a recipe is a mapping of sections, this is a list"),
+        ("seed: !!python/object/apply:os.system ['touch canary']\n", "not valid YAML"),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_line_and_key(write, text, message):
+    path = write(text)
+    with pytest.raises(WavezooError) as error:
+        load_recipe(path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (path.parent / "canary").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("schedule.epoch=3", "--set schedule.epoch=3: unknown key 'schedule.epoch' (did you mean 'epochs'"),
+        ("schedule.epochs=x", "--set schedule.epochs=x: schedule.epochs: input should be a valid integer, got 'x'"),
+        ("nothing.like.it=1", "--set nothing.like.it=1: unknown key 'nothing'"),
+        ("schedule.epochs", "--set schedule.epochs: expected key=value"),
+        ("batch_size.x=1", "'batch_size' is not a section"),
+        ("seed=[", "the value is not valid YAML"),
+    ],
+)
+def test_a_mistake_in_an_override_names_the_override(write, override, message):
+    with pytest.raises(WavezooError) as error:
+        load_recipe(write(GOOD), [override])
+    assert message in str(error.value)
+
+
+def test_an_unknown_recipe_gets_the_nearest_name():
+    with pytest.raises(WavezooError, match=r"digit: no such recipe \(did you mean 'digits'"):
+        load_recipe("digit")
+
+
+def test_aliases_that_multiply_do_not_exhaust_memory(write):
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{chr(ord(k) + 1)}: &{chr(ord(k) + 1)} [{', '.join(['*' + k] * 9)}]\n" for k in "abcdefghij"
+    )
+    with pytest.raises(WavezooError, match="unknown key"):
+        load_recipe(write(bomb))

@@ -1,0 +1,69 @@
+import hashlib
+import json
+
+import pytest
+import timm
+import torch
+
+import wavenet_zoo  # noqa: F401
+from wavenet_zoo import WavezooError, train
+from wavenet_zoo.models._manifest import checkpoints_folder, read_manifest
+from wavenet_zoo.recipes import load_recipe
+from wavenet_zoo.shipping import ship_weights
+
+
+@pytest.mark.parametrize("name", list(read_manifest()))
+def test_every_entry_of_the_manifest_is_there_matches_its_hash_and_loads_offline(name, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    entry = read_manifest()[name]
+    content = (checkpoints_folder() / entry["file"]).read_bytes()
+    assert (hashlib.sha256(content).hexdigest(), len(content)) == (entry["sha256"], entry["size"])
+    assert entry["size"] < 12_000_000
+    for spelling in (name, name.split(".")[0]):
+        model = timm.create_model(spelling, pretrained=True)
+        assert model.num_classes == len(entry["classes"])
+        assert list(timm.data.resolve_model_data_config(model)["mean"]) == entry["preprocessing"]["mean"]
+    assert name in timm.list_pretrained("waveletnet*")
+
+
+@pytest.mark.parametrize("name", list(read_manifest()))
+def test_the_recipe_of_every_shipped_checkpoint_is_still_the_one_it_was_trained_with(name):
+    entry = read_manifest()[name]
+    recipe = load_recipe(entry["recipe"])
+    assert recipe.sha256() == entry["recipe_sha256"] and recipe.seed == entry["seed"]
+
+
+def test_nothing_is_promised_that_is_not_there():
+    ours = timm.list_pretrained("waveletnet*")
+    assert set(ours) == {name for entry in read_manifest() for name in (entry, entry.split(".")[0])} & set(ours)
+    with pytest.raises(RuntimeError, match="No pretrained weights exist for waveletnet_x1"):
+        timm.create_model("waveletnet_x1", pretrained=True)
+
+
+def test_pretrained_weights_make_a_start_for_other_classes_and_channels():
+    model = timm.create_model("waveletnet_cifar_m1", pretrained=True, num_classes=3, in_chans=1)
+    assert model(torch.randn(2, 1, 32, 32)).shape == (2, 3)
+
+
+def test_a_finished_run_is_shipped_with_figures_measured_then(digit_folder, tmp_path):
+    run = train("digits", None, tmp_path / "run", ["schedule.epochs=1", "batch_size=64"])
+    (tmp_path / "checkpoints").mkdir()
+    entry = ship_weights(tmp_path / "run", "try", "One epoch.", tmp_path / "checkpoints")
+    manifest = json.loads((tmp_path / "checkpoints" / "manifest.json").read_text())
+    assert manifest["checkpoints"] == [entry] and entry["name"] == "waveletnet_cifar_m1.try"
+    assert entry["results"]["digits/test"]["top1"] == run.last["top1"]
+    assert (tmp_path / "checkpoints" / entry["file"]).read_bytes() == (
+        tmp_path / "run" / "model.safetensors"
+    ).read_bytes()
+    ship_weights(tmp_path / "run", "again", "The same.", tmp_path / "checkpoints")
+    names = [e["name"] for e in json.loads((tmp_path / "checkpoints" / "manifest.json").read_text())["checkpoints"]]
+    assert names == ["waveletnet_cifar_m1.again", "waveletnet_cifar_m1.try"]
+
+
+def test_weights_that_a_tag_cannot_describe_are_not_shipped(digit_folder, tmp_path):
+    overrides = ["schedule.epochs=1", "model.kwargs.use_dfwt=false"]
+    train("digits", digit_folder, tmp_path / "run", overrides, workers=0)
+    with pytest.raises(WavezooError, match="which a tag cannot say"):
+        ship_weights(tmp_path / "run", "try", "x", tmp_path)
+    with pytest.raises(WavezooError, match="has not finished"):
+        ship_weights(tmp_path, "try", "x", tmp_path)

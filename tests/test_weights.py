@@ -1,0 +1,178 @@
+import json
+import os
+import pickle
+import struct
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+import wavenet_zoo  # noqa: F401
+from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.weights import load_model, weights_bytes
+
+MODEL = "waveletnet_cifar_m1"
+
+
+def fresh(**kwargs):
+    torch.manual_seed(5)
+    return timm.create_model(MODEL, **kwargs).eval()
+
+
+def same(a, b):
+    return all(torch.equal(x, b.state_dict()[key]) for key, x in a.state_dict().items())
+
+
+def fails(*args, **kwargs) -> str:
+    with pytest.raises(WavezooError) as error:
+        load_model(*args, **kwargs)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_safetensors_file_loads_with_what_its_header_says(tmp_path):
+    model = fresh(num_classes=3, use_dfwt=False)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(
+        weights_bytes(
+            model.to(memory_format=torch.channels_last).state_dict(),
+            {"model": MODEL, "model_kwargs": {"use_dfwt": False}, "classes": ["a", "b", "c"], "data": "digits"},
+        )
+    )
+    loaded, weights = load_model(MODEL, path)
+    assert same(model, loaded)
+    assert loaded.blocks[0][0].dfwt.depth == 0  # the state dict alone could not tell
+    assert (weights.kind, weights.classes, weights.data) == ("file", ["a", "b", "c"], "digits")
+    assert "state_dict" not in loaded.pretrained_cfg
+
+
+def test_a_plain_state_dict_loads_and_brings_its_number_of_classes(tmp_path):
+    model = fresh(num_classes=7)
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "plain.safetensors")
+    torch.save(model.state_dict(), tmp_path / "plain.pt")
+    torch.save({"state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}}, tmp_path / "ddp.pth")
+    for name in ("plain.safetensors", "plain.pt", "ddp.pth"):
+        loaded, _ = load_model(MODEL, tmp_path / name)
+        assert loaded.num_classes == 7 and same(model, loaded), name
+
+
+def test_ema_weights_are_preferred_as_in_timm_and_named(tmp_path):
+    raw, ema = fresh(), timm.create_model(MODEL)
+    torch.save({"state_dict": raw.state_dict(), "state_dict_ema": ema.state_dict()}, tmp_path / "both.pt")
+    loaded, weights = load_model(MODEL, tmp_path / "both.pt")
+    assert same(ema, loaded) and weights.variant == "ema"
+
+
+def test_random_weights_are_the_same_every_time():
+    assert same(load_model(MODEL, "none")[0], load_model(MODEL, "none")[0])
+    assert "random weights" in load_model(MODEL, "none")[1].describe()
+
+
+def test_mobilenetv2_weights_load_into_the_corner_case(tmp_path):
+    reference = timm.create_model("mobilenetv2_100").eval()
+    safetensors.torch.save_file(reference.state_dict(), tmp_path / "mobilenetv2.safetensors")
+    loaded, _ = load_model("waveletnet_x1", tmp_path / "mobilenetv2.safetensors", {"kappas": (0, 0, 0)})
+    x = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(loaded.eval()(x), reference(x), rtol=0, atol=1e-5)
+
+
+def test_unknown_models_and_tags_get_the_nearest_names():
+    assert "unknown model 'waveletnet_x0.75' (did you mean 'waveletnet_x0_75'" in fails("waveletnet_x0.75")
+    assert "unknown model 'resnet5'" in fails("resnet5")
+    assert "waveletnet_cifar_m1 has no weights 'digit' (did you mean 'digits'?)" in fails(f"{MODEL}.digit")
+    assert "waveletnet_cifar_m1 has no weights 'digit' (did you mean 'digits'?)" in fails(MODEL, "digit")
+    assert "no weights exist for waveletnet_x1_25 (pass --weights FILE" in fails("waveletnet_x1_25")
+
+
+def test_an_argument_that_the_model_does_not_take_gets_the_nearest():
+    assert "did you mean 'kappas'?" in fails(MODEL, "none", {"kapas": (0, 0, 0)})
+
+
+def test_missing_empty_and_truncated_files_are_named(tmp_path):
+    path = tmp_path / "w.safetensors"
+    assert "w.safetensors: no such weights file" in fails(MODEL, path)
+    assert "is a folder" in fails(MODEL, tmp_path)
+    path.write_bytes(b"")
+    assert "w.safetensors: is empty (0 bytes)" in fails(MODEL, path)
+    content = weights_bytes(fresh().state_dict(), {})
+    for cut in (4, 100, len(content) - 1):
+        path.write_bytes(content[:cut])
+        assert "w.safetensors: truncated, or not a safetensors file" in fails(MODEL, path)
+    torch.save(fresh().state_dict(), tmp_path / "w.pt")
+    (tmp_path / "w.pt").write_bytes((tmp_path / "w.pt").read_bytes()[:5000])
+    assert "w.pt: truncated, or not a checkpoint" in fails(MODEL, tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        b"<!doctype html><title>404</title>",
+        struct.pack("<Q", 2**63) + b"{}",
+        struct.pack("<Q", 4) + b"\xff\xfe{}",
+        struct.pack("<Q", 2) + b"{}" + b"trailing",
+    ],
+)
+def test_files_that_are_something_else_are_refused(tmp_path, content):
+    (tmp_path / "w.safetensors").write_bytes(content)
+    assert "not a safetensors file" in fails(MODEL, tmp_path / "w.safetensors")
+
+
+def test_another_architecture_is_refused_with_the_first_differing_tensors(tmp_path):
+    safetensors.torch.save_file(
+        timm.create_model("waveletnet_x1", num_classes=10).state_dict(), tmp_path / "x1.safetensors"
+    )
+    message = fails(MODEL, tmp_path / "x1.safetensors")
+    assert (
+        "x1.safetensors: not weights of waveletnet_cifar_m1: conv_stem.weight has shape (32, 3, 3, 3) in the file"
+        in message
+    )
+    path = tmp_path / "m2.safetensors"
+    path.write_bytes(weights_bytes(fresh().state_dict(), {"model": "waveletnet_cifar_m2"}))
+    assert "weights of waveletnet_cifar_m2, not of waveletnet_cifar_m1" in fails(MODEL, path)
+
+
+def test_missing_and_superfluous_tensors_are_named(tmp_path):
+    state = fresh().state_dict()
+    del state["blocks.1.0.bn2.bias"]
+    state["something.else"] = torch.zeros(1)
+    safetensors.torch.save_file(state, tmp_path / "w.safetensors")
+    message = fails(MODEL, tmp_path / "w.safetensors")
+    assert "blocks.1.0.bn2.bias is missing" in message and "something.else is not in the model" in message
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    state = fresh().state_dict()
+    state["blocks.0.0.bn1.bias"][3] = float("nan")
+    safetensors.torch.save_file(state, tmp_path / "w.safetensors")
+    assert "tensor blocks.0.0.bn1.bias holds values that are not finite" in fails(MODEL, tmp_path / "w.safetensors")
+
+
+class RunsCode:
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("kind", ["raw pickle", "torch zip", "pickle named safetensors"])
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, kind):
+    canary = tmp_path / "canary"
+    payload = {"state_dict": RunsCode(f"touch {canary}")}
+    path = tmp_path / ("w.safetensors" if "safetensors" in kind else "w.pth")
+    if kind == "torch zip":
+        torch.save(payload, path)
+    else:
+        path.write_bytes(pickle.dumps(payload))
+    message = fails(MODEL, path)
+    assert "it was not opened" in message if "safetensors" in kind else "refused" in message
+    assert not canary.exists()
+
+
+def test_the_header_of_our_files_is_plain_json(tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(weights_bytes({"a": torch.zeros(2)}, {"model": MODEL}))
+    with safetensors.safe_open(path, framework="pt") as file:
+        assert json.loads(file.metadata()["wavenet_zoo"]) == {"model": MODEL}

@@ -1,0 +1,58 @@
+"""``wavezoo count``."""
+
+from typing import Any
+
+import click
+
+from wavenet_zoo.cli._options import model_kwargs_option, output_options
+from wavenet_zoo.cli._output import Output, facts, table
+
+
+@click.command(name="count", short_help="Count parameters, MACs and more of a model.")
+@click.argument("model")
+@click.option(
+    "--size", type=click.IntRange(min=1), metavar="N", help="Side of the image in pixels.  [default: the model's]"
+)
+@click.option("--per-layer", is_flag=True, help="List every layer.")
+@click.option("--depth", type=click.IntRange(min=1), metavar="N", help="List modules down to this depth.")
+@model_kwargs_option
+@output_options
+def command(
+    model: str,
+    size: int | None,
+    per_layer: bool,
+    depth: int | None,
+    model_kwargs: dict[str, Any],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Count parameters, MACs, activations and DFWT's additions of MODEL, any timm model.
+
+    Needs neither weights nor data. A MAC is one multiplication with its addition.
+    """
+    from wavenet_zoo import count
+    from wavenet_zoo.complexity import PAPER_CONVENTION
+
+    output = Output(as_json, quiet)
+    cost = count(model, size, per_layer=per_layer, depth=depth, model_kwargs=model_kwargs)
+    if as_json:
+        output.json(cost.to_dict())
+        return
+    rows = [("model", f"{cost.model} at {' x '.join(map(str, cost.input_size))}"), ("params", f"{cost.params:,}")]
+    rows.append(("MACs", f"{cost.macs:,}"))
+    if cost.macs_paper_convention is not None:
+        rows.append(("MACs, paper's convention", f"{cost.macs_paper_convention:,}  ({PAPER_CONVENTION})"))
+        rows.append(("DFWT additions", f"{cost.dfwt_adds:,}"))
+    rows.append(("activations", f"{cost.activations:,}"))
+    if cost.modules:
+        lines = [
+            (m.name, m.kind, " x ".join(map(str, m.output_shape)), *(f"{n:,}" for n in _numbers(m)))
+            for m in cost.modules
+        ]
+        columns = ["module", "kind", "output", "params", "MACs", "activations", "DFWT additions"]
+        output.show(table(columns, lines, left=3))
+    output.show(facts(rows))
+
+
+def _numbers(module: Any) -> tuple[int, ...]:
+    return module.params, module.macs, module.activations, module.dfwt_adds

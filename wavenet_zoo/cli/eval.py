@@ -1,0 +1,106 @@
+"""``wavezoo eval``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wavenet_zoo.cli._options import device_option, model_kwargs_option, output_options
+from wavenet_zoo.cli._output import Output, facts, table
+from wavenet_zoo.errors import BELOW_THRESHOLD
+
+if TYPE_CHECKING:
+    from wavenet_zoo.engine.evaluate import Evaluation
+
+
+@click.command(name="eval", short_help="Evaluate a model on labelled images.")
+@click.argument("model")
+@click.option(
+    "--weights", metavar="FILE|TAG|none", help="Weights; none for random ones.  [default: the pretrained ones]"
+)
+@click.option(
+    "--data", metavar="DIR|NAME", help="Image folder, digits, cifar10 or cifar100.  [default: the weights' own]"
+)
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option(
+    "--size", type=click.IntRange(min=1), metavar="N", help="Side of the input in pixels.  [default: the weights']"
+)
+@click.option("--crop-pct", type=float, help="Share of the resized image that the crop takes.")
+@click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos"]))
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--workers", type=click.IntRange(min=0), help="Decoding processes.  [default: one per core]")
+@click.option("--per-class", is_flag=True, help="Show the accuracy of every class.")
+@click.option("--skip-bad-images", is_flag=True, help="Leave out and list images that cannot be decoded.")
+@click.option("--min-top1", type=float, metavar="PERCENT", help="Exit with 3 where top-1 is lower.")
+@click.option("--save-json", type=click.Path(dir_okay=False, path_type=Path), help="Write the whole result there.")
+@click.option("--append-csv", type=click.Path(dir_okay=False, path_type=Path), help="Add a line with the result there.")
+@model_kwargs_option
+@device_option
+@output_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    model: str,
+    weights: str | None,
+    data: str | None,
+    min_top1: float | None,
+    save_json: Path | None,
+    append_csv: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Evaluate MODEL, any timm model: top-1, top-5, loss.
+
+    The data is a folder with one folder for each class, or one that holds such folders in val/; class folders named
+    after ImageNet's synsets count for their class also where only some of the 1000 are there.
+    """
+    from wavenet_zoo import evaluate
+    from wavenet_zoo.engine import results
+
+    output = Output(as_json, quiet)
+    for path in (save_json, append_csv):
+        results.check_writable(path)
+    result = evaluate(model, weights, data, progress=output.progress, note=output.note, **options)
+    if save_json:
+        results.write_json(save_json, result.to_dict())
+    if append_csv:
+        results.append_csv(append_csv, results.summary_row(result.to_dict()))
+    if as_json:
+        output.json(result.to_dict())
+    else:
+        _show(output, result)
+    if min_top1 is not None and result.top1 < min_top1:
+        output.note(f"top-1 {result.top1:.4f} % is below the {min_top1:g} % asked for")
+        ctx.exit(BELOW_THRESHOLD)
+
+
+def _show(output: Output, result: "Evaluation") -> None:
+    data = result.data
+    rows = [
+        ("model", result.model),
+        ("weights", result.weights["description"]),
+        ("data", f"{data['name']}, {data['split']}: {data['images']:,} images of {data['classes']:,} classes"),
+        ("top-1", f"{result.top1:.2f} %  ({result.correct_top1:,} of {result.images:,})"),
+        ("top-5", f"{result.top5:.2f} %  ({result.correct_top5:,} of {result.images:,})"),
+        ("loss", f"{result.loss:.4f}"),
+        ("speed", f"{result.images_per_second:,.1f} images/s on {result.environment['device']}, decoding included"),
+    ]
+    stated = result.weights["results"].get(f"{data['name']}/{data['split']}")
+    if stated:
+        rows.append(("stated", f"top-1 {stated['top1']:.2f} %  ({stated['correct_top1']:,} of {stated['images']:,})"))
+    if result.skipped:
+        rows.append(("skipped", f"{len(result.skipped):,} images that cannot be decoded: {', '.join(result.skipped)}"))
+    if result.per_class:
+        lines = [
+            (
+                name,
+                f"{c['images']:,}",
+                f"{c['correct']:,}",
+                f"{100 * c['correct'] / c['images']:.2f}" if c["images"] else "-",
+            )
+            for name, c in result.per_class.items()
+        ]
+        output.show(table(["class", "images", "correct", "top-1, %"], lines))
+    output.show(facts(rows))

@@ -1,0 +1,71 @@
+"""``wavezoo info``."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wavenet_zoo.cli._options import model_kwargs_option, output_options
+from wavenet_zoo.cli._output import Output, facts, table
+
+if TYPE_CHECKING:
+    from wavenet_zoo.catalog import Stage
+
+
+@click.command(name="info", short_help="Describe a model by stage, with its weights.")
+@click.argument("model")
+@model_kwargs_option
+@output_options
+def command(model: str, model_kwargs: dict[str, Any], as_json: bool, quiet: bool) -> None:
+    """Describe MODEL: architecture by stage, preprocessing, weights.
+
+    For a WaveletNet the architecture is the paper's Table 4, with the depths that its channels allow.
+    """
+    from wavenet_zoo import info
+
+    output = Output(as_json, quiet)
+    about = info(model, model_kwargs=model_kwargs)
+    if as_json:
+        output.json(about.to_dict())
+        return
+    wavelet = any(stage.kappas for stage in about.stages)
+    columns = ["operator", "input", "channels"]
+    columns += ["repeat", "stride", "t", "κ1", "κ2", "κ3"] if wavelet else []
+    rows = [_row(stage, wavelet) for stage in about.stages]
+    cost = about.complexity
+    output.show(
+        facts([("model", f"{about.model}: {about.description}")]),
+        table([*columns, "params", "MACs"], [*rows, ["total", *[""] * (len(columns) - 1), *_cost(cost)]], left=2),
+        facts([("preprocessing", str(about.preprocessing)), *_weights(about.weights)]),
+    )
+
+
+def _row(stage: "Stage", wavelet: bool) -> list[str]:
+    row = [stage.operator, " x ".join(map(str, stage.input)), f"{stage.channels:,}"]
+    if wavelet:
+        row += [str(stage.repeat), str(stage.stride), "-" if stage.expansion is None else f"{stage.expansion:g}"]
+        row += [_depths(depths) for depths in stage.kappas or [None] * 3]
+    return [*row, *_cost(stage)]
+
+
+def _cost(part: Any) -> list[str]:
+    return [f"{part.params:,}", f"{part.macs:,}"]
+
+
+def _depths(depths: list[int] | None) -> str:
+    if depths is None:
+        return "-"
+    smallest, largest = depths
+    return str(largest) if smallest == largest else f"{smallest}-{largest}"
+
+
+def _weights(weights: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    if not weights:
+        return [("weights", "none yet")]
+    rows = []
+    for entry in weights:
+        rows.append(("weights", f"{entry['name']}, {entry['origin']}"))
+        for name, result in entry.get("results", {}).items():
+            rows.append(("", f"{name}: top-1 {result['top1']:.2f} % of {result['images']} images"))
+        if "recipe" in entry:
+            rows.append(("", f"recipe {entry['recipe']}, sha256 {entry['sha256']}"))
+    return rows

@@ -1,0 +1,112 @@
+"""``wavezoo``: finds the command, and turns what goes wrong into one line and an exit code."""
+
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+import click
+
+from wavenet_zoo import __version__
+from wavenet_zoo.errors import BAD_INPUT, INTERNAL_FAILURE, INTERRUPTED, OK, TERMINATED, WavezooError, did_you_mean
+
+COMMANDS = ("list", "info", "count", "train", "eval")  # each in the file of its name
+
+
+class _Terminated(BaseException):
+    """SIGTERM, raised where it arrives so that open files are closed on the way out."""
+
+
+class LazyGroup(click.Group):
+    """Imports a command's file when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(f"wavenet_zoo.cli.{cmd_name}").command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            hint = did_you_mean(args[0], COMMANDS, f"commands: {', '.join(COMMANDS)}")
+            raise WavezooError(f"no command '{args[0]}'", hint)
+        return super().resolve_command(ctx, args)
+
+    def main(self, args: Sequence[str] | None = None, *other: Any, **options: Any) -> Any:
+        """Run a command and exit with its code."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        options["standalone_mode"] = False
+        try:
+            with _sigterm_raises():
+                code = super().main(arguments, *other, **options)
+                sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # so that Python's own flush at exit is quiet
+            code = 128 + signal.SIGPIPE
+        except (KeyboardInterrupt, click.Abort):
+            code = _say("interrupted", exit_code=INTERRUPTED)
+        except _Terminated:
+            code = _say("terminated", exit_code=TERMINATED)
+        except Exception as error:
+            if "--debug" in arguments or os.environ.get("WAVEZOO_DEBUG"):
+                traceback.print_exc()
+            code = _report(error)
+        sys.exit(code if isinstance(code, int) else OK)
+
+
+def _report(error: Exception) -> int:
+    if isinstance(error, WavezooError):
+        return _say(f"error: {error.message}", error.hint, error.exit_code)
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx else "wavezoo"
+        return _say(f"error: {error.format_message()}", f"see '{path} --help'", BAD_INPUT)
+    if isinstance(error, click.ClickException):
+        return _say(f"error: {error.format_message()}", exit_code=error.exit_code)
+    return _say(
+        f"internal error: {type(error).__name__}: {error}",
+        "run it again with --debug for the traceback",
+        INTERNAL_FAILURE,
+    )
+
+
+def _say(line: str, hint: str = "", exit_code: int = INTERNAL_FAILURE) -> int:
+    text = " ".join(f"{line} ({hint})".split() if hint else line.split())
+    click.echo(text, err=True)
+    return exit_code
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def raise_terminated(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    previous = signal.signal(signal.SIGTERM, raise_terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 internal failure, 2 usage, configuration or data, 3 below a threshold asked for, "
+    "130 and 143 interrupted.",
+)
+@click.version_option(__version__, prog_name="wavezoo")
+def cli() -> None:
+    """WaveletNet and its peers on timm: count, train, evaluate."""

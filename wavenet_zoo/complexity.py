@@ -1,0 +1,223 @@
+"""Parameters, MACs, activations and the additions of DFWT: counted from the model itself, without weights or data."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from math import prod
+from typing import Any
+
+import torch
+from timm.data import resolve_model_data_config
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.layers import DFWT
+from wavenet_zoo.models import WaveletNet
+from wavenet_zoo.weights import build_model
+
+__all__ = ["Complexity", "ModuleComplexity", "count"]
+
+PAPER_CONVENTION = "convolutions without the classifier, depthwise convolutions at their input resolution"
+
+
+@dataclass
+class ModuleComplexity:
+    """What one module costs, with everything inside it.
+
+    Attributes:
+        name: Path of the module in the model.
+        kind: Class of the module.
+        output_shape: Shape of its output for one image.
+        params: Parameters.
+        macs: Multiply-accumulate operations of convolutions and matrix products.
+        activations: Output elements of the same operations.
+        dfwt_adds: Additions and subtractions of DFWT.
+    """
+
+    name: str
+    kind: str
+    output_shape: list[int]
+    params: int
+    macs: int
+    activations: int
+    dfwt_adds: int
+
+
+@dataclass
+class Complexity:
+    """The result of :func:`count`.
+
+    Attributes:
+        model: Name of the model.
+        input_size: (C, H, W) of the image.
+        params: Parameters.
+        macs: Multiply-accumulate operations of convolutions and matrix products, each at its real output size.
+        macs_paper_convention: The paper's way of counting them; None for a model that is not a WaveletNet.
+        dfwt_adds: Additions and subtractions of DFWT, which no multiplication goes with.
+        activations: Output elements of the operations behind ``macs``.
+        modules: The same by module, in the order of the forward pass.
+    """
+
+    model: str
+    input_size: list[int]
+    params: int
+    macs: int
+    macs_paper_convention: int | None
+    dfwt_adds: int
+    activations: int
+    modules: list[ModuleComplexity] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts as plain values, for JSON."""
+        return asdict(self)
+
+
+def count(
+    model: str | nn.Module,
+    size: int | None = None,
+    *,
+    per_layer: bool = False,
+    depth: int | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+) -> Complexity:
+    """Count what one image costs.
+
+    MACs are what ``torch.utils.flop_counter`` sees at the dispatcher, halved, so functional calls count too. It does
+    not see additions: those of DFWT follow from its definition.
+
+    Args:
+        model: Name of any timm model, or a module.
+        size: Side of the image in pixels; by default the model's.
+        per_layer: List every layer with what is its own, so that the list adds up to the total.
+        depth: List modules down to this depth of nesting, each with everything inside it.
+        model_kwargs: Arguments for the model, ``{"kappas": (0, 5, 5)}`` for example.
+
+    Raises:
+        WavezooError: If there is no such model, or it cannot run at that size.
+    """
+    if isinstance(model, str):
+        with torch.device("meta"):
+            name, module = model, build_model(model, model_kwargs)
+    else:
+        name, module = type(model).__name__, model
+    channels, height, width = resolve_model_data_config(module)["input_size"]
+    if size is not None:
+        height = width = size
+    macs, paper, activations = (FlopCounterMode(display=False, custom_mapping=m) for m in (None, _PAPER, _ACTIVATIONS))
+    shapes: dict[str, list[int]] = {}
+    adds: dict[str, int] = {}
+    parameter = next(module.parameters())
+    image = torch.empty(1, channels, height, width, device=parameter.device, dtype=parameter.dtype)
+    training = module.training
+    module.eval()
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            _record_outputs(module, shapes, adds, stack)
+            for counter in (macs, paper, activations):
+                stack.enter_context(counter)
+            module(image)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise WavezooError(f"{name} cannot take images of {height} x {width} px: {reason}") from error
+    finally:
+        module.train(training)
+
+    modules = [
+        ModuleComplexity(
+            name=path,
+            kind=type(submodule).__name__,
+            output_shape=shapes[path],
+            params=_params(submodule),
+            macs=_counted(macs, module, path) // 2,
+            activations=_counted(activations, module, path),
+            dfwt_adds=sum(n for p, n in adds.items() if _is_inside(p, path)),
+        )
+        for path, submodule in module.named_modules()
+        if path in shapes
+    ]
+    if depth is not None:
+        modules = [m for m in modules if m.name and m.name.count(".") < depth]
+    else:
+        modules = _layers(modules) if per_layer else []
+    return Complexity(
+        model=name,
+        input_size=[channels, height, width],
+        params=_params(module),
+        macs=macs.get_total_flops() // 2,
+        macs_paper_convention=paper.get_total_flops() if isinstance(module, WaveletNet) else None,
+        dfwt_adds=sum(adds.values()),
+        activations=activations.get_total_flops(),
+        modules=modules,
+    )
+
+
+def _layers(modules: list[ModuleComplexity]) -> list[ModuleComplexity]:
+    """Take from every module what the modules inside it account for, and keep those with something left."""
+    layers = []
+    for module in modules:
+        inside = [m for m in modules if m is not module and _is_inside(m.name, module.name)]
+        direct = [m for m in inside if not any(_is_inside(m.name, o.name) for o in inside if o is not m)]
+        own = replace(
+            module,
+            name=module.name or "(model)",
+            params=module.params - sum(m.params for m in direct),
+            macs=module.macs - sum(m.macs for m in direct),
+            activations=module.activations - sum(m.activations for m in direct),
+            dfwt_adds=module.dfwt_adds - sum(m.dfwt_adds for m in direct),
+        )
+        if own.params or own.macs or own.activations or own.dfwt_adds:
+            layers.append(own)
+    return layers
+
+
+def _is_inside(path: str, parent: str) -> bool:
+    return not parent or path == parent or path.startswith(f"{parent}.")
+
+
+def _params(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _counted(counter: FlopCounterMode, root: nn.Module, path: str) -> int:
+    key = f"{type(root).__name__}.{path}" if path else "Global"
+    return sum(counter.flop_counts[key].values()) if key in counter.flop_counts else 0
+
+
+def _record_outputs(root: nn.Module, shapes: dict[str, list[int]], adds: dict[str, int], stack: ExitStack) -> None:
+    """Note the shape of every module's output, and the additions of every DFWT, until ``stack`` is closed."""
+
+    def note(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor):
+                shapes[path] = list(output.shape[1:])
+                if isinstance(module, DFWT):
+                    adds[path] = module.adds_per_pixel * prod(output.shape[2:])
+
+        return hook
+
+    for path, module in root.named_modules():
+        stack.callback(module.register_forward_hook(note(path)).remove)
+
+
+def _paper_convolution(
+    x_shape: Any, w_shape: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool,
+    output_padding: Any, groups: int, out_shape: Any = None, **_: Any,
+) -> int:  # fmt: skip
+    depthwise = groups > 1 and groups == x_shape[1]
+    return prod(w_shape) * prod((x_shape if depthwise else out_shape)[2:])
+
+
+def _zero(*_: Any, **__: Any) -> int:
+    return 0
+
+
+def _outputs(*_: Any, out_shape: Any = None, **__: Any) -> int:
+    return prod(out_shape)
+
+
+_aten = torch.ops.aten
+_PRODUCTS = (_aten.mm, _aten.addmm, _aten.bmm, _aten.baddbmm)
+_PAPER = {_aten.convolution: _paper_convolution, **dict.fromkeys(_PRODUCTS, _zero)}
+_ACTIVATIONS = {_aten.convolution: _outputs, **dict.fromkeys(_PRODUCTS, _outputs)}

@@ -1,0 +1,72 @@
+"""Putting the weights of a run among those that ride in the package, with figures that were measured then and there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from wavenet_zoo.engine.environment import package_versions
+from wavenet_zoo.engine.evaluate import evaluate
+from wavenet_zoo.engine.results import write_json
+from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.files import write_atomically
+from wavenet_zoo.models._manifest import SCHEMA, checkpoints_folder, read_manifest
+from wavenet_zoo.weights import METADATA_KEY
+
+__all__ = ["ship_weights"]
+
+
+def ship_weights(run: str | Path, tag: str, description: str, folder: Path | None = None) -> dict[str, Any]:
+    """Evaluate ``model.safetensors`` of a run, copy it to ``checkpoints/`` and write its entry in ``manifest.json``.
+
+    Args:
+        run: Folder of a finished run.
+        tag: What comes after the dot in ``architecture.tag``.
+        description: One sentence on what the weights are.
+        folder: Where ``manifest.json`` is, or will be; by default the checkout's ``checkpoints/``.
+
+    Returns:
+        The entry.
+
+    Raises:
+        WavezooError: If the run has no weights, or they need arguments that timm would not know of.
+    """
+    source = Path(run) / "model.safetensors"
+    if not source.is_file():
+        raise WavezooError(f"{source}: no such file", "the run has not finished")
+    with safe_open(source, framework="pt") as file:
+        metadata = json.loads(file.metadata()[METADATA_KEY])
+    if metadata["model_kwargs"]:
+        raise WavezooError(f"{source}: trained with {metadata['model_kwargs']}, which a tag cannot say")
+    folder = folder or checkpoints_folder() or Path(__file__).resolve().parent.parent / "checkpoints"
+    name = f"{metadata['model']}.{tag}"
+    result = evaluate(metadata["model"], source)
+    write_atomically(folder / f"{name}.safetensors", source.read_bytes())
+    entry = {
+        "name": name,
+        "file": f"{name}.safetensors",
+        "sha256": result.weights["sha256"],
+        "size": source.stat().st_size,
+        "description": description,
+        "license": "apache-2.0",
+        **{key: metadata[key] for key in ("data", "data_fingerprint", "classes", "preprocessing")},
+        **{key: metadata[key] for key in ("recipe", "recipe_sha256", "seed", "epoch")},
+        "results": {
+            f"{result.data['name']}/{result.data['split']}": {
+                "top1": result.top1,
+                "top5": result.top5,
+                "loss": result.loss,
+                "images": result.images,
+                "correct_top1": result.correct_top1,
+                "correct_top5": result.correct_top5,
+            }
+        },
+        "versions": package_versions(),
+    }
+    path = folder / "manifest.json"
+    others = json.loads(path.read_text(encoding="utf-8"))["checkpoints"] if path.is_file() else []
+    entries = sorted([*(other for other in others if other["name"] != name), entry], key=lambda e: e["name"])
+    write_json(path, {"schema": SCHEMA, "checkpoints": entries})
+    read_manifest.cache_clear()
+    return entry
