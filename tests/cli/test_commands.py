@@ -27,7 +27,7 @@ def test_list_shows_models_params_macs_and_weights(wavezoo):
 
 def test_info_shows_table_4_preprocessing_and_weights(wavezoo):
     out = wavezoo("info", "waveletnet_x1").out
-    assert "κ3" in out and "96 x 14 x 14" in out and "resize to 256 px" in out and "none yet" in out
+    assert "κ3" in out and "96x14x14" in out and "resize to 256 px" in out and "none yet" in out
     assert wavezoo("info", f"{MODEL}.digits", "--json").json["weights"][0]["results"]["digits/test"]["images"] == 360
     assert "layer4" in wavezoo("info", "resnet18").out
 
@@ -121,7 +121,10 @@ def test_quiet_leaves_stderr_empty(wavezoo, digit_folder):
         (["eval", MODEL, "--data", "/no/such"], "error: /no/such: no such data folder"),
         (["eval", MODEL, "--batch-size", "0"], "error: Invalid value for '--batch-size'"),
         (["eval", MODEL, "--save-json", "no/r.json"], "error: no/r.json: its folder does not exist"),
-        (["eval", "waveletnet_x1", "--weights", "none", "--data", "digits"], "the weights have 1000 classes and the data has 10"),
+        (
+            ["eval", "waveletnet_x1", "--weights", "none", "--data", "digits"],
+            "the weights have 1000 classes and the data has 10",
+        ),
         (["eval", "waveletnet_x1"], "error: no weights exist for waveletnet_x1 (pass --weights FILE"),
         (["train", "digit"], "error: digit: no such recipe (did you mean 'digits'?)"),
         (["train", "digits", "--set", "schedule.epoch=1"], "unknown key 'schedule.epoch' (did you mean 'epochs'"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
 PIPE_WIDTH = 200  # columns where there is no terminal to ask: nothing is cut
 
@@ -40,9 +40,19 @@ class Output:
 
     def show(self, *parts: "RenderableType") -> None:
         """Print the result for a person."""
-        console = _console()
+        from rich.console import Console
+        from rich.table import Table
+
+        def console(width: int | None) -> Console:
+            return Console(width=width, markup=False, highlight=False, emoji=False)
+
+        screen = console(None if sys.stdout.isatty() else PIPE_WIDTH)
         for part in parts:
-            console.print(part)
+            if isinstance(part, Table) and part.box:  # half a number is worse than a line that is too long
+                natural = screen.measure(part, options=screen.options.update(max_width=1000)).maximum
+                console(max(screen.width, natural)).print(part)
+            else:
+                screen.print(part)
 
 
 def facts(rows: Sequence[tuple[str, str]]) -> "RenderableType":
@@ -57,20 +67,14 @@ def facts(rows: Sequence[tuple[str, str]]) -> "RenderableType":
     return grid
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> "RenderableType":
-    """Return a table whose first ``left`` columns are text and whose others are numbers."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[str]) -> "RenderableType":
+    """Return a table; the columns named in ``text`` are set left, the others, numbers, right."""
     from rich import box
     from rich.table import Table
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, column in enumerate(columns):
-        grid.add_column(column, justify="left" if i < left else "right", overflow="fold")
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for column in columns:
+        grid.add_column(column, justify="left" if column in text else "right", no_wrap=True)
     for row in rows:
         grid.add_row(*row)
     return grid
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False, emoji=False)

@@ -46,11 +46,12 @@ def command(
     rows.append(("activations", f"{cost.activations:,}"))
     if cost.modules:
         lines = [
-            (m.name, m.kind, " x ".join(map(str, m.output_shape)), *(f"{n:,}" for n in _numbers(m)))
+            (m.name, m.kind, "x".join(map(str, m.output_shape)), *(f"{n:,}" for n in _numbers(m)))
             for m in cost.modules
+            if any(_numbers(m))
         ]
         columns = ["module", "kind", "output", "params", "MACs", "activations", "DFWT additions"]
-        output.show(table(columns, lines, left=3))
+        output.show(table(columns, lines, text=columns[:3]))
     output.show(facts(rows))
 
 

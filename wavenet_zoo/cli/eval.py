@@ -102,5 +102,5 @@ def _show(output: Output, result: "Evaluation") -> None:
             )
             for name, c in result.per_class.items()
         ]
-        output.show(table(["class", "images", "correct", "top-1, %"], lines))
+        output.show(table(["class", "images", "correct", "top-1, %"], lines, text=["class"]))
     output.show(facts(rows))

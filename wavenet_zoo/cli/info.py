@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def command(model: str, model_kwargs: dict[str, Any], as_json: bool, quiet: bool) -> None:
     """Describe MODEL: architecture by stage, preprocessing, weights.
 
-    For a WaveletNet the architecture is the paper's Table 4, with the depths that its channels allow.
+    For a WaveletNet the architecture is the paper's Table 4: C output channels, n units, s stride of the first, t
+    expansion, and the depths κ that the channels allow.
     """
     from wavenet_zoo import info
 
@@ -28,19 +29,20 @@ def command(model: str, model_kwargs: dict[str, Any], as_json: bool, quiet: bool
         output.json(about.to_dict())
         return
     wavelet = any(stage.kappas for stage in about.stages)
-    columns = ["operator", "input", "channels"]
-    columns += ["repeat", "stride", "t", "κ1", "κ2", "κ3"] if wavelet else []
+    columns = ["input", "operator", "C"] + (["n", "s", "t", "κ1", "κ2", "κ3"] if wavelet else [])
     rows = [_row(stage, wavelet) for stage in about.stages]
     cost = about.complexity
     output.show(
         facts([("model", f"{about.model}: {about.description}")]),
-        table([*columns, "params", "MACs"], [*rows, ["total", *[""] * (len(columns) - 1), *_cost(cost)]], left=2),
+        table(
+            [*columns, "params", "MACs"], [*rows, ["total", *[""] * (len(columns) - 1), *_cost(cost)]], text=columns[:2]
+        ),
         facts([("preprocessing", str(about.preprocessing)), *_weights(about.weights)]),
     )
 
 
 def _row(stage: "Stage", wavelet: bool) -> list[str]:
-    row = [stage.operator, " x ".join(map(str, stage.input)), f"{stage.channels:,}"]
+    row = ["x".join(map(str, stage.input)), stage.operator, f"{stage.channels:,}"]
     if wavelet:
         row += [str(stage.repeat), str(stage.stride), "-" if stage.expansion is None else f"{stage.expansion:g}"]
         row += [_depths(depths) for depths in stage.kappas or [None] * 3]

@@ -22,7 +22,7 @@ def command(pattern: str | None, as_json: bool, quiet: bool) -> None:
         output.json([model.to_dict() for model in models])
         return
     rows = [
-        (m.model, f"{m.params:,}", f"{m.macs:,}", " x ".join(map(str, m.input_size)), ", ".join(m.weights) or "-")
+        (m.model, f"{m.params:,}", f"{m.macs:,}", "x".join(map(str, m.input_size)), ", ".join(m.weights) or "-")
         for m in models
     ]
-    output.show(table(["model", "params", "MACs", "input", "weights"], rows))
+    output.show(table(["model", "params", "MACs", "input", "weights"], rows, text=["model", "weights"]))

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
@@ -44,6 +45,9 @@ class LazyGroup(click.Group):
         """Run a command and exit with its code."""
         arguments = list(sys.argv[1:] if args is None else args)
         options["standalone_mode"] = False
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # in an ASCII locale a sign is lost, and not the result
         try:
             with _sigterm_raises():
                 code = super().main(arguments, *other, **options)

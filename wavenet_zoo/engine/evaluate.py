@@ -139,7 +139,7 @@ def evaluate(
         source, evaluation_transform(preprocessing), class_indices, batch_size, workers, target.type == "cuda"
     )
     module = module.to(target).to(memory_format=torch.channels_last)
-    with Progress(f"evaluating {name}", len(source.targets), enabled=progress) as bar:
+    with Progress("evaluating", len(source.targets), enabled=progress) as bar:
         counts = tally(module, loader, source, target, precision, skip_bad_images, bar)
     return Evaluation(
         model=name,
