@@ -1,0 +1,51 @@
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    if not (REPOSITORY / "pyproject.toml").is_file():
+        pytest.skip("not a checkout")
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        str(REPOSITORY),
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(folder),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_the_wheel_carries_code_recipes_and_weights_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "wavenet_zoo/_shipped/recipes/digits.yaml" in names
+    assert "wavenet_zoo/_shipped/checkpoints/manifest.json" in names
+    assert "wavenet_zoo/_shipped/checkpoints/waveletnet_cifar_m1.digits.safetensors" in names
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"wavenet_zoo"}
+
+
+def test_the_unpacked_wheel_evaluates_without_the_repository(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = "import wavenet_zoo; from wavenet_zoo.cli.main import cli; cli(['eval', 'waveletnet_cifar_m1', '--json'])"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["top1"] >= 97
+    code = "import wavenet_zoo, wavenet_zoo.recipes as r; print(wavenet_zoo.__file__, r.find_recipe('digits'))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.stdout.count(str(tmp_path / "site")) == 2
