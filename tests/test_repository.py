@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from wavenet_zoo import count
 from wavenet_zoo.models._manifest import read_manifest
@@ -57,6 +58,15 @@ def test_readme_and_changelog_show_the_result_that_the_manifest_states():
     assert line in README
     assert line.replace("  ", " ") in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
     assert read_manifest()["waveletnet_cifar_m1.digits"]["sha256"][:12] in README
+
+
+def test_the_python_of_the_readme_runs_as_printed():
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2
+    names = {"x": torch.randn(1, 384, 4, 4)}
+    for block in blocks:
+        exec(block, names)
+    assert names["y"].shape == (1, 64, 4, 4)
 
 
 @pytest.mark.parametrize("name", list_recipes())

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 
 from wavenet_zoo.errors import WavezooError, did_you_mean
 
-__all__ = ["Recipe", "find_recipe", "list_recipes", "load_recipe"]
+__all__ = ["Recipe", "find_recipe", "list_recipes", "load_recipe", "recipe_name"]
 
 MAX_RECIPE_BYTES = 1 << 20
 
@@ -223,6 +223,12 @@ def find_recipe(name: Path | str) -> Path:
         raise WavezooError(f"{path}: is a folder, not a recipe")
     hint = did_you_mean(stem.removeprefix("recipes/"), shipped, f"shipped recipes: {', '.join(shipped)}")
     raise WavezooError(f"{name}: no such recipe", hint)
+
+
+def recipe_name(recipe: Path | str) -> str:
+    """Return the name of a recipe: the shipped one's, or that of the file without ``.yaml``."""
+    path = find_recipe(recipe)
+    return next((name for name, shipped in list_recipes().items() if shipped.samefile(path)), path.stem)
 
 
 def list_recipes() -> dict[str, Path]:

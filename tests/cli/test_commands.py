@@ -59,7 +59,7 @@ def test_eval_without_data_evaluates_on_what_the_weights_were_trained_for(wavezo
     assert result.json["data"]["name"] == "digits"
     human = wavezoo("eval", f"{MODEL}.digits")
     assert f"top-1    {stated['top1']:.2f} %  (356 of 360)".split()[1] in human.out
-    assert "preprocessing: resize to 32 px (bicubic)" in human.err
+    assert "resize to 32 px (bicubic)" in human.out
 
 
 def test_eval_on_real_imagenet_images_says_that_weights_are_random(wavezoo, imagenet_sample):

@@ -4,6 +4,7 @@ import json
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
 
 from wavenet_zoo import WavezooError, evaluate, train
 from wavenet_zoo.recipes import load_recipe
@@ -86,6 +87,14 @@ def test_weights_trained_without_dfwt_are_evaluated_without_it(digit_folder, out
     run = train("digits", digit_folder, out, [*SHORT, "model.kwargs.use_dfwt=false"], workers=0)
     result = evaluate(run.model, run.weights, digit_folder, workers=0)
     assert result.top1 == run.last["top1"] and result.weights["model_kwargs"] == {"use_dfwt": False}
+
+
+def test_the_data_is_called_by_name_and_never_by_a_path_of_this_machine(digit_folder, out):
+    run = train("digits", digit_folder, out, SHORT, workers=0)
+    with safe_open(run.weights, framework="pt") as file:
+        header = file.metadata()["wavenet_zoo"]
+    assert json.loads(header)["data"] == "digit-images"
+    assert str(digit_folder.parent) not in header
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(digit_folder, out):

@@ -82,6 +82,7 @@ def _show(output: Output, result: "Evaluation") -> None:
         ("model", result.model),
         ("weights", result.weights["description"]),
         ("data", f"{data['name']}, {data['split']}: {data['images']:,} images of {data['classes']:,} classes"),
+        ("preprocessing", result.preprocessing["description"]),
         ("top-1", f"{result.top1:.2f} %  ({result.correct_top1:,} of {result.images:,})"),
         ("top-5", f"{result.top5:.2f} %  ({result.correct_top5:,} of {result.images:,})"),
         ("loss", f"{result.loss:.4f}"),

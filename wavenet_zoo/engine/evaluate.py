@@ -1,6 +1,5 @@
 """Top-1, top-5 and loss of a model on labelled images, with everything that they depend on."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -8,23 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import DataLoader
 
 from wavenet_zoo.data.catalog import NAMED_DATA, open_data
 from wavenet_zoo.data.classes import imagenet_classes, match_classes
-from wavenet_zoo.data.loaders import UNREADABLE, batches, default_workers, evaluation_loader, unreadable_image
+from wavenet_zoo.data.loaders import default_workers, evaluation_loader
 from wavenet_zoo.data.preprocessing import evaluation_transform, preprocessing_of
 from wavenet_zoo.data.sources import ImageSource
-from wavenet_zoo.engine.environment import choose_device, describe_environment, wait_for
+from wavenet_zoo.engine.environment import choose_device, describe_environment
+from wavenet_zoo.engine.tally import Tally, count_correct
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.progress import Progress
 from wavenet_zoo.weights import Weights, load_model
 
-__all__ = ["Evaluation", "Tally", "evaluate", "tally"]
-
-SKIP_HINT = "replace or remove the image, or leave such images out and count them with --skip-bad-images"
+__all__ = ["Evaluation", "evaluate"]
 
 
 @dataclass
@@ -35,7 +31,7 @@ class Evaluation:
         model: Name of the model.
         weights: What is known of the weights.
         data: Name, split, number of images and of classes, fingerprint.
-        preprocessing: How images became tensors.
+        preprocessing: How images became tensors, with a description in words.
         top1: Percentage of images whose class scored highest.
         top5: Percentage of images whose class was among the five that scored highest.
         loss: Mean cross entropy.
@@ -116,7 +112,7 @@ def evaluate(
         per_class: Count per class too.
         skip_bad_images: Leave out and list images that cannot be decoded, instead of failing at the first.
         progress: Show progress on stderr.
-        note: Called with a line on what was decided: preprocessing, how classes were matched.
+        note: Called with a line on what a reader may not expect: random weights, classes that are not there.
 
     Raises:
         WavezooError: If the model, the weights or the data are not there, damaged, or do not go together.
@@ -132,7 +128,6 @@ def evaluate(
     if len(source.classes) < module.num_classes:
         note(f"classes: {len(source.classes)} of the model's {module.num_classes}, matched by name")
     preprocessing = (known.preprocessing or preprocessing_of(module)).with_overrides(size, crop_pct, interpolation)
-    note(f"preprocessing: {preprocessing}")
 
     workers = default_workers(source) if workers is None else workers
     loader = evaluation_loader(
@@ -140,7 +135,16 @@ def evaluate(
     )
     module = module.to(target).to(memory_format=torch.channels_last)
     with Progress("evaluating", len(source.targets), enabled=progress) as bar:
-        counts = tally(module, loader, source, target, precision, skip_bad_images, bar)
+        tally = count_correct(
+            module,
+            loader,
+            source,
+            module.num_classes,
+            target,
+            precision=precision,
+            skip_bad_images=skip_bad_images,
+            progress=bar,
+        )
     return Evaluation(
         model=name,
         weights={**asdict(known), "description": known.describe()},
@@ -151,113 +155,23 @@ def evaluate(
             "classes": len(source.classes),
             "fingerprint": source.fingerprint(),
         },
-        preprocessing=preprocessing.to_dict(),
-        top1=counts.top1,
-        top5=counts.top5,
-        loss=counts.loss,
-        correct_top1=counts.correct_top1,
-        correct_top5=counts.correct_top5,
-        images=counts.images,
-        skipped=counts.skipped,
-        per_class=_per_class(counts, source, class_indices) if per_class else None,
-        seconds=counts.seconds,
-        images_per_second=counts.images / counts.seconds,
+        preprocessing={**preprocessing.to_dict(), "description": str(preprocessing)},
+        top1=tally.top1,
+        top5=tally.top5,
+        loss=tally.loss,
+        correct_top1=tally.correct_top1,
+        correct_top5=tally.correct_top5,
+        images=tally.images,
+        skipped=tally.skipped,
+        per_class=_per_class(tally, source, class_indices) if per_class else None,
+        seconds=tally.seconds,
+        images_per_second=tally.images / tally.seconds,
         precision=precision,
         batch_size=batch_size,
         workers=workers,
         environment=describe_environment(target),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
-
-
-@dataclass
-class Tally:
-    """Counts over a data set; sums, so that they do not depend on how the images were batched."""
-
-    images: int
-    correct_top1: int
-    correct_top5: int
-    loss_sum: float
-    seconds: float
-    class_images: torch.Tensor
-    class_correct: torch.Tensor
-    skipped: list[str] = field(default_factory=list)
-
-    @property
-    def top1(self) -> float:
-        return 100.0 * self.correct_top1 / self.images
-
-    @property
-    def top5(self) -> float:
-        return 100.0 * self.correct_top5 / self.images
-
-    @property
-    def loss(self) -> float:
-        return self.loss_sum / self.images
-
-
-@torch.inference_mode()
-def tally(
-    model: nn.Module,
-    loader: DataLoader,
-    source: ImageSource,
-    device: torch.device,
-    precision: str = "fp32",
-    skip_bad_images: bool = False,
-    progress: Progress | None = None,
-) -> Tally:
-    """Run ``model`` over every image of ``loader`` and count.
-
-    Raises:
-        WavezooError: If an image cannot be decoded and is not to be skipped, no image is left, or the model's outputs
-            are not finite.
-    """
-    model.eval()
-    images = correct_top1 = correct_top5 = 0
-    loss_sum = 0.0
-    skipped: list[str] = []
-    class_images = class_correct = torch.zeros(0, dtype=torch.long)
-    wait_for(device)
-    started = time.perf_counter()
-    with batches(loader) as iterator:
-        for batch, labels, indices in iterator:
-            readable = labels != UNREADABLE
-            if not readable.all():
-                bad = indices[~readable].tolist()
-                if not skip_bad_images:
-                    raise unreadable_image(source, bad[0], SKIP_HINT)
-                skipped += [source.label(i) for i in bad]
-                batch, labels = batch[readable], labels[readable]
-            if len(labels):
-                logits = _forward(model, batch, device, precision)
-                labels = labels.to(device)
-                top = logits.topk(min(5, logits.shape[1])).indices
-                hits = top == labels[:, None]
-                images += len(labels)
-                correct_top1 += int(hits[:, 0].sum())
-                correct_top5 += int(hits.sum())
-                loss_sum += float(F.cross_entropy(logits, labels, reduction="sum"))
-                if not class_images.numel():
-                    class_images = torch.zeros(logits.shape[1], dtype=torch.long)
-                    class_correct = torch.zeros(logits.shape[1], dtype=torch.long)
-                class_images += torch.bincount(labels, minlength=logits.shape[1]).cpu()
-                class_correct += torch.bincount(labels[hits[:, 0]], minlength=logits.shape[1]).cpu()
-            if progress is not None:
-                text = f"top-1 {100 * correct_top1 / images:.2f} %" if images else ""
-                progress.advance(len(indices), text)
-    wait_for(device)
-    if not images:
-        raise WavezooError(f"{source.name}: not one image could be decoded, {skipped[0]} first")
-    if loss_sum != loss_sum or loss_sum in (float("inf"), float("-inf")):
-        raise WavezooError("the model's outputs are not finite", "the weights or the precision are at fault")
-    seconds = time.perf_counter() - started
-    return Tally(images, correct_top1, correct_top5, loss_sum, seconds, class_images, class_correct, skipped)
-
-
-def _forward(model: nn.Module, batch: torch.Tensor, device: torch.device, precision: str) -> torch.Tensor:
-    batch = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        return model(batch).to(torch.float64 if device.type != "mps" else torch.float32)
 
 
 def _as_given(model: nn.Module, weights: str | Path | None) -> tuple[Any, Weights]:
@@ -273,8 +187,8 @@ def _default_data(model: str, weights: Weights) -> str:
     raise WavezooError(f"{model} needs data to be evaluated on{trained}", "pass --data DIR or NAME")
 
 
-def _per_class(counts: Tally, source: ImageSource, class_indices: list[int]) -> dict[str, dict[str, int]]:
+def _per_class(tally: Tally, source: ImageSource, class_indices: list[int]) -> dict[str, dict[str, int]]:
     return {
-        name: {"images": int(counts.class_images[index]), "correct": int(counts.class_correct[index])}
+        name: {"images": int(tally.class_images[index]), "correct": int(tally.class_correct[index])}
         for name, index in zip(source.classes, class_indices)
     }

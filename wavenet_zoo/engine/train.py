@@ -29,12 +29,12 @@ from wavenet_zoo.data.sources import FolderImages, ImageSource
 from wavenet_zoo.engine.checkpoint import save_checkpoint
 from wavenet_zoo.engine.curves import plot_curves
 from wavenet_zoo.engine.environment import choose_device, describe_environment, package_versions
-from wavenet_zoo.engine.evaluate import tally
 from wavenet_zoo.engine.results import append_csv, append_jsonl, write_json
+from wavenet_zoo.engine.tally import count_correct
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError, did_you_mean
 from wavenet_zoo.files import sha256_of, write_atomically
 from wavenet_zoo.progress import Progress
-from wavenet_zoo.recipes import Recipe, find_recipe, load_recipe
+from wavenet_zoo.recipes import Recipe, load_recipe, recipe_name
 from wavenet_zoo.weights import build_model, weights_bytes
 
 __all__ = ["TrainingRun", "train"]
@@ -107,7 +107,7 @@ def train(
     """
     # ------------------------------------------------------------------------------------------------- recipe and data
     plan = load_recipe(recipe, overrides)
-    name = find_recipe(recipe).stem
+    name = recipe_name(recipe)
     target = choose_device(device)
     training, validation = _open_splits(plan, data)
     classes = list(training.classes)
@@ -133,12 +133,12 @@ def train(
 
     # -------------------------------------------------------------------------------------------------- output folder
     folder = _make_folder(Path(out) if out is not None else Path("runs") / name)
-    note(f"run: {folder}")
+    note(f"run: {folder}, where last.pt is written after every epoch")
     metadata = {
         "model": plan.model.name,
         "model_kwargs": plan.model.kwargs,
         "classes": classes,
-        "data": plan.data.name if data is None else str(data),
+        "data": _data_label(plan, data),
         "data_fingerprint": training.fingerprint(),
         "preprocessing": preprocessing.to_dict(),
         "recipe": name,
@@ -162,15 +162,15 @@ def train(
                 model, train_loader, training, optimizer, scheduler, target, plan, epoch, step, bar
             )
             train_seconds = time.perf_counter() - epoch_started
-            counts = tally(model, val_loader, validation, target, plan.precision)
+            tally = count_correct(model, val_loader, validation, len(classes), target, precision=plan.precision)
             record = {
                 "epoch": epoch,
                 "step": step,
                 "lr": lr,
                 "train_loss": train_loss,
-                "loss": counts.loss,
-                "top1": counts.top1,
-                "top5": counts.top5,
+                "loss": tally.loss,
+                "top1": tally.top1,
+                "top5": tally.top5,
                 "train_images_per_second": images_per_epoch / train_seconds,
                 "seconds": time.perf_counter() - started,
             }
@@ -182,7 +182,7 @@ def train(
                 save_checkpoint(folder / "best.pt", model, optimizer, epoch, step, history, metadata)
             bar.say(
                 f"epoch {epoch}/{plan.schedule.epochs}  lr {lr:.4g}  training loss {train_loss:.4f}  "
-                f"validation loss {counts.loss:.4f}  top-1 {counts.top1:.2f} %"
+                f"validation loss {tally.loss:.4f}  top-1 {tally.top1:.2f} %"
             )
 
     # --------------------------------------------------------------------------------------------------------- export
@@ -222,6 +222,7 @@ def _train_epoch(
     model.train()
     loader.sampler.epoch = epoch  # type: ignore[attr-defined]
     loss_sum = torch.zeros((), device=device)
+    unreported = 0
     with batches(loader) as iterator:
         for batch_number, (images, labels, indices) in enumerate(iterator, start=1):
             if (labels == UNREADABLE).any():
@@ -238,8 +239,10 @@ def _train_epoch(
             step += 1
             scheduler.step_update(step)
             loss_sum += loss.detach()
-            if device.type == "cpu" or batch_number % 20 == 0:  # reading the loss makes a GPU wait
-                bar.advance(len(labels) if device.type == "cpu" else 20 * len(labels), f"loss {loss.item():.3f}")
+            unreported += len(labels)
+            if device.type == "cpu" or batch_number % 20 == 0 or batch_number == len(loader):
+                bar.advance(unreported, f"loss {loss.item():.3f}")  # reading the loss makes a GPU wait
+                unreported = 0
     mean = loss_sum.item() / len(loader)
     if not torch.isfinite(loss_sum):
         raise WavezooError(
@@ -260,6 +263,13 @@ def _open_splits(plan: Recipe, data: str | Path | None) -> tuple[ImageSource, Im
             f"{training.root}: training needs two parts", f"a folder that holds {plan.data.train}/ and val/ or test/"
         )
     return training, validation
+
+
+def _data_label(plan: Recipe, data: str | Path | None) -> str:
+    """Return what to call the data with the weights: no path of this machine."""
+    if data is None or plan.data.name not in NAMED_DATA:
+        return plan.data.name
+    return str(data) if data in NAMED_DATA else Path(data).resolve().name
 
 
 def _make_folder(folder: Path) -> Path:
