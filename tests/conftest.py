@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -46,15 +47,28 @@ def wavezoo(monkeypatch, tmp_path):
 
 @pytest.fixture
 def process(tmp_path):
-    """Start a real process in an empty folder: ``process("-m", "wavenet_zoo", "list")``."""
+    """Start a real process in an empty folder and in a group of its own: ``process("-m", "wavenet_zoo", "list")``."""
+    started = []
 
-    def start(*args: Any, **options: Any) -> subprocess.Popen:
-        command = [sys.executable, *(str(arg) for arg in args)]
-        return subprocess.Popen(
-            command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    def start(*args: Any) -> subprocess.Popen:
+        run = subprocess.Popen(
+            [sys.executable, *(str(arg) for arg in args)],
+            cwd=tmp_path,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            # a shell that runs the tests in the background has SIGINT ignored, and children inherit that
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
+        started.append(run)
+        return run
 
-    return start
+    yield start
+    for run in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+        run.communicate()
 
 
 def write_digits(folder: Path, split: str, per_class: int) -> Path:

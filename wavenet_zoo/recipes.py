@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -184,9 +185,13 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
             the nearest valid key.
     """
     path = find_recipe(path)
-    content = path.read_bytes()
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_RECIPE_BYTES + 1)
+    except OSError as error:
+        raise WavezooError(f"{path}: cannot be read: {error.strerror}") from error
     if len(content) > MAX_RECIPE_BYTES:
-        raise WavezooError(f"{path}: {len(content)} bytes are too many for a recipe")
+        raise WavezooError(f"{path}: is larger than a recipe can be ({MAX_RECIPE_BYTES} bytes)")
     try:
         text = content.decode("utf-8")
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -274,7 +279,7 @@ def _first_error(error: ValidationError, path: Path, tree: yaml.Node, overrides:
     reason = first["msg"].removeprefix("Value error, ")
     reason = reason[0].lower() + reason[1:]
     value = first["input"]
-    got = "" if isinstance(value, dict) else f", got {value!r}"
+    got = "" if isinstance(value, dict) else f", got {reprlib.repr(value)}"
     return WavezooError(f"{where}: {key}: {reason}{got}{more}")
 
 
@@ -311,9 +316,10 @@ def _refuse_duplicate_keys(path: Path, node: yaml.Node | None) -> None:
         if isinstance(node, yaml.MappingNode):
             keys: set[str] = set()
             for key, value in node.value:
-                if key.value in keys:
-                    raise WavezooError(f"{path}:{key.start_mark.line + 1}: key '{key.value}' stands here a second time")
-                keys.add(key.value)
+                name = str(key.value)
+                if name in keys:
+                    raise WavezooError(f"{path}:{key.start_mark.line + 1}: key '{name}' stands here a second time")
+                keys.add(name)
                 pending.append(value)
         elif isinstance(node, yaml.SequenceNode):
             pending.extend(node.value)

@@ -33,7 +33,6 @@ def test_signals_end_a_run_with_their_code_and_leave_the_last_checkpoint(
     run = process(
         "-m", "wavenet_zoo", "train", "digits", "--data", digit_folder, "--out", "run",
         "--workers", workers, "--set", "schedule.epochs=10000", "--set", "batch_size=25",
-        start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "last.pt").exists():
