@@ -32,13 +32,14 @@ def write(tmp_path):
 
 
 @pytest.mark.parametrize("name", list_recipes())
-def test_every_shipped_recipe_loads_by_name_and_by_path_and_builds(name):
+def test_every_shipped_recipe_loads_by_name_and_by_path_anywhere_and_builds(name, tmp_path, monkeypatch):
     import timm
 
     import wavenet_zoo  # noqa: F401
 
+    monkeypatch.chdir(tmp_path)
     recipe = load_recipe(name)
-    assert load_recipe(list_recipes()[name]) == recipe
+    assert load_recipe(list_recipes()[name]) == recipe == load_recipe(f"recipes/{name}.yaml")
     timm.create_model(recipe.model.name, device="meta", **recipe.model.kwargs)
 
 

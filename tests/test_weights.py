@@ -10,7 +10,7 @@ import torch
 
 import wavenet_zoo  # noqa: F401
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.weights import load_model, weights_bytes
+from wavenet_zoo.weights import WeightsMetadata, load_model, weights_bytes
 
 MODEL = "waveletnet_cifar_m1"
 
@@ -37,7 +37,7 @@ def test_a_safetensors_file_loads_with_what_its_header_says(tmp_path):
     path.write_bytes(
         weights_bytes(
             model.to(memory_format=torch.channels_last).state_dict(),
-            {"model": MODEL, "model_kwargs": {"use_dfwt": False}, "classes": ["a", "b", "c"], "data": "digits"},
+            WeightsMetadata(model=MODEL, model_kwargs={"use_dfwt": False}, classes=["a", "b", "c"], data="digits"),
         )
     )
     loaded, weights = load_model(MODEL, path)
@@ -95,7 +95,7 @@ def test_missing_empty_and_truncated_files_are_named(tmp_path):
     assert "is a folder" in fails(MODEL, tmp_path)
     path.write_bytes(b"")
     assert "w.safetensors: is empty (0 bytes)" in fails(MODEL, path)
-    content = weights_bytes(fresh().state_dict(), {})
+    content = weights_bytes(fresh().state_dict(), WeightsMetadata(model=MODEL))
     for cut in (4, 100, len(content) - 1):
         path.write_bytes(content[:cut])
         assert "w.safetensors: truncated, or not a safetensors file" in fails(MODEL, path)
@@ -129,7 +129,7 @@ def test_another_architecture_is_refused_with_the_first_differing_tensors(tmp_pa
         in message
     )
     path = tmp_path / "m2.safetensors"
-    path.write_bytes(weights_bytes(fresh().state_dict(), {"model": "waveletnet_cifar_m2"}))
+    path.write_bytes(weights_bytes(fresh().state_dict(), WeightsMetadata(model="waveletnet_cifar_m2")))
     assert "weights of waveletnet_cifar_m2, not of waveletnet_cifar_m1" in fails(MODEL, path)
 
 
@@ -173,6 +173,13 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, kind
 
 def test_the_header_of_our_files_is_plain_json(tmp_path):
     path = tmp_path / "w.safetensors"
-    path.write_bytes(weights_bytes({"a": torch.zeros(2)}, {"model": MODEL}))
+    path.write_bytes(weights_bytes({"a": torch.zeros(2)}, WeightsMetadata(model=MODEL, seed=3)))
     with safetensors.safe_open(path, framework="pt") as file:
-        assert json.loads(file.metadata()["wavenet_zoo"]) == {"model": MODEL}
+        header = json.loads(file.metadata()["wavenet_zoo"])
+    assert (header["model"], header["seed"]) == (MODEL, 3)
+
+
+@pytest.mark.parametrize("header", ["[]", '{"model": 3}', '{"model": "waveletnet_cifar_m1", "classes": "abc"}', "{"])
+def test_a_header_that_makes_no_sense_is_refused(tmp_path, header):
+    safetensors.torch.save_file(fresh().state_dict(), tmp_path / "w.safetensors", {"wavenet_zoo": header})
+    assert "w.safetensors: " in fails(MODEL, tmp_path / "w.safetensors")

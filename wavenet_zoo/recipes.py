@@ -212,7 +212,9 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def find_recipe(name: Path | str) -> Path:
-    """Return the path of a recipe given by path or, for a shipped one, by name (``digits`` for ``digits.yaml``).
+    """Return the path of a recipe: a file or, where there is no such file, a shipped one.
+
+    A shipped recipe is named by its path in the repository (``recipes/digits.yaml``) or in short (``digits``).
 
     Raises:
         WavezooError: If there is neither.
@@ -221,12 +223,12 @@ def find_recipe(name: Path | str) -> Path:
     if path.is_file():
         return path
     shipped = list_recipes()
-    stem = str(name).removesuffix(".yaml")
+    stem = str(name).removesuffix(".yaml").removeprefix("recipes/")
     if stem in shipped:
         return shipped[stem]
     if path.is_dir():
         raise WavezooError(f"{path}: is a folder, not a recipe")
-    hint = did_you_mean(stem.removeprefix("recipes/"), shipped, f"shipped recipes: {', '.join(shipped)}")
+    hint = did_you_mean(stem, shipped, f"shipped recipes: {', '.join(shipped)}")
     raise WavezooError(f"{name}: no such recipe", hint)
 
 

@@ -4,15 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from wavenet_zoo.engine.environment import package_versions
 from wavenet_zoo.engine.evaluate import evaluate
 from wavenet_zoo.engine.results import write_json
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.files import write_atomically
 from wavenet_zoo.models._manifest import SCHEMA, checkpoints_folder, read_manifest
-from wavenet_zoo.weights import METADATA_KEY
+from wavenet_zoo.weights import read_metadata
 
 __all__ = ["ship_weights"]
 
@@ -35,13 +33,12 @@ def ship_weights(run: str | Path, tag: str, description: str, folder: Path | Non
     source = Path(run) / "model.safetensors"
     if not source.is_file():
         raise WavezooError(f"{source}: no such file", "the run has not finished")
-    with safe_open(source, framework="pt") as file:
-        metadata = json.loads(file.metadata()[METADATA_KEY])
-    if metadata["model_kwargs"]:
-        raise WavezooError(f"{source}: trained with {metadata['model_kwargs']}, which a tag cannot say")
+    metadata = read_metadata(source)
+    if metadata.model_kwargs:
+        raise WavezooError(f"{source}: trained with {metadata.model_kwargs}, which a tag cannot say")
     folder = folder or checkpoints_folder() or Path(__file__).resolve().parent.parent / "checkpoints"
-    name = f"{metadata['model']}.{tag}"
-    result = evaluate(metadata["model"], source)
+    name = f"{metadata.model}.{tag}"
+    result = evaluate(metadata.model, source)
     write_atomically(folder / f"{name}.safetensors", source.read_bytes())
     entry = {
         "name": name,
@@ -50,8 +47,7 @@ def ship_weights(run: str | Path, tag: str, description: str, folder: Path | Non
         "size": source.stat().st_size,
         "description": description,
         "license": "apache-2.0",
-        **{key: metadata[key] for key in ("data", "data_fingerprint", "classes", "preprocessing")},
-        **{key: metadata[key] for key in ("recipe", "recipe_sha256", "seed", "epoch")},
+        **metadata.model_dump(mode="json", exclude={"model", "model_kwargs", "versions"}),
         "results": {
             f"{result.data['name']}/{result.data['split']}": {
                 "top1": result.top1,

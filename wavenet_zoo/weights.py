@@ -16,6 +16,7 @@ import safetensors
 import safetensors.torch
 import timm
 import torch
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from timm.models import (
     clean_state_dict,
     get_arch_pretrained_cfgs,
@@ -33,15 +34,49 @@ from wavenet_zoo.models._manifest import read_manifest
 __all__ = [
     "METADATA_KEY",
     "Weights",
+    "WeightsMetadata",
     "build_model",
     "check_model_name",
     "load_model",
     "pretrained_tags",
+    "read_metadata",
     "weights_bytes",
 ]
 
 METADATA_KEY = "wavenet_zoo"  # in the header of our safetensors files: what the weights are, as JSON
 RANDOM_SEED = 0
+
+
+class WeightsMetadata(BaseModel):
+    """What a weights file says of itself, in the header of safetensors or in a training checkpoint.
+
+    Attributes:
+        model: Name of the model, without a tag.
+        model_kwargs: Arguments that it was trained with; the tensors alone would not tell.
+        classes: Name of every output.
+        data: What the data set is called.
+        data_fingerprint: Hash of the images that it learned from.
+        preprocessing: How an image becomes a tensor.
+        recipe: Name of the recipe.
+        recipe_sha256: Hash of every value in effect.
+        seed: Of the run.
+        epoch: Epochs trained.
+        versions: Of the libraries that trained it.
+    """
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model: str
+    model_kwargs: dict[str, JsonValue] = {}
+    classes: list[str] | None = None
+    data: str | None = None
+    data_fingerprint: str | None = None
+    preprocessing: Preprocessing | None = None
+    recipe: str | None = None
+    recipe_sha256: str | None = None
+    seed: int | None = None
+    epoch: int | None = None
+    versions: dict[str, str] = {}
 
 
 @dataclass
@@ -53,7 +88,7 @@ class Weights:
         kind: ``tag``, ``file`` or ``random``.
         sha256: Of the file, where there is one on this machine.
         variant: ``raw``, or ``ema`` where a training checkpoint had both.
-        model_kwargs: Arguments that the model was trained with.
+        model_kwargs: Arguments of the model.
         data: Data set that they were trained for.
         classes: Name of every output.
         preprocessing: What they were trained with.
@@ -166,11 +201,23 @@ def load_model(
     return _model_from_file(architecture, path, model_kwargs)
 
 
-def weights_bytes(state_dict: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> bytes:
+def weights_bytes(state_dict: Mapping[str, torch.Tensor], metadata: WeightsMetadata) -> bytes:
     """Return a safetensors file with ``metadata`` in its header, where :func:`load_model` looks for it."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in state_dict.items()}
     # one key: with more, their order in the file, and so its hash, would change from run to run
-    return safetensors.torch.save(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+    return safetensors.torch.save(tensors, {METADATA_KEY: json.dumps(metadata.model_dump(mode="json"), sort_keys=True)})
+
+
+def read_metadata(path: Path) -> WeightsMetadata:
+    """Return what a weights file of this project says of itself.
+
+    Raises:
+        WavezooError: If it is not one, or damaged.
+    """
+    metadata = _read_file(path).metadata
+    if metadata is None:
+        raise WavezooError(f"{path}: does not say what it holds", "only weights of wavezoo's own runs do")
+    return metadata
 
 
 def _random_model(model: str, model_kwargs: Mapping[str, Any] | None) -> tuple[Any, Weights]:
@@ -216,24 +263,22 @@ def _check_shipped(path: Path, entry: Mapping[str, Any]) -> None:
 
 def _model_from_file(architecture: str, path: Path, model_kwargs: Mapping[str, Any] | None) -> tuple[Any, Weights]:
     file = _read_file(path)
-    metadata = file.metadata
-    trained_as = metadata.get("model")
-    if trained_as and trained_as != architecture:
-        raise WavezooError(f"{path}: weights of {trained_as}, not of {architecture}", f"evaluate {trained_as}")
-    kwargs = {**metadata.get("model_kwargs", {}), **(model_kwargs or {})}
+    metadata = file.metadata or WeightsMetadata(model=architecture)
+    if metadata.model != architecture:
+        raise WavezooError(f"{path}: weights of {metadata.model}, not of {architecture}", f"evaluate {metadata.model}")
+    kwargs = {**metadata.model_kwargs, **(model_kwargs or {})}
     built = _build_with(architecture, path, file.tensors, kwargs)
-    preprocessing = metadata.get("preprocessing")
     return built, Weights(
         name=str(path),
         kind="file",
         sha256=file.sha256,
         variant=file.variant,
         model_kwargs=kwargs,
-        data=metadata.get("data"),
-        classes=metadata.get("classes"),
-        preprocessing=Preprocessing.from_dict(preprocessing) if preprocessing else None,
-        recipe=metadata.get("recipe"),
-        recipe_sha256=metadata.get("recipe_sha256"),
+        data=metadata.data,
+        classes=metadata.classes,
+        preprocessing=metadata.preprocessing,
+        recipe=metadata.recipe,
+        recipe_sha256=metadata.recipe_sha256,
     )
 
 
@@ -269,7 +314,7 @@ def _first_differences(model: Mapping[str, torch.Tensor], file: Mapping[str, tor
 @dataclass
 class _WeightsFile:
     tensors: dict[str, torch.Tensor]
-    metadata: dict[str, Any]
+    metadata: WeightsMetadata | None
     variant: str = "raw"
     sha256: str = ""
 
@@ -298,7 +343,8 @@ def _read_safetensors(path: Path, content: bytes) -> _WeightsFile:
     try:
         tensors = safetensors.torch.load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        metadata = json.loads(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
+        text = header.get("__metadata__", {}).get(METADATA_KEY)
+        metadata = _read_metadata(path, json.loads(text)) if text is not None else None
     except (safetensors.SafetensorError, ValueError) as error:
         reason = str(error).removeprefix("Error while deserializing header: ")
         raise WavezooError(f"{path}: truncated, or not a safetensors file: {reason}") from error
@@ -319,7 +365,7 @@ def _read_checkpoint(path: Path, content: bytes) -> _WeightsFile:
         raise WavezooError(f"{path}: truncated, or not a checkpoint that torch wrote") from error
     if not isinstance(checkpoint, dict):
         raise WavezooError(f"{path}: holds a {type(checkpoint).__name__}, not weights")
-    metadata = checkpoint.get("metadata")
+    metadata = _read_metadata(path, checkpoint["metadata"]) if "metadata" in checkpoint else None
     state_dict, variant = checkpoint, "raw"
     for key in ("state_dict_ema", "model_ema", "state_dict", "model"):  # in timm's order
         if isinstance(checkpoint.get(key), dict):
@@ -328,7 +374,16 @@ def _read_checkpoint(path: Path, content: bytes) -> _WeightsFile:
     tensors = {key: value for key, value in state_dict.items() if isinstance(value, torch.Tensor)}
     if not tensors:
         raise WavezooError(f"{path}: holds no weights")
-    return _WeightsFile(clean_state_dict(tensors), metadata if isinstance(metadata, dict) else {}, variant)
+    return _WeightsFile(clean_state_dict(tensors), metadata, variant)
+
+
+def _read_metadata(path: Path, values: Any) -> WeightsMetadata:
+    try:
+        return WeightsMetadata.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise WavezooError(f"{path}: its metadata cannot be read: {where or 'metadata'}: {first['msg']}") from error
 
 
 def _unsafe_globals(content: bytes) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from wavenet_zoo.files import write_atomically
+from wavenet_zoo.weights import WeightsMetadata
 
 __all__ = ["save_checkpoint"]
 
@@ -16,10 +17,9 @@ def save_checkpoint(
     path: Path,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    epoch: int,
     step: int,
     history: list[dict[str, Any]],
-    metadata: dict[str, Any],
+    metadata: WeightsMetadata,
 ) -> None:
     """Write everything that a run is made of at the end of an epoch.
 
@@ -27,19 +27,18 @@ def save_checkpoint(
         path: File to write, whole or not at all.
         model: Its state goes under ``state_dict``, where timm looks for it.
         optimizer: Its state, momentum included. The schedule is a function of ``step``.
-        epoch: Epochs completed.
         step: Optimizer steps taken.
-        history: One record per epoch.
-        metadata: What the weights are: model, classes, preprocessing, recipe.
+        history: One record for each epoch completed.
+        metadata: What the weights are.
     """
     checkpoint = {
         "state_dict": model.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "epoch": epoch,
+        "epoch": metadata.epoch,
         "step": step,
         "history": history,
         "rng_state": torch.get_rng_state(),
-        "metadata": metadata,
+        "metadata": metadata.model_dump(mode="json"),
     }
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)

@@ -96,7 +96,8 @@ def evaluate(
     """Evaluate a model, ours or any of timm's.
 
     Args:
-        model: Name, with or without a tag; or a module with timm's ``pretrained_cfg``, whose weights it has.
+        model: Name, with or without a tag; or a module with timm's ``pretrained_cfg`` and its weights in it, which is
+            moved to the device and left in evaluation mode.
         weights: A tag, a file, or ``none`` for random weights; by default the model's pretrained ones.
         data: A folder or a name (see :func:`wavenet_zoo.data.catalog.open_data`); by default the data set that the
             weights were trained for.

@@ -35,7 +35,7 @@ from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError, did_you_mean
 from wavenet_zoo.files import sha256_of, write_atomically
 from wavenet_zoo.progress import Progress
 from wavenet_zoo.recipes import Recipe, load_recipe, recipe_name
-from wavenet_zoo.weights import build_model, weights_bytes
+from wavenet_zoo.weights import WeightsMetadata, build_model, weights_bytes
 
 __all__ = ["TrainingRun", "train"]
 
@@ -134,18 +134,18 @@ def train(
     # -------------------------------------------------------------------------------------------------- output folder
     folder = _make_folder(Path(out) if out is not None else Path("runs") / name)
     note(f"run: {folder}, where last.pt is written after every epoch")
-    metadata = {
-        "model": plan.model.name,
-        "model_kwargs": plan.model.kwargs,
-        "classes": classes,
-        "data": _data_label(plan, data),
-        "data_fingerprint": training.fingerprint(),
-        "preprocessing": preprocessing.to_dict(),
-        "recipe": name,
-        "recipe_sha256": plan.sha256(),
-        "seed": plan.seed,
-        "versions": package_versions(),
-    }
+    metadata = WeightsMetadata(
+        model=plan.model.name,
+        model_kwargs=plan.model.kwargs,
+        classes=classes,
+        data=_data_label(plan, data),
+        data_fingerprint=training.fingerprint(),
+        preprocessing=preprocessing,
+        recipe=name,
+        recipe_sha256=plan.sha256(),
+        seed=plan.seed,
+        versions=package_versions(),
+    )
     write_atomically(folder / "recipe.yaml", plan.to_yaml().encode())
 
     # ----------------------------------------------------------------------------------------------------- train loop
@@ -177,9 +177,10 @@ def train(
             history.append(record)
             append_jsonl(folder / "log.jsonl", record)
             append_csv(folder / "log.csv", record)
-            save_checkpoint(folder / "last.pt", model, optimizer, epoch, step, history, metadata)
+            metadata.epoch = epoch
+            save_checkpoint(folder / "last.pt", model, optimizer, step, history, metadata)
             if record is _best(history):
-                save_checkpoint(folder / "best.pt", model, optimizer, epoch, step, history, metadata)
+                save_checkpoint(folder / "best.pt", model, optimizer, step, history, metadata)
             bar.say(
                 f"epoch {epoch}/{plan.schedule.epochs}  lr {lr:.4g}  training loss {train_loss:.4f}  "
                 f"validation loss {tally.loss:.4f}  top-1 {tally.top1:.2f} %"
@@ -187,7 +188,7 @@ def train(
 
     # --------------------------------------------------------------------------------------------------------- export
     weights = folder / "model.safetensors"
-    write_atomically(weights, weights_bytes(model.state_dict(), {**metadata, "epoch": plan.schedule.epochs}))
+    write_atomically(weights, weights_bytes(model.state_dict(), metadata))
     plot_curves(folder / "curve.png", history, f"{plan.model.name} on {training.name}, recipe {name}")
     run = TrainingRun(
         out=str(folder),
