@@ -89,6 +89,17 @@ def test_an_argument_that_the_model_does_not_take_gets_the_nearest():
     assert "did you mean 'kappas'?" in fails(MODEL, "none", {"kapas": (0, 0, 0)})
 
 
+@pytest.mark.parametrize("first", [b"PK", b"\x80"])
+def test_a_header_whose_length_looks_like_a_pickle_is_still_safetensors(tmp_path, first):
+    content = safetensors.torch.save(fresh().state_dict())
+    length = int.from_bytes(content[:8], "little")
+    header, tensors = content[8 : 8 + length], content[8 + length :]
+    while not len(header).to_bytes(8, "little").startswith(first):
+        header += b" "  # as the format allows
+    (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + tensors)
+    assert same(fresh(), load_model(MODEL, tmp_path / "w.safetensors")[0])
+
+
 def test_missing_empty_and_truncated_files_are_named(tmp_path):
     path = tmp_path / "w.safetensors"
     assert "w.safetensors: no such weights file" in fails(MODEL, path)

@@ -328,7 +328,8 @@ def _read_file(path: Path) -> _WeightsFile:
         raise WavezooError(f"{path}: cannot be read: {error.strerror}") from error
     if not content:
         raise WavezooError(f"{path}: is empty (0 bytes)")
-    is_pickle = content[:2] == b"PK" or content[:1] == b"\x80"
+    # safetensors begins with 8 bytes of a length, which may look like anything, and then the brace of its header
+    is_pickle = content[8:9] != b"{" and (content[:2] == b"PK" or content[:1] == b"\x80")
     if is_pickle and path.suffix == ".safetensors":
         raise WavezooError(f"{path}: is a pickle under the name of a safetensors file; it was not opened")
     file = _read_checkpoint(path, content) if is_pickle else _read_safetensors(path, content)
