@@ -1,7 +1,7 @@
 """Parameters, MACs, activations and the additions of DFWT: counted from the model itself, without weights or data."""
 
+import copy
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from math import prod
 from typing import Any
@@ -98,31 +98,22 @@ def count(
     """
     if isinstance(model, str):
         with torch.device("meta"):
-            name, module = model, build_model(model, model_kwargs)
+            name, module = model, build_model(model, model_kwargs).eval()
     else:
-        name, module = type(model).__name__, model
+        name, module = type(model).__name__, copy.deepcopy(model).to("meta", torch.float32).eval()
     channels, height, width = resolve_model_data_config(module)["input_size"]
     if size is not None:
         height = width = size
     macs, paper, activations = (FlopCounterMode(display=False, custom_mapping=m) for m in (None, _PAPER, _ACTIVATIONS))
     shapes: dict[str, list[int]] = {}
     adds: dict[str, int] = {}
-    parameter = next(module.parameters())
-    image = torch.empty(1, channels, height, width, device=parameter.device, dtype=parameter.dtype)
-    training = module.training
-    module.eval()
+    _record_outputs(module, shapes, adds)
     try:
-        with ExitStack() as stack:
-            stack.enter_context(torch.no_grad())
-            _record_outputs(module, shapes, adds, stack)
-            for counter in (macs, paper, activations):
-                stack.enter_context(counter)
-            module(image)
+        with torch.no_grad(), macs, paper, activations:
+            module(torch.empty(1, channels, height, width, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise WavezooError(f"{name} cannot take images of {height} x {width} px: {reason}") from error
-    finally:
-        module.train(training)
 
     modules = [
         ModuleComplexity(
@@ -185,8 +176,8 @@ def _counted(counter: FlopCounterMode, root: nn.Module, path: str) -> int:
     return sum(counter.flop_counts[key].values()) if key in counter.flop_counts else 0
 
 
-def _record_outputs(root: nn.Module, shapes: dict[str, list[int]], adds: dict[str, int], stack: ExitStack) -> None:
-    """Note the shape of every module's output, and the additions of every DFWT, until ``stack`` is closed."""
+def _record_outputs(root: nn.Module, shapes: dict[str, list[int]], adds: dict[str, int]) -> None:
+    """Have every module note the shape of its output, and every DFWT its additions."""
 
     def note(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -198,7 +189,7 @@ def _record_outputs(root: nn.Module, shapes: dict[str, list[int]], adds: dict[st
         return hook
 
     for path, module in root.named_modules():
-        stack.callback(module.register_forward_hook(note(path)).remove)
+        module.register_forward_hook(note(path))
 
 
 def _paper_convolution(

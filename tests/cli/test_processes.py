@@ -48,6 +48,21 @@ def test_signals_end_a_run_with_their_code_and_leave_the_last_checkpoint(
     assert not list((tmp_path / "run").glob(".*.tmp"))
 
 
+def test_a_run_with_loader_processes_ends_when_it_is_done(process, digit_folder):
+    run = process(
+        "-m", "wavenet_zoo", "train", "digits", "--data", digit_folder, "--workers", 2,
+        "--set", "schedule.epochs=2", "--set", "batch_size=25", "--json",
+    )  # fmt: skip
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 0 and json.loads(out)["epochs"] == 2
+    assert "Exception" not in err and "killed" not in err
+    bad = digit_folder / "val" / "3" / "1.png"
+    bad.write_bytes(b"")
+    run = process("-m", "wavenet_zoo", "eval", "waveletnet_cifar_m1", "--data", digit_folder, "--workers", 2)
+    _, err = run.communicate(timeout=120)
+    assert run.returncode == 2 and err.splitlines()[-1].startswith(f"error: {bad}: not an image file")
+
+
 def test_a_terminal_gets_a_progress_bar(tmp_path):
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "wavenet_zoo", "eval", "waveletnet_cifar_m1"]

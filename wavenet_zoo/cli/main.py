@@ -15,7 +15,16 @@ from typing import Any
 import click
 
 from wavenet_zoo import __version__
-from wavenet_zoo.errors import BAD_INPUT, INTERNAL_FAILURE, INTERRUPTED, OK, TERMINATED, WavezooError, did_you_mean
+from wavenet_zoo.errors import (
+    BAD_INPUT,
+    CLOSED_PIPE,
+    INTERNAL_FAILURE,
+    INTERRUPTED,
+    OK,
+    TERMINATED,
+    WavezooError,
+    did_you_mean,
+)
 
 COMMANDS = ("list", "info", "count", "train", "eval")  # each in the file of its name
 
@@ -53,10 +62,8 @@ class LazyGroup(click.Group):
                 code = super().main(arguments, *other, **options)
                 sys.stdout.flush()
         except BrokenPipeError:
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-            )  # so that Python's own flush at exit is quiet
-            code = 128 + signal.SIGPIPE
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's flush at exit fails once more
+            code = CLOSED_PIPE
         except (KeyboardInterrupt, click.Abort):
             code = _say("interrupted", exit_code=INTERRUPTED)
         except _Terminated:

@@ -20,6 +20,7 @@ __all__ = [
     "batches",
     "default_workers",
     "evaluation_loader",
+    "lasting_workers",
     "training_loader",
     "unreadable_image",
 ]
@@ -90,14 +91,21 @@ def training_loader(
 
 @contextlib.contextmanager
 def batches(loader: DataLoader) -> Iterator[Iterable[Any]]:
-    """Iterate over a loader; whatever goes wrong inside, its processes are gone afterwards."""
+    """Iterate over an evaluation loader; however that ends, its processes are gone afterwards."""
     iterator = iter(loader)
     try:
         yield iterator
-    except BaseException:
-        if loader.num_workers:
-            iterator._shutdown_workers()  # type: ignore[attr-defined]
-        raise
+    finally:
+        _end_workers(iterator)
+
+
+@contextlib.contextmanager
+def lasting_workers(loader: DataLoader) -> Iterator[None]:
+    """Let the processes of a training loader live from epoch to epoch, and not longer than this."""
+    try:
+        yield
+    finally:
+        _end_workers(loader._iterator)
 
 
 def unreadable_image(source: ImageSource, index: int, hint: str) -> WavezooError:
@@ -110,6 +118,12 @@ def unreadable_image(source: ImageSource, index: int, hint: str) -> WavezooError
         if "cannot identify image file" in reason:
             reason = "not an image file"
     return WavezooError(f"{source.label(index)}: {reason}", hint)
+
+
+def _end_workers(iterator: Any) -> None:
+    # torch leaves this to the garbage collector, which may come too late: at exit Python waits for every process
+    if hasattr(iterator, "_shutdown_workers"):
+        iterator._shutdown_workers()
 
 
 class EpochOrder(Sampler):

@@ -18,9 +18,9 @@ from wavenet_zoo.data.catalog import NAMED_DATA, open_data
 from wavenet_zoo.data.classes import match_classes
 from wavenet_zoo.data.loaders import (
     UNREADABLE,
-    batches,
     default_workers,
     evaluation_loader,
+    lasting_workers,
     training_loader,
     unreadable_image,
 )
@@ -153,7 +153,8 @@ def train(
     step = 0
     started = time.perf_counter()
     images_per_epoch = len(train_loader) * (train_loader.batch_size or 1)
-    with Progress(name, plan.schedule.epochs * images_per_epoch, enabled=progress) as bar:
+    total = plan.schedule.epochs * images_per_epoch
+    with lasting_workers(train_loader), Progress(name, total, enabled=progress) as bar:
         for epoch in range(1, plan.schedule.epochs + 1):
             bar.advance(0, description=f"epoch {epoch}/{plan.schedule.epochs}")
             lr = optimizer.param_groups[0]["lr"]
@@ -224,26 +225,25 @@ def _train_epoch(
     loader.sampler.epoch = epoch  # type: ignore[attr-defined]
     loss_sum = torch.zeros((), device=device)
     unreported = 0
-    with batches(loader) as iterator:
-        for batch_number, (images, labels, indices) in enumerate(iterator, start=1):
-            if (labels == UNREADABLE).any():
-                bad = indices[labels == UNREADABLE][0].item()
-                raise unreadable_image(source, bad, "replace or remove the image")
-            images = images.to(device, memory_format=_memory_format(plan), non_blocking=True)
-            labels = labels.to(device, non_blocking=True)
-            with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
-                logits = model(images)
-            loss = F.cross_entropy(logits.float(), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            step += 1
-            scheduler.step_update(step)
-            loss_sum += loss.detach()
-            unreported += len(labels)
-            if device.type == "cpu" or batch_number % 20 == 0 or batch_number == len(loader):
-                bar.advance(unreported, f"loss {loss.item():.3f}")  # reading the loss makes a GPU wait
-                unreported = 0
+    for batch_number, (images, labels, indices) in enumerate(loader, start=1):
+        if (labels == UNREADABLE).any():
+            bad = indices[labels == UNREADABLE][0].item()
+            raise unreadable_image(source, bad, "replace or remove the image")
+        images = images.to(device, memory_format=_memory_format(plan), non_blocking=True)
+        labels = labels.to(device, non_blocking=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+            logits = model(images)
+        loss = F.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        step += 1
+        scheduler.step_update(step)
+        loss_sum += loss.detach()
+        unreported += len(labels)
+        if device.type == "cpu" or batch_number % 20 == 0 or batch_number == len(loader):
+            bar.advance(unreported, f"loss {loss.item():.3f}")  # reading the loss makes a GPU wait
+            unreported = 0
     mean = loss_sum.item() / len(loader)
     if not torch.isfinite(loss_sum):
         raise WavezooError(
