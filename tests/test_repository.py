@@ -55,7 +55,7 @@ def test_the_readme_shows_the_counts_that_the_command_prints():
 def test_readme_and_changelog_show_the_result_that_the_manifest_states():
     (stated,) = [e["results"]["digits/test"] for e in read_manifest().values() if e["data"] == "digits"]
     line = f"{stated['top1']:.2f} %  ({stated['correct_top1']} of {stated['images']})"
-    assert line in README
+    assert f"top-1          {line}\n" in README and f"manifest       states top-1 {line}\n" in README
     assert line.replace("  ", " ") in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
     assert read_manifest()["waveletnet_cifar_m1.digits"]["sha256"][:12] in README
 

@@ -1,3 +1,4 @@
+import pickle
 import random
 
 import pytest
@@ -46,3 +47,14 @@ def test_an_image_that_cannot_be_decoded_is_marked_and_not_replaced(digit_folder
     assert labels[4] == UNREADABLE and (labels != UNREADABLE).sum() == 29
     assert not images[4].any()
     assert indices.tolist() == list(range(30))
+
+
+def test_data_sets_can_be_sent_to_processes_that_do_not_fork(digit_folder):
+    for data in (digit_folder, "digits"):
+        source = open_data(data, "val")
+        dataset = evaluation_loader(source, evaluation_transform(PREPROCESSING), range(10), 30, 0).dataset
+        copy = pickle.loads(pickle.dumps(dataset))
+        assert torch.equal(copy[7][0], dataset[7][0]) and copy[7][1:] == dataset[7][1:]
+    transform = training_transform(PREPROCESSING, AugmentationSection(crop="resized", hflip=0.5))
+    dataset = training_loader(open_data("digits", "train"), transform, 32, 0, 0).dataset
+    assert torch.equal(pickle.loads(pickle.dumps(dataset))[1, 7][0], dataset[1, 7][0])

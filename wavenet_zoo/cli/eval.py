@@ -90,7 +90,9 @@ def _show(output: Output, result: "Evaluation") -> None:
     ]
     stated = result.weights["results"].get(f"{data['name']}/{data['split']}")
     if stated:
-        rows.append(("stated", f"top-1 {stated['top1']:.2f} %  ({stated['correct_top1']:,} of {stated['images']:,})"))
+        rows.append(
+            ("manifest", f"states top-1 {stated['top1']:.2f} %  ({stated['correct_top1']:,} of {stated['images']:,})")
+        )
     if result.skipped:
         rows.append(("skipped", f"{len(result.skipped):,} images that cannot be decoded: {', '.join(result.skipped)}"))
     if result.per_class:
