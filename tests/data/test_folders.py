@@ -31,6 +31,20 @@ def test_a_root_with_splits_is_descended_into(tmp_path, name):
     assert open_data(tmp_path, "val").classes == ["cat", "dog"]
 
 
+def test_a_class_of_trains_is_a_class(tmp_path):
+    make(tmp_path, "bus/1.png", "train/1.png", "car/1.png")
+    assert open_data(tmp_path, "val").classes == ["bus", "car", "train"]
+
+
+def test_splits_without_class_folders_are_not_taken_for_classes(tmp_path):
+    make(tmp_path, "train/1.png", "val/1.png")
+    with pytest.raises(WavezooError, match="val: holds images but no class folders"):
+        open_data(tmp_path, "val")
+    make(tmp_path, "train/cat/1.png", "train/dog/1.png")
+    with pytest.raises(WavezooError, match="val: holds images but no class folders"):
+        open_data(tmp_path, "val")
+
+
 def test_hidden_folders_and_files_that_are_no_images_are_passed_over(tmp_path):
     make(tmp_path, "cat/1.png", ".ipynb_checkpoints/1.png", "cat/._1.png", "cat/.hidden/1.png")
     (tmp_path / "cat" / "Thumbs.db").write_text("x")

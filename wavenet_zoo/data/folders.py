@@ -35,9 +35,10 @@ def open_folder(root: Path, split: str) -> FolderImages:
     if not root.is_dir():
         raise WavezooError(f"{root}: is a file, not a data folder", "pass the folder that holds the class folders")
     folders = _visible_folders(root)
-    splits = [folder.name for folder in folders if folder.name in ALL_SPLIT_FOLDERS]
-    if splits:
-        root = _split_folder(root, split, splits)
+    splits = [folder for folder in folders if folder.name in ALL_SPLIT_FOLDERS]
+    # a folder called "train" may also be the class of trains: then it holds no folders, and stands among other classes
+    if splits and (len(splits) == len(folders) or any(_visible_folders(folder) for folder in splits)):
+        root = _split_folder(root, split, [folder.name for folder in splits])
         folders = _visible_folders(root)
     if not folders:
         raise _explain_no_class_folders(root)
@@ -90,8 +91,9 @@ def _explain_no_class_folders(root: Path) -> WavezooError:
     if not _image_files(root):
         return WavezooError(f"{root}: holds neither class folders nor images", IMAGE_FILES_HINT)
     absolute = root.resolve()
-    siblings = [folder for folder in absolute.parent.iterdir() if folder.is_dir()]
-    if SYNSET.fullmatch(absolute.name) or (len(siblings) > 1 and all(_image_files(sibling) for sibling in siblings)):
+    siblings = _visible_folders(absolute.parent)
+    among_classes = len(siblings) > 1 and all(_image_files(sibling) for sibling in siblings)
+    if SYNSET.fullmatch(absolute.name) or (among_classes and absolute.name not in ALL_SPLIT_FOLDERS):
         return WavezooError(
             f"{root}: is one class folder of a data set", f"pass the folder above it: --data {absolute.parent}"
         )
