@@ -31,6 +31,12 @@ def test_a_root_with_splits_is_descended_into(tmp_path, name):
     assert open_data(tmp_path, "val").classes == ["cat", "dog"]
 
 
+def test_any_name_will_do_for_a_file(tmp_path):
+    names = ["½.png", "x².png", "٣.png", "a b.png", "é.png"]
+    make(tmp_path, *(f"cat/{name}" for name in names))
+    assert len(open_data(tmp_path, "val").targets) == len(names)
+
+
 def test_a_class_of_trains_is_a_class(tmp_path):
     make(tmp_path, "bus/1.png", "train/1.png", "car/1.png")
     assert open_data(tmp_path, "val").classes == ["bus", "car", "train"]

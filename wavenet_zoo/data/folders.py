@@ -85,6 +85,13 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: _natural(str(path)))
 
 
+def _has_image(folder: Path) -> bool:
+    try:
+        return any(path.name.lower().endswith(IMG_EXTENSIONS) for path in folder.iterdir())
+    except OSError:
+        return False
+
+
 def _explain_no_class_folders(root: Path) -> WavezooError:
     if not any(root.iterdir()):
         return WavezooError(f"{root}: this data folder is empty")
@@ -92,7 +99,7 @@ def _explain_no_class_folders(root: Path) -> WavezooError:
         return WavezooError(f"{root}: holds neither class folders nor images", IMAGE_FILES_HINT)
     absolute = root.resolve()
     siblings = _visible_folders(absolute.parent)
-    among_classes = len(siblings) > 1 and all(_image_files(sibling) for sibling in siblings)
+    among_classes = len(siblings) > 1 and all(_has_image(sibling) for sibling in siblings)
     if SYNSET.fullmatch(absolute.name) or (among_classes and absolute.name not in ALL_SPLIT_FOLDERS):
         return WavezooError(
             f"{root}: is one class folder of a data set", f"pass the folder above it: --data {absolute.parent}"
@@ -103,4 +110,4 @@ def _explain_no_class_folders(root: Path) -> WavezooError:
 
 
 def _natural(text: str) -> list[tuple[int, int | str]]:
-    return [(0, int(part)) if part.isdigit() else (1, part.lower()) for part in re.split(r"(\d+)", text) if part]
+    return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in re.split(r"(\d+)", text) if part]
