@@ -78,6 +78,14 @@ def test_eval_writes_json_and_appends_csv(wavezoo, digit_folder, tmp_path):
     assert first.json["top1"] == second.json["top1"]
 
 
+def test_a_result_is_shown_even_where_the_csv_does_not_take_it(wavezoo, digit_folder, tmp_path):
+    (tmp_path / "r.csv").write_text("something,else\n1,2\n")
+    result = wavezoo("eval", MODEL, "--data", digit_folder, "--workers", 0, "--append-csv", "r.csv", "--json")
+    assert result.code == 2 and "r.csv: has other columns than this result" in result.err
+    assert result.json["images"] == 30
+    assert (tmp_path / "r.csv").read_text() == "something,else\n1,2\n"
+
+
 def test_eval_per_class_and_skipped_images_are_shown(wavezoo, digit_folder):
     (digit_folder / "val" / "3" / "1.png").write_bytes(b"")
     args = ("eval", MODEL, "--data", digit_folder, "--workers", 0, "--per-class")

@@ -44,12 +44,22 @@ def command(
     model: str,
     weights: str | None,
     data: str | None,
+    split: str,
+    batch_size: int,
+    size: int | None,
+    crop_pct: float | None,
+    interpolation: str | None,
+    precision: str,
+    workers: int | None,
+    per_class: bool,
+    skip_bad_images: bool,
     min_top1: float | None,
     save_json: Path | None,
     append_csv: Path | None,
+    model_kwargs: dict[str, Any],
+    device: str,
     as_json: bool,
     quiet: bool,
-    **options: Any,
 ) -> None:
     """Evaluate MODEL, any timm model: top-1, top-5, loss.
 
@@ -62,15 +72,32 @@ def command(
     output = Output(as_json, quiet)
     for path in (save_json, append_csv):
         results.check_writable(path)
-    result = evaluate(model, weights, data, progress=output.progress, note=output.note, **options)
-    if save_json:
-        results.write_json(save_json, result.to_dict())
-    if append_csv:
-        results.append_csv(append_csv, results.summary_row(result.to_dict()))
+    result = evaluate(
+        model,
+        weights,
+        data,
+        split=split,
+        batch_size=batch_size,
+        size=size,
+        crop_pct=crop_pct,
+        interpolation=interpolation,
+        precision=precision,
+        workers=workers,
+        device=device,
+        model_kwargs=model_kwargs,
+        per_class=per_class,
+        skip_bad_images=skip_bad_images,
+        progress=output.progress,
+        note=output.note,
+    )
     if as_json:
         output.json(result.to_dict())
     else:
         _show(output, result)
+    if save_json:
+        results.write_json(save_json, result.to_dict())
+    if append_csv:
+        results.append_csv(append_csv, results.summary_row(result.to_dict()))
     if min_top1 is not None and result.top1 < min_top1:
         output.note(f"top-1 {result.top1:.4f} % is below the {min_top1:g} % asked for")
         ctx.exit(BELOW_THRESHOLD)
