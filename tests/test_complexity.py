@@ -44,7 +44,7 @@ def test_cifar_counts_are_those_of_the_specification(m, macs):
     assert count(f"waveletnet_cifar_m{m}").macs == macs
 
 
-@pytest.mark.parametrize("name", ["waveletnet_x1", "mobilenetv2_100", "resnet18", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("name", ["waveletnet_x1", "mobilenetv2_100", "resnet18", "vit_tiny_patch16_224", "pit_ti_224"])
 def test_the_layers_add_up_to_the_total(name):
     cost = count(name, per_layer=True)
     for key in ("params", "macs", "activations", "dfwt_adds"):

@@ -64,6 +64,15 @@ def test_ema_weights_are_preferred_as_in_timm_and_named(tmp_path):
     assert same(ema, loaded) and weights.variant == "ema"
 
 
+@pytest.mark.parametrize("num_classes", [3, 20])
+def test_a_number_of_classes_that_the_weights_do_not_have_is_no_reason_for_a_random_classifier(tmp_path, num_classes):
+    arguments = {"num_classes": num_classes}
+    assert f"the weights have 10 classes and num_classes={num_classes} was asked for" in fails(MODEL, None, arguments)
+    safetensors.torch.save_file(fresh().state_dict(), tmp_path / "w.safetensors")
+    assert "the weights have 10 classes" in fails(MODEL, tmp_path / "w.safetensors", arguments)
+    assert load_model(MODEL, "none", arguments)[0].num_classes == num_classes
+
+
 def test_random_weights_are_the_same_every_time():
     assert same(load_model(MODEL, "none")[0], load_model(MODEL, "none")[0])
     assert "random weights" in load_model(MODEL, "none")[1].describe()

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from timm import list_models as timm_list_models
-from timm.models import model_entrypoint
+from timm.models import get_pretrained_cfg, model_entrypoint
 
 from wavenet_zoo.complexity import Complexity, count
 from wavenet_zoo.data.preprocessing import Preprocessing, preprocessing_of
@@ -144,8 +144,6 @@ def info(model: str, *, model_kwargs: Mapping[str, Any] | None = None) -> ModelI
 
 
 def _describe_weights(architecture: str, tag: str) -> dict[str, Any]:
-    from timm.models import get_pretrained_cfg
-
     name = architecture if tag == "default" else f"{architecture}.{tag}"
     entry = read_manifest().get(name)
     if entry is not None:

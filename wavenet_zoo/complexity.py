@@ -108,6 +108,7 @@ def count(
     shapes: dict[str, list[int]] = {}
     adds: dict[str, int] = {}
     _record_outputs(module, shapes, adds)
+    module.requires_grad_(False)  # the counter hooks gradients, which parameters that are inputs of a module upset
     try:
         with torch.no_grad(), macs, paper, activations:
             module(torch.empty(1, channels, height, width, device="meta"))

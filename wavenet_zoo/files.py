@@ -17,6 +17,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         WavezooError: If the file cannot be written; what was at ``path`` is then still there.
     """
+    path = path.resolve()  # a link stays one, and what it points to is replaced
+    if path.exists() and not path.is_file():
+        raise WavezooError(f"{path}: is not a regular file, so it will not be replaced")
     temporary = None
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")

@@ -26,6 +26,7 @@ from timm.models import (
     split_model_name_tag,
 )
 
+from wavenet_zoo.data.classes import imagenet_classes
 from wavenet_zoo.data.preprocessing import Preprocessing
 from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.files import sha256_of
@@ -85,7 +86,7 @@ class Weights:
 
     Attributes:
         name: ``architecture.tag``, the path of a file, or ``random``.
-        kind: ``tag``, ``file`` or ``random``.
+        kind: ``tag``, ``file``, ``random``, or ``module`` for one that came with its weights.
         sha256: Of the file, where there is one on this machine.
         variant: ``raw``, or ``ema`` where a training checkpoint had both.
         model_kwargs: Arguments of the model.
@@ -190,15 +191,21 @@ def load_model(
     if weights is None or _is_tag(architecture, str(weights)):
         if weights is not None:
             tag = str(weights).removeprefix(f"{architecture}.")
-        return _pretrained_model(architecture, tag, model_kwargs)
-    path = Path(weights).expanduser()
-    if not path.exists():
-        if path.name == str(weights) and path.suffix == "":
-            raise _unknown_tag(
-                architecture, str(weights), [f"{architecture}.{t}" for t in pretrained_tags(architecture)]
-            )
-        raise WavezooError(f"{path}: no such weights file")
-    return _model_from_file(architecture, path, model_kwargs)
+        built, known = _pretrained_model(architecture, tag, model_kwargs)
+    else:
+        path = Path(weights).expanduser()
+        if not path.exists():
+            if path.name == str(weights) and path.suffix == "":
+                raise _unknown_tag(architecture, str(weights), pretrained_tags(architecture))
+            raise WavezooError(f"{path}: no such weights file")
+        built, known = _model_from_file(architecture, path, model_kwargs)
+    in_weights = built.pretrained_cfg["num_classes"]
+    if built.num_classes != in_weights:  # timm has left the classifier random then, which nobody would see
+        raise WavezooError(
+            f"{known.name}: the weights have {in_weights} classes and num_classes={built.num_classes} was asked for",
+            "leave num_classes out, or train a classifier for these classes",
+        )
+    return built, known
 
 
 def weights_bytes(state_dict: Mapping[str, torch.Tensor], metadata: WeightsMetadata) -> bytes:
@@ -249,7 +256,8 @@ def _pretrained_model(architecture: str, tag: str, model_kwargs: Mapping[str, An
     except Exception as error:  # whatever timm and the Hub raise: this is the one place where a download can fail
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WavezooError(f"{name}: its weights cannot be downloaded: {reason}", "or pass --weights FILE") from error
-    return built, Weights(name, "tag", model_kwargs=dict(model_kwargs or {}))
+    classes = imagenet_classes(built.num_classes)
+    return built, Weights(name, "tag", model_kwargs=dict(model_kwargs or {}), classes=classes)
 
 
 def _check_shipped(path: Path, entry: Mapping[str, Any]) -> None:

@@ -58,7 +58,8 @@ def test_eval_without_data_evaluates_on_what_the_weights_were_trained_for(wavezo
     assert result.json["top1"] == stated["top1"] >= 97
     assert result.json["data"]["name"] == "digits"
     human = wavezoo("eval", f"{MODEL}.digits")
-    assert f"top-1    {stated['top1']:.2f} %  (356 of 360)".split()[1] in human.out
+    shown = f"{stated['top1']:.2f} %  ({stated['correct_top1']} of {stated['images']})"
+    assert f"top-1          {shown}" in human.out and f"states top-1 {shown}" in human.out
     assert "resize to 32 px (bicubic)" in human.out
 
 
@@ -74,7 +75,9 @@ def test_eval_writes_json_and_appends_csv(wavezoo, digit_folder, tmp_path):
     first, second = wavezoo(*args, "--json"), wavezoo(*args, "--json")
     assert json.loads((tmp_path / "r.json").read_text()) == second.json
     lines = (tmp_path / "r.csv").read_text().splitlines()
-    assert len(lines) == 3 and lines[0].startswith("date,model,weights,")
+    assert len(lines) == 3 and lines[0].startswith(
+        "date,model,weights,weights_sha256,data,split,data_fingerprint,images,top1,"
+    )
     assert first.json["top1"] == second.json["top1"]
 
 

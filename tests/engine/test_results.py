@@ -1,4 +1,5 @@
 import csv
+import os
 import subprocess
 import sys
 
@@ -53,9 +54,18 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
 
 
-def test_written_files_have_the_permissions_of_the_umask(tmp_path):
-    import os
+def test_links_stay_links_and_devices_stay_devices(tmp_path):
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_atomically(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == "new"
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(WavezooError, match="is not a regular file"):
+        write_atomically(tmp_path / "fifo", b"x")
+    assert (tmp_path / "fifo").is_fifo()
 
+
+def test_written_files_have_the_permissions_of_the_umask(tmp_path):
     umask = os.umask(0o022)
     try:
         write_atomically(tmp_path / "f", b"x")

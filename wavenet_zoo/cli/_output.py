@@ -43,8 +43,12 @@ class Output:
         from rich.console import Console
         from rich.table import Table
 
+        class PlainConsole(Console):
+            def on_broken_pipe(self) -> None:
+                raise BrokenPipeError  # rich would exit with 1, as after a failure
+
         def console(width: int | None) -> Console:
-            return Console(width=width, markup=False, highlight=False, emoji=False)
+            return PlainConsole(width=width, markup=False, highlight=False, emoji=False)
 
         screen = console(None if sys.stdout.isatty() else PIPE_WIDTH)
         for part in parts:

@@ -50,6 +50,14 @@ class LazyGroup(click.Group):
             raise WavezooError(f"no command '{args[0]}'", hint)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a reader that has gone away ends it quietly."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # here, since click.Group.main would make a failure of it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's flush at exit fails once more
+            ctx.exit(CLOSED_PIPE)
+
     def main(self, args: Sequence[str] | None = None, *other: Any, **options: Any) -> Any:
         """Run a command and exit with its code."""
         arguments = list(sys.argv[1:] if args is None else args)
@@ -61,9 +69,6 @@ class LazyGroup(click.Group):
             with _sigterm_raises():
                 code = super().main(arguments, *other, **options)
                 sys.stdout.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's flush at exit fails once more
-            code = CLOSED_PIPE
         except (KeyboardInterrupt, click.Abort):
             code = _say("interrupted", exit_code=INTERRUPTED)
         except _Terminated:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from wavenet_zoo.data.catalog import NAMED_DATA, open_data
-from wavenet_zoo.data.classes import imagenet_classes, match_classes
+from wavenet_zoo.data.classes import match_classes
 from wavenet_zoo.data.loaders import default_workers, evaluation_loader
 from wavenet_zoo.data.preprocessing import evaluation_transform, preprocessing_of
 from wavenet_zoo.data.sources import ImageSource
@@ -124,8 +124,7 @@ def evaluate(
     if known.kind == "random":
         note(f"weights: {known.describe()}")
     source = open_data(data if data is not None else _default_data(name, known), split)
-    classes = known.classes or imagenet_classes(module.num_classes) if known.kind == "tag" else known.classes
-    class_indices = match_classes(source.classes, classes, module.num_classes)
+    class_indices = match_classes(source.classes, known.classes, module.num_classes)
     if len(source.classes) < module.num_classes:
         note(f"classes: {len(source.classes)} of the model's {module.num_classes}, matched by name")
     preprocessing = (known.preprocessing or preprocessing_of(module)).with_overrides(size, crop_pct, interpolation)
