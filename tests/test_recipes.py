@@ -82,11 +82,16 @@ def test_overrides_replace_values_with_their_type(write):
         (GOOD.replace("lr: 3e-2", "lr: -1"), "recipe.yaml:9: optimizer.lr: input should be greater than 0, got -1"),
         (
             GOOD.replace("name: linear", "name: lineal"),
-            "recipe.yaml:12: schedule.name: input should be 'steps' or 'linear'",
+            "recipe.yaml:12: schedule.name: input should be 'steps', 'linear', 'cosine' or",
         ),
         (GOOD.replace("[0.5, 0.5, 0.5]", "[0.5, 0.5]", 1), "recipe.yaml:6: preprocessing.mean"),
         (GOOD.replace("[0.5, 0.5, 0.5]", "[0.5, x, 0.5]", 1), "recipe.yaml:6: preprocessing.mean.1"),
         (GOOD.replace("name: linear", "name: steps"), "'steps' needs milestones"),
+        (GOOD + "augmentation: {auto_augment: rand-m9, color_jitter: 0.4}\n", "set one of them"),
+        (GOOD + "ema: {decai: 0.9}\n", "unknown key 'ema.decai'"),
+        (GOOD + "ema: {decai: 0.9}\n", "did you mean 'decay'"),
+        (GOOD.replace("epochs: 3", "epochs: 3\n  milestones: [1]"), "only 'steps' takes them"),
+        (GOOD.replace("name: linear", "name: constant\n  min_lr: 0.1"), "only 'linear' and 'cosine' take min_lr"),
         (GOOD + "batch_size: 64\n", "recipe.yaml:15: key 'batch_size' stands here a second time"),
         (GOOD + "1: 2\n", "recipe.yaml"),
         (GOOD + "? [a, b]\n: 2\n", "recipe.yaml"),
@@ -122,6 +127,66 @@ def test_a_mistake_in_an_override_names_the_override(write, override, message):
     with pytest.raises(WavezooError) as error:
         load_recipe(write(GOOD), [override])
     assert message in str(error.value)
+
+
+def test_differences_name_every_key_whose_value_differs(write):
+    here = load_recipe(write(GOOD), ["schedule.epochs=7", "ema.decay=0.9"])
+    there = load_recipe(write(GOOD), ["model.kwargs.use_dfwt=false"])
+    assert set(here.differences(there)) == {
+        "schedule.epochs: 7, 3",
+        "ema.decay: 0.9, None",
+        "ema.warmup: True, None",
+        "ema: None, None",
+        "model.kwargs.use_dfwt: None, False",
+        "model.kwargs: {}, None",
+    } - {"ema: None, None"}
+    assert here.differences(here) == []
+
+
+def test_a_key_with_its_default_written_out_does_not_change_the_hash(write):
+    recipe = load_recipe(write(GOOD))
+    assert load_recipe(write(GOOD + "accumulation: 1\nema: null\nregularization: {drop_path: 0}\n")).sha256() == (
+        recipe.sha256()
+    )
+    assert load_recipe(write(GOOD), ["ema.decay=0.9"]).sha256() != recipe.sha256()
+
+
+# What every system of a table is trained with: one protocol, so that only the model may differ.
+@pytest.mark.parametrize(
+    ("folder", "epochs"), [("imagenet", 120), ("tiny_imagenet", 15), ("cifar10", 164), ("cifar10", 16)]
+)
+def test_the_systems_of_one_table_share_one_protocol(folder, epochs):
+    recipes = [load_recipe(path) for name, path in list_recipes().items() if name.startswith(f"{folder}/")]
+    protocols = {
+        recipe.model_copy(update={"model": recipes[0].model}).sha256()
+        for recipe in recipes
+        if recipe.schedule.epochs == epochs
+    }
+    assert len(protocols) == 1
+
+
+def test_every_row_that_the_paper_trains_has_a_recipe_that_says_its_error():
+    headers = {name: path.read_text(encoding="utf-8").partition("model:")[0] for name, path in list_recipes().items()}
+    for name, error in {
+        "cifar10/waveletnet_m24": "5.15 %",
+        "cifar10/waveletnet_m24_no_dfwt": "8.74 %",
+        "imagenet/waveletnet_x1": "30.6 %",
+        "imagenet/waveletnet_x0_75": "32.7 %",
+        "imagenet/waveletnet_x1_25": "28.5 %",
+        "imagenet/waveletnet_x1_k3": "30.6 %",
+        "imagenet/waveletnet_x1_k5": "31.5 %",
+    }.items():
+        assert f"error {error} in the paper" in headers[name]
+        assert "Inferred" in headers[name]
+    for name, header in headers.items():
+        if load_recipe(name).schedule.epochs in (15, 16):
+            assert "shortened" in header and "Not a row of the paper" in header
+
+
+def test_the_two_sides_of_table_3_differ_in_dfwt_alone():
+    for depth in ("m1", "m2", "m24"):
+        recipe, without = (load_recipe(f"cifar10/waveletnet_{depth}{suffix}") for suffix in ("", "_no_dfwt"))
+        assert recipe.differences(without) == ["model.kwargs: {}, None", "model.kwargs.use_dfwt: None, False"]
 
 
 def test_an_unknown_recipe_gets_the_nearest_name():

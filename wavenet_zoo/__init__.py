@@ -12,11 +12,12 @@ from wrapt.importer import when_imported
 
 __version__ = "0.1.0"
 
-__all__ = ["WavezooError", "__version__", "count", "evaluate", "info", "list_models", "train"]
+__all__ = ["WavezooError", "__version__", "count", "dry_run", "evaluate", "info", "list_models", "train"]
 
 _LAZY = {
     "WavezooError": "wavenet_zoo.errors",
     "count": "wavenet_zoo.complexity",
+    "dry_run": "wavenet_zoo.engine.dry_run",
     "evaluate": "wavenet_zoo.engine.evaluate",
     "info": "wavenet_zoo.catalog",
     "list_models": "wavenet_zoo.catalog",
@@ -26,6 +27,7 @@ _LAZY = {
 if TYPE_CHECKING:
     from wavenet_zoo.catalog import info, list_models
     from wavenet_zoo.complexity import count
+    from wavenet_zoo.engine.dry_run import dry_run
     from wavenet_zoo.engine.evaluate import evaluate
     from wavenet_zoo.engine.train import train
     from wavenet_zoo.errors import WavezooError

@@ -2,11 +2,13 @@
 
 import sys
 import time
+from collections import deque
 from typing import Any
 
 __all__ = ["Progress"]
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_OF_RATE = 60.0
 
 
 class Progress:
@@ -17,23 +19,26 @@ class Progress:
         total: Units in all.
         unit: Name of a unit, in the plural.
         enabled: False shows nothing.
+        done: Units that were done before.
     """
 
-    def __init__(self, description: str, total: int, unit: str = "images", enabled: bool = True):
+    def __init__(self, description: str, total: int, unit: str = "images", enabled: bool = True, done: int = 0):
         self.description = description
         self.total = total
         self.unit = unit
         self.enabled = enabled
-        self.done = 0
-        self._started = self._last_line = time.monotonic()
+        self.done = done
+        self._last_line = time.monotonic()
+        self._marks = deque([(self._last_line, done)])  # when how much was done
         self._bar: Any = None
 
     def __enter__(self) -> "Progress":
-        self._started = self._last_line = time.monotonic()
+        self._last_line = time.monotonic()
+        self._marks = deque([(self._last_line, self.done)])
         if self.enabled and sys.stderr.isatty():
             self._bar = self._make_bar()
             self._bar.start()
-            self._task = self._bar.add_task(self.description, total=self.total, text="")
+            self._task = self._bar.add_task(self.description, total=self.total, completed=self.done, text="")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -65,7 +70,14 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
     def _rate(self) -> float:
-        return self.done / max(time.monotonic() - self._started, 1e-9)
+        """Return units per second over the last minute: a pause, or a slow start, is soon forgotten."""
+        now = time.monotonic()
+        if now - self._marks[-1][0] >= 1:
+            self._marks.append((now, self.done))
+        while len(self._marks) > 2 and now - self._marks[1][0] >= SECONDS_OF_RATE:
+            self._marks.popleft()
+        then, done = self._marks[0]
+        return (self.done - done) / max(now - then, 1e-9)
 
     @staticmethod
     def _make_bar() -> Any:

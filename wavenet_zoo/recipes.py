@@ -4,15 +4,16 @@ import hashlib
 import json
 import reprlib
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from wavenet_zoo.errors import WavezooError, did_you_mean
 
-__all__ = ["Recipe", "find_recipe", "list_recipes", "load_recipe", "recipe_name"]
+__all__ = ["Recipe", "RecipeSummary", "describe_recipes", "find_recipe", "list_recipes", "load_recipe", "recipe_name"]
 
 MAX_RECIPE_BYTES = 1 << 20
 
@@ -30,6 +31,8 @@ def _read_scientific(value: Any) -> Any:
 Number = Annotated[float, BeforeValidator(_read_scientific)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
 Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class _Section(BaseModel):
@@ -73,7 +76,7 @@ class PreprocessingSection(_Section):
         std: Divided by per channel, on the same scale.
     """
 
-    size: Annotated[int, Field(ge=1)]
+    size: Count
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     crop_pct: Annotated[Number, Field(gt=0, le=1)] = 1.0
     mean: Annotated[list[Number], Field(min_length=3, max_length=3)]
@@ -89,12 +92,44 @@ class AugmentationSection(_Section):
         padding: Pixels on every side, for ``pad``.
         scale: Smallest and largest share of the image's area, for ``resized``.
         hflip: Probability of a horizontal flip.
+        color_jitter: Strength of the jitter of brightness, contrast and saturation; 0 is none.
+        auto_augment: timm's name of a policy, ``rand-m9-mstd0.5-inc1`` for example, or null.
+        random_erasing: Probability that a rectangle of an image is replaced by noise.
+        mixup: Alpha of the beta distribution that images are mixed by; 0 is no mixup.
+        cutmix: Alpha of the beta distribution that rectangles are exchanged by; 0 is no cutmix.
+        mixing_probability: Share of the batches that mixup or cutmix is applied to, where either is on.
     """
 
     crop: Literal["pad", "resized", "none"] = "none"
     padding: Annotated[int, Field(ge=0)] = 4
     scale: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = [0.08, 1.0]
     hflip: Fraction = 0.0
+    color_jitter: NotNegative = 0.0
+    auto_augment: str | None = None
+    random_erasing: Fraction = 0.0
+    mixup: NotNegative = 0.0
+    cutmix: NotNegative = 0.0
+    mixing_probability: Fraction = 1.0
+
+    @model_validator(mode="after")
+    def _colours_are_varied_by_one_of_two(self) -> "AugmentationSection":
+        if self.color_jitter and self.auto_augment and "3a" not in self.auto_augment:
+            raise ValueError("auto_augment takes the place of color_jitter: set one of them")
+        return self
+
+
+class RegularizationSection(_Section):
+    """What keeps the network from learning the training images by heart, besides weight decay.
+
+    Attributes:
+        label_smoothing: Share of the target that is spread over all classes.
+        dropout: Of the features before the classifier.
+        drop_path: Stochastic depth: how often a residual branch is left out.
+    """
+
+    label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    drop_path: Annotated[Number, Field(ge=0, lt=1)] = 0.0
 
 
 class OptimizerSection(_Section):
@@ -103,38 +138,59 @@ class OptimizerSection(_Section):
     Attributes:
         name: Any of timm's optimizers; ``momentum`` is SGD with plain momentum, as in the paper.
         lr: Learning rate at the start of the schedule.
-        momentum: Of the gradient.
-        weight_decay: L2 penalty.
+        momentum: Of the gradient, where the optimizer has one.
+        weight_decay: L2 penalty; decoupled in ``adamw`` and the like.
+        betas: Decay rates of Adam and the like; null is the optimizer's own default.
+        clip_grad: Largest norm of the gradient; null does not clip.
     """
 
     name: str = "momentum"
     lr: Positive
     momentum: Fraction = 0.9
-    weight_decay: Annotated[Number, Field(ge=0)] = 0.0
+    weight_decay: NotNegative = 0.0
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = None
+    clip_grad: Positive | None = None
 
 
 class ScheduleSection(_Section):
     """How long, and how the learning rate falls.
 
     Attributes:
-        name: ``steps`` multiplies by ``decay_rate`` at each of ``milestones``; ``linear`` falls to 0 over the run.
+        name: ``steps`` multiplies by ``decay_rate`` at each of ``milestones``; ``linear`` and ``cosine`` fall to
+            ``min_lr`` over the run; ``constant`` stays.
         epochs: Length of the run.
         milestones: Epochs at which ``steps`` steps.
         decay_rate: Factor of each step.
+        min_lr: Learning rate at the end, for ``linear`` and ``cosine``.
         warmup_epochs: Epochs in which the learning rate rises from 0 to ``lr``.
     """
 
-    name: Literal["steps", "linear"]
-    epochs: Annotated[int, Field(ge=1)]
-    milestones: list[Annotated[int, Field(ge=1)]] = []
+    name: Literal["steps", "linear", "cosine", "constant"]
+    epochs: Count
+    milestones: list[Count] = []
     decay_rate: Annotated[Number, Field(gt=0, le=1)] = 0.1
+    min_lr: NotNegative = 0.0
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
-    def _milestones_go_with_steps(self) -> "ScheduleSection":
+    def _values_go_with_the_name(self) -> "ScheduleSection":
         if (self.name == "steps") != bool(self.milestones):
             raise ValueError("'steps' needs milestones, and only 'steps' takes them")
+        if self.min_lr and self.name not in ("linear", "cosine"):
+            raise ValueError("only 'linear' and 'cosine' take min_lr")
         return self
+
+
+class EmaSection(_Section):
+    """A moving average of the weights beside them; it is what is exported.
+
+    Attributes:
+        decay: Share of the average that stays at each step.
+        warmup: Begin with a smaller decay, so that the random start is soon forgotten.
+    """
+
+    decay: Annotated[Number, Field(gt=0, lt=1)]
+    warmup: bool = True
 
 
 class Recipe(_Section):
@@ -145,28 +201,46 @@ class Recipe(_Section):
         data: What it learns from.
         preprocessing: How an image becomes a tensor.
         augmentation: What varies from epoch to epoch.
+        regularization: What keeps it from learning the training images by heart.
         optimizer: How weights move.
         schedule: How long, and how the learning rate falls.
-        batch_size: Images per step.
-        precision: ``bf16`` runs the forward pass under autocast.
+        ema: A moving average of the weights; null is none.
+        batch_size: Images per step, over all processes.
+        accumulation: Parts of a step's images that go through one after the other, to save memory.
+        sync_bn: Take the statistics of batch norm over the images of all processes, not of each; on GPUs.
+        precision: ``bf16`` and ``fp16`` run the forward pass under autocast, ``fp16`` with a gradient scaler.
         channels_last: Memory layout of images and weights; faster on most machines.
-        seed: Of the initial weights, the order of the images and their augmentation.
+        seed: Of the initial weights, the order of the images, their augmentation, and everything else that is drawn.
     """
 
     model: ModelSection
     data: DataSection
     preprocessing: PreprocessingSection
     augmentation: AugmentationSection = AugmentationSection()
+    regularization: RegularizationSection = RegularizationSection()
     optimizer: OptimizerSection
     schedule: ScheduleSection
-    batch_size: Annotated[int, Field(ge=1)]
-    precision: Literal["fp32", "bf16"] = "fp32"
+    ema: EmaSection | None = None
+    batch_size: Count
+    accumulation: Count = 1
+    sync_bn: bool = False
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = True
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     def sha256(self) -> str:
-        """Return a hash of every value in effect, whatever order and comments the file has."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+        """Return a hash of the values in effect, whatever order, comments and spelled-out defaults the file has.
+
+        Defaults are left out, so that a key which a later version adds does not change the hash of older recipes. A
+        default, once released, therefore never changes.
+        """
+        return hashlib.sha256(json.dumps(self.model_dump(exclude_defaults=True), sort_keys=True).encode()).hexdigest()
+
+    def differences(self, other: "Recipe") -> list[str]:
+        """Return the keys whose values differ, each as ``key: value here, value there``."""
+        here, there = _flatten(self.model_dump()), _flatten(other.model_dump())
+        keys = [*here, *(key for key in there if key not in here)]
+        return [f"{k}: {here.get(k)}, {there.get(k)}" for k in keys if here.get(k) != there.get(k)]
 
     def to_yaml(self) -> str:
         """Return the recipe with every default written out."""
@@ -209,6 +283,50 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise _first_error(error, path, tree, overrides) from None
+
+
+@dataclass
+class RecipeSummary:
+    """One line on a recipe.
+
+    Attributes:
+        name: What it is found by.
+        title: The first line of its header.
+        model: Name of the model.
+        data: Name of the data set.
+        epochs: Length of the run.
+        batch_size: Images per step.
+        sha256: Hash of the values in effect.
+        file: Where it is.
+    """
+
+    name: str
+    title: str
+    model: str
+    data: str
+    epochs: int
+    batch_size: int
+    sha256: str
+    file: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return asdict(self)
+
+
+def describe_recipes() -> list[RecipeSummary]:
+    """Return a line on each of the shipped recipes."""
+    summaries = []
+    for name, path in list_recipes().items():
+        plan = load_recipe(path)
+        title = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ").strip()
+        summaries.append(
+            RecipeSummary(
+                name, title, plan.model.name, plan.data.name, plan.schedule.epochs, plan.batch_size, plan.sha256(),
+                str(path),
+            )
+        )  # fmt: skip
+    return summaries
 
 
 def find_recipe(name: Path | str) -> Path:
@@ -258,7 +376,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     section = values
     for parent in parents:
-        section = section.setdefault(parent, {})
+        section[parent] = section = {} if section.get(parent) is None else section[parent]
         if not isinstance(section, dict):
             raise WavezooError(f"--set {override}: '{parent}' is not a section")
     section[last] = value
@@ -304,7 +422,8 @@ def _line_of(node: yaml.Node, location: Iterable[str]) -> int:
 
 def _keys_at(section: type[BaseModel], location: Sequence[str]) -> list[str]:
     for part in location:
-        section = section.model_fields[part].annotation  # type: ignore[assignment]
+        annotation: Any = section.model_fields[part].annotation
+        section = next((a for a in get_args(annotation) if a is not type(None)), annotation)  # of "EmaSection | None"
     return list(section.model_fields)
 
 
@@ -325,6 +444,16 @@ def _refuse_duplicate_keys(path: Path, node: yaml.Node | None) -> None:
                 pending.append(value)
         elif isinstance(node, yaml.SequenceNode):
             pending.extend(node.value)
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def _kind(value: Any) -> str:

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
@@ -57,11 +57,13 @@ class WeightsMetadata(BaseModel):
         classes: Name of every output.
         data: What the data set is called.
         data_fingerprint: Hash of the images that it learned from.
+        validation_fingerprint: Hash of the images that it was validated on.
         preprocessing: How an image becomes a tensor.
         recipe: Name of the recipe.
         recipe_sha256: Hash of every value in effect.
         seed: Of the run.
         epoch: Epochs trained.
+        variant: ``ema`` where these are the moving average of the weights, else ``raw``.
         versions: Of the libraries that trained it.
     """
 
@@ -72,11 +74,13 @@ class WeightsMetadata(BaseModel):
     classes: list[str] | None = None
     data: str | None = None
     data_fingerprint: str | None = None
+    validation_fingerprint: str | None = None
     preprocessing: Preprocessing | None = None
     recipe: str | None = None
     recipe_sha256: str | None = None
     seed: int | None = None
     epoch: int | None = None
+    variant: Literal["raw", "ema"] = "raw"
     versions: dict[str, str] = {}
 
 
@@ -88,9 +92,11 @@ class Weights:
         name: ``architecture.tag``, the path of a file, or ``random``.
         kind: ``tag``, ``file``, ``random``, or ``module`` for one that came with its weights.
         sha256: Of the file, where there is one on this machine.
-        variant: ``raw``, or ``ema`` where a training checkpoint had both.
+        variant: ``raw``, or ``ema`` for the moving average.
         model_kwargs: Arguments of the model.
         data: Data set that they were trained for.
+        data_fingerprint: Hash of the images that they learned from.
+        validation_fingerprint: Hash of the images that they were validated on.
         classes: Name of every output.
         preprocessing: What they were trained with.
         recipe: Name of the recipe.
@@ -104,6 +110,8 @@ class Weights:
     variant: str = "raw"
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     data: str | None = None
+    data_fingerprint: str | None = None
+    validation_fingerprint: str | None = None
     classes: list[str] | None = None
     preprocessing: Preprocessing | None = None
     recipe: str | None = None
@@ -283,6 +291,8 @@ def _model_from_file(architecture: str, path: Path, model_kwargs: Mapping[str, A
         variant=file.variant,
         model_kwargs=kwargs,
         data=metadata.data,
+        data_fingerprint=metadata.data_fingerprint,
+        validation_fingerprint=metadata.validation_fingerprint,
         classes=metadata.classes,
         preprocessing=metadata.preprocessing,
         recipe=metadata.recipe,
@@ -357,7 +367,7 @@ def _read_safetensors(path: Path, content: bytes) -> _WeightsFile:
     except (safetensors.SafetensorError, ValueError) as error:
         reason = str(error).removeprefix("Error while deserializing header: ")
         raise WavezooError(f"{path}: truncated, or not a safetensors file: {reason}") from error
-    return _WeightsFile(clean_state_dict(tensors), metadata)
+    return _WeightsFile(clean_state_dict(tensors), metadata, metadata.variant if metadata else "raw")
 
 
 def _read_checkpoint(path: Path, content: bytes) -> _WeightsFile:

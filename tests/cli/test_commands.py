@@ -110,7 +110,12 @@ def test_train_reports_progress_on_stderr_and_the_result_on_stdout(wavezoo, digi
     assert result.code == 0 and "epoch 1/1" in result.err
     assert result.json["epochs"] == 1 and (tmp_path / "runs" / "digits" / "model.safetensors").is_file()
     again = wavezoo(*args)
-    assert again.code == 2 and "runs/digits: holds something already" in again.err
+    assert (
+        again.code == 2
+        and "runs/digits: holds a run by another recipe; here and there: batch_size: 32, 25" in again.err
+    )
+    finished = wavezoo(*args, "--set", "batch_size=25", "--json")
+    assert finished.code == 0 and "this run is finished" in finished.err and finished.json == result.json
     evaluated = wavezoo("eval", MODEL, "--weights", result.json["weights"], "--data", digit_folder, "--workers", 0)
     assert evaluated.code == 0 and f"{result.json['last']['top1']:.2f} %" in evaluated.out
 

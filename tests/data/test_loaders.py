@@ -1,6 +1,7 @@
 import pickle
 import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,9 +16,74 @@ PREPROCESSING = Preprocessing((3, 16, 16), "bicubic", 1.0, "center", (0.5, 0.5, 
 def epoch_of(source, epoch, workers, seed=0):
     transform = training_transform(PREPROCESSING, AugmentationSection(crop="pad", padding=2, hflip=0.5))
     loader = training_loader(source, transform, 32, seed, workers)
-    loader.sampler.epoch = epoch
+    loader.batch_sampler.start(epoch)
     batches = list(loader)
     return torch.cat([b[0] for b in batches]), torch.cat([b[2] for b in batches])
+
+
+def indices_of(loader):
+    return [batch[2].tolist() for batch in loader]
+
+
+@pytest.mark.parametrize(("world_size", "accumulation"), [(2, 1), (3, 1), (1, 4), (2, 2)])
+def test_a_step_has_the_same_images_however_it_is_shared(digit_folder, world_size, accumulation):
+    source = open_data(digit_folder, "train")
+    transform = training_transform(PREPROCESSING, AugmentationSection())
+    whole = indices_of(training_loader(source, transform, 24, 0, 0))
+    shared = [
+        indices_of(
+            training_loader(source, transform, 24, 0, 0, accumulation=accumulation, rank=rank, world_size=world_size)
+        )
+        for rank in range(world_size)
+    ]
+    for step, images in enumerate(whole):
+        parts = [part for batches in shared for part in batches[step * accumulation : (step + 1) * accumulation]]
+        assert len(parts) == world_size * accumulation and {len(part) for part in parts} == {24 // len(parts)}
+        assert sorted(index for part in parts for index in part) == sorted(images)
+
+
+def test_an_epoch_can_begin_after_any_of_its_steps(digit_folder):
+    source = open_data(digit_folder, "train")
+    loader = training_loader(source, training_transform(PREPROCESSING, AugmentationSection()), 24, 0, 0, accumulation=2)
+    loader.batch_sampler.start(epoch=3)
+    whole = indices_of(loader)
+    assert len(whole) == 8
+    for step in range(5):
+        loader.batch_sampler.start(epoch=3, step=step)
+        assert len(loader) == len(whole) - 2 * step
+        assert indices_of(loader) == whole[2 * step :]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 31])
+def test_processes_share_an_evaluation_without_an_image_twice_or_not_at_all(digit_folder, world_size):
+    source = open_data(digit_folder, "val")
+    seen = []
+    for rank in range(world_size):
+        loader = evaluation_loader(
+            source, evaluation_transform(PREPROCESSING), range(10), 7, 0, rank=rank, world_size=world_size
+        )
+        seen += [index for batch in indices_of(loader) for index in batch]
+    assert sorted(seen) == list(range(30))
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        {"auto_augment": "rand-m9-mstd0.5-inc1"},
+        {"auto_augment": "augmix-m3-w3"},
+        {"auto_augment": "original"},
+        {"color_jitter": 0.4, "random_erasing": 0.9},
+    ],
+)
+def test_every_augmentation_draws_from_seed_epoch_and_index_alone(digit_folder, augmentation):
+    source = open_data(digit_folder, "train")
+    for crop in ("pad", "resized"):
+        transform = training_transform(PREPROCESSING, AugmentationSection(crop=crop, hflip=0.5, **augmentation))
+        dataset = training_loader(source, transform, 32, 0, 0).dataset
+        first = dataset[1, 5][0]
+        np.random.rand(), random.random(), torch.rand(1)
+        assert torch.equal(dataset[1, 5][0], first)
+        assert any(not torch.equal(dataset[epoch, 5][0], first) for epoch in (2, 3, 4))
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -34,9 +100,10 @@ def test_order_and_augmentation_are_a_function_of_seed_epoch_and_index_alone(dig
 def test_drawing_augmentation_leaves_the_random_state_of_the_main_process_alone(digit_folder):
     transform = training_transform(PREPROCESSING, AugmentationSection(crop="pad", padding=2, hflip=0.5))
     loader = training_loader(open_data(digit_folder, "train"), transform, 32, 0, 0)
-    before = torch.get_rng_state(), random.getstate()
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     loader.dataset[1, 5]
     assert torch.equal(torch.get_rng_state(), before[0]) and random.getstate() == before[1]
+    assert np.random.get_state()[1].tolist() == before[2]
 
 
 def test_an_image_that_cannot_be_decoded_is_marked_and_not_replaced(digit_folder):

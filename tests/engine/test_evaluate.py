@@ -137,6 +137,18 @@ def test_the_record_says_everything_that_the_numbers_depend_on(digit_folder):
     assert record["data"]["fingerprint"] and record["date"]
 
 
+def test_a_result_says_whether_the_weights_have_seen_the_images(digit_folder, tmp_path):
+    run = wavenet_zoo.train("digits", digit_folder, tmp_path / "run", ["schedule.epochs=1"], workers=0)
+    for split, seen in (("train", "training"), ("val", "validation")):
+        assert evaluate(run.model, run.weights, digit_folder, split=split, workers=0).data["seen"] == seen
+    (digit_folder / "val" / "3" / "1.png").unlink()
+    assert evaluate(run.model, run.weights, digit_folder, workers=0).data["seen"] == "neither"
+    assert (
+        evaluate("waveletnet_cifar_m1", "none", digit_folder, workers=0, model_kwargs={"num_classes": 10}).data["seen"]
+        is None
+    )
+
+
 def test_models_of_timm_can_be_evaluated_too(digit_folder):
     result = evaluate("mobilenetv2_050", "none", digit_folder, size=32, workers=0, model_kwargs={"num_classes": 10})
     assert result.images == 30

@@ -1,5 +1,6 @@
 import csv
 import json
+import sys
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from safetensors import safe_open
 
 from wavenet_zoo import WavezooError, evaluate, train
 from wavenet_zoo.recipes import load_recipe
+from wavenet_zoo.weights import build_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 SHORT = ["schedule.epochs=2", "batch_size=25", "optimizer.lr=0.05"]
@@ -21,7 +23,8 @@ def out(tmp_path):
 def test_a_run_leaves_recipe_log_checkpoints_weights_and_picture(digit_folder, out):
     run = train("digits", digit_folder, out, SHORT, workers=0)
     assert {path.name for path in out.iterdir()} == {
-        "best.pt", "curve.png", "last.pt", "log.csv", "log.jsonl", "model.safetensors", "recipe.yaml", "result.json",
+        ".lock", "best.pt", "checkpoints.json", "curve.png", "last.pt", "log.csv", "log.jsonl", "model.safetensors",
+        "previous.pt", "recipe.yaml", "result.json", "run.json", "steps.jsonl",
     }  # fmt: skip
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2] and lines[-1] == run.last
@@ -59,7 +62,7 @@ def test_the_same_recipe_gives_the_same_weights_whatever_the_number_of_workers(d
 def test_checkpoints_load_without_running_code_and_hold_the_optimizer(digit_folder, out):
     train("digits", digit_folder, out, SHORT, workers=0)
     checkpoint = torch.load(out / "last.pt", weights_only=True)
-    assert checkpoint["epoch"] == 2 and checkpoint["step"] == 8
+    assert checkpoint["metadata"]["epoch"] == 2 and checkpoint["position"]["total_steps"] == 8
     assert checkpoint["optimizer"]["state"] and checkpoint["metadata"]["classes"] == list("0123456789")
 
 
@@ -75,6 +78,106 @@ def test_the_learning_rate_follows_the_schedule(digit_folder, out, overrides, ex
     train("digits", digit_folder, out, ["batch_size=50", "optimizer.lr=0.1", *overrides], workers=0)
     rates = [json.loads(line)["lr"] for line in (out / "log.jsonl").read_text().splitlines()]
     assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["schedule.name=cosine", "schedule.epochs=4", "schedule.min_lr=0.02"], [0.1, 0.0882843, 0.06, 0.0317157]),
+        (["schedule.name=constant", "schedule.epochs=2", "schedule.warmup_epochs=1"], [0.0, 0.1]),
+        (["schedule.name=linear", "schedule.epochs=2", "schedule.min_lr=0.05"], [0.1, 0.075]),
+    ],
+)
+def test_the_schedules_that_others_use_are_there_too(digit_folder, out, overrides, expected):
+    train("digits", digit_folder, out, ["batch_size=50", "optimizer.lr=0.1", *overrides], workers=0)
+    rates = [json.loads(line)["lr"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert rates == pytest.approx(expected)
+
+
+def test_the_moving_average_is_what_is_exported_and_both_are_kept(digit_folder, out):
+    run = train("digits", digit_folder, out, [*SHORT, "ema.decay=0.8"], workers=0)
+    checkpoint = torch.load(out / "last.pt", weights_only=True)
+    raw, ema = checkpoint["state_dict"], checkpoint["state_dict_ema"]
+    with safe_open(out / "model.safetensors", framework="pt") as file:
+        exported = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    assert all(torch.equal(exported[key], ema[key]) for key in ema)
+    assert not torch.equal(raw["conv_stem.weight"], ema["conv_stem.weight"])
+    assert run.last["raw_loss"] != run.last["loss"]
+    for weights in (run.weights, out / "last.pt"):
+        result = evaluate(run.model, weights, digit_folder, workers=0)
+        assert result.weights["variant"] == "ema" and result.loss == pytest.approx(run.last["loss"], rel=1e-5)
+
+
+def test_the_parts_of_a_step_add_up_to_the_step(digit_folder, tmp_path):
+    layer_norm_free = ["schedule.epochs=1", "batch_size=50", "optimizer.lr=1e-3", "augmentation.crop=none"]
+    steps = []
+    for parts in (1, 5):
+        train("digits", digit_folder, tmp_path / str(parts), [*layer_norm_free, f"accumulation={parts}"], workers=0)
+        lines = (tmp_path / str(parts) / "steps.jsonl").read_text().splitlines()
+        steps.append([json.loads(line)["loss"] for line in lines])
+    assert len(steps[0]) == len(steps[1]) == 2
+    assert steps[0] == pytest.approx(steps[1], abs=0.15)  # but for batch norm, which sees the parts
+
+
+def test_the_log_of_steps_is_the_training_loss_of_the_epochs(digit_folder, out):
+    train("digits", digit_folder, out, SHORT, workers=0)
+    steps = [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
+    assert [step["step"] for step in steps] == list(range(1, 9))
+    for line in (out / "log.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        losses = [step["loss"] for step in steps if step["epoch"] == record["epoch"]]
+        assert (
+            record["train_loss"] == pytest.approx(sum(losses) / 4) and record["lr"] == steps[record["step"] - 4]["lr"]
+        )
+
+
+def test_clipping_bounds_every_step(digit_folder, out):
+    train("digits", digit_folder, out, [*SHORT, "optimizer.lr=1", "optimizer.clip_grad=1e-6",
+          "optimizer.weight_decay=0", "optimizer.momentum=0", "schedule.epochs=1"], workers=0)  # fmt: skip
+    torch.manual_seed(0)
+    fresh = build_model("waveletnet_cifar_m1", num_classes=10)
+    trained = torch.load(out / "last.pt", weights_only=True)["state_dict"]
+    moved = sum((trained[key] - value).square().sum() for key, value in fresh.named_parameters()).sqrt()
+    assert 0 < moved < 4.5e-6  # four steps of 1e-6 at most
+
+
+def test_tensorboard_has_what_the_logs_have(digit_folder, out):
+    board = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard")
+    train("digits", digit_folder, out, SHORT, workers=0, tensorboard=True)
+    events = board.EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    steps = [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
+    assert [event.value for event in events.Scalars("train/loss")] == pytest.approx([step["loss"] for step in steps])
+    assert [event.step for event in events.Scalars("validation/top1")] == [4, 8]
+
+
+def test_tensorboard_that_is_not_installed_is_named_before_the_run(digit_folder, out, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(WavezooError, match=r"pip install 'wavenet_zoo\[tensorboard\]'"):
+        train("digits", digit_folder, out, SHORT, tensorboard=True)
+    assert not out.exists()
+
+
+def test_any_optimizer_of_timm_can_be_named(digit_folder, out):
+    for name in ("lion", "lamb", "sgd"):
+        overrides = ["schedule.epochs=1", "batch_size=50", f"optimizer.name={name}", "optimizer.lr=1e-3"]
+        assert train("digits", digit_folder, out / name, overrides, workers=0).last["train_loss"] < 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["batch_size=101"], "do not fill one batch of 101 .--set batch_size=100"),
+        (["batch_size=50", "accumulation=3"], "cannot be divided into 3 parts"),
+        (["batch_size=25", "augmentation.mixup=0.2"], "25 per process and part is an odd number"),
+        (["batch_size=50", "sync_bn=true"], "sync_bn works on CUDA devices alone"),
+        (["batch_size=50", "optimizer.name=sgd", "optimizer.betas=[0.9, 0.99]"], "optimizer.betas: 'sgd' has none"),
+    ],
+)
+def test_parts_of_a_recipe_that_do_not_go_together_are_one_line(digit_folder, out, overrides, message):
+    with pytest.raises(WavezooError, match=message):
+        train("digits", digit_folder, out, overrides, workers=0)
+    assert not out.exists()
 
 
 def test_bf16_and_channels_last_are_options(digit_folder, out):

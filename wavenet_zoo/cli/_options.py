@@ -20,6 +20,17 @@ def output_options(command: Command) -> Command:
     return command
 
 
+def set_option(command: Command) -> Command:
+    """Add --set, which may be repeated."""
+    return click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Replace a value of the recipe, schedule.epochs=1 for example; may be repeated.",
+    )(command)
+
+
 def device_option(command: Command) -> Command:
     """Add --device."""
     return click.option(

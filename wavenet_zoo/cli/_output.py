@@ -1,6 +1,7 @@
 """stdout is data, stderr is everything else."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,14 @@ class Output:
     Args:
         as_json: The result goes out as JSON.
         quiet: Notes and progress are left out.
+
+    Of several processes, started by torchrun, the first one speaks and writes.
     """
 
     def __init__(self, as_json: bool, quiet: bool):
         self.as_json = as_json
-        self.quiet = quiet
+        self.is_main = os.environ.get("RANK", "0") == "0"
+        self.quiet = quiet or not self.is_main
 
     @property
     def progress(self) -> bool:
@@ -36,10 +40,13 @@ class Output:
 
     def json(self, value: Any) -> None:
         """Print the result as JSON."""
-        click.echo(json.dumps(value, indent=2))
+        if self.is_main:
+            click.echo(json.dumps(value, indent=2))
 
     def show(self, *parts: "RenderableType") -> None:
         """Print the result for a person."""
+        if not self.is_main:
+            return
         from rich.console import Console
         from rich.table import Table
 

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     "--weights", metavar="FILE|TAG|none", help="Weights; none for random ones.  [default: the pretrained ones]"
 )
 @click.option(
-    "--data", metavar="DIR|NAME", help="Image folder, digits, cifar10 or cifar100.  [default: the weights' own]"
+    "--data",
+    metavar="DIR|NAME",
+    help="A folder, tar file, digits, cifar10, cifar100, hfds/NAME, wds/DIR, torch/NAME.  [default: the weights' own]",
 )
-@click.option("--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True)
+@click.option("--split", default="val", show_default=True, help="Part of the data: train, val, test, or its own name.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option(
     "--size", type=click.IntRange(min=1), metavar="N", help="Side of the input in pixels.  [default: the weights']"
@@ -94,9 +96,9 @@ def command(
         output.json(result.to_dict())
     else:
         _show(output, result)
-    if save_json:
+    if save_json and output.is_main:
         results.write_json(save_json, result.to_dict())
-    if append_csv:
+    if append_csv and output.is_main:
         results.append_csv(append_csv, results.summary_row(result.to_dict()))
     if min_top1 is not None and result.top1 < min_top1:
         output.note(f"top-1 {result.top1:.4f} % is below the {min_top1:g} % asked for")
@@ -115,6 +117,18 @@ def _show(output: Output, result: "Evaluation") -> None:
         ("loss", f"{result.loss:.4f}"),
         ("speed", f"{result.images_per_second:,.1f} images/s on {result.environment['device']}, decoding included"),
     ]
+    if data["seen"]:
+        rows.insert(
+            3,
+            (
+                "",
+                {
+                    "training": "the very images that the weights learned from",
+                    "validation": "the images that the weights were validated on",
+                    "neither": "other images than the weights learned from or were validated on",
+                }[data["seen"]],
+            ),
+        )
     stated = result.weights["results"].get(f"{data['name']}/{data['split']}")
     if stated:
         rows.append(

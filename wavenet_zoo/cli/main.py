@@ -26,7 +26,7 @@ from wavenet_zoo.errors import (
     did_you_mean,
 )
 
-COMMANDS = ("list", "info", "count", "train", "eval")  # each in the file of its name
+COMMANDS = ("list", "info", "count", "recipe", "train", "eval")  # each in the file of its name
 
 
 class _Terminated(BaseException):
@@ -82,7 +82,8 @@ class LazyGroup(click.Group):
 
 def _report(error: Exception) -> int:
     if isinstance(error, WavezooError):
-        return _say(f"error: {error.message}", error.hint, error.exit_code)
+        stopped = error.exit_code in (INTERRUPTED, TERMINATED)  # asked for: not an error
+        return _say(error.message if stopped else f"error: {error.message}", error.hint, error.exit_code)
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "wavezoo"
         return _say(f"error: {error.format_message()}", f"see '{path} --help'", BAD_INPUT)
@@ -97,7 +98,8 @@ def _report(error: Exception) -> int:
 
 def _say(line: str, hint: str = "", exit_code: int = INTERNAL_FAILURE) -> int:
     text = " ".join(f"{line} ({hint})".split() if hint else line.split())
-    click.echo(text, err=True)
+    rank = os.environ.get("RANK", "0")  # of a process that torchrun started
+    click.echo(text if rank == "0" else f"[process {rank}] {text}", err=True)
     return exit_code
 
 
@@ -121,7 +123,7 @@ def _sigterm_raises() -> Iterator[None]:
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 internal failure, 2 usage, configuration or data, 3 below a threshold asked for, "
-    "130 and 143 interrupted.",
+    "4 training diverged, 130 and 143 interrupted.",
 )
 @click.version_option(__version__, prog_name="wavezoo")
 def cli() -> None:

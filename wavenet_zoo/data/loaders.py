@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -14,8 +15,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from wavenet_zoo.data.preprocessing import Transform
 from wavenet_zoo.data.sources import ImageSource
 from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.seeds import mix_seed
 
 __all__ = [
+    "READ_ERRORS",
     "UNREADABLE",
     "batches",
     "default_workers",
@@ -32,9 +35,12 @@ SECONDS_AFTER_SIGTERM = 30  # as long as torchrun waits
 READ_ERRORS = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)  # what Pillow raises
 
 
-def default_workers(source: ImageSource) -> int:
-    """Return how many processes should decode: none for images in memory, else one per core, at most 8."""
-    return 0 if source.in_memory else min(8, os.cpu_count() or 1)
+def default_workers(source: ImageSource, local_world_size: int = 1) -> int:
+    """Return how many processes should decode for each of ``local_world_size`` processes of this machine.
+
+    None for images in memory, else its share of the cores, at least 1 and at most 8.
+    """
+    return 0 if source.in_memory else max(1, min(8, (os.cpu_count() or 1) // local_world_size))
 
 
 def evaluation_loader(
@@ -44,8 +50,12 @@ def evaluation_loader(
     batch_size: int,
     workers: int,
     pin_memory: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> DataLoader:
     """Return batches of (images (B, C, H, W), labels (B,), indices (B,)), every image once and in order.
+
+    Of several processes each gets every ``world_size``-th image, without padding: together they have every image once.
 
     An image that cannot be decoded comes as zeros with the label ``UNREADABLE``: what to do about it is decided where
     the results are counted, and its neighbours stay what they are.
@@ -57,11 +67,14 @@ def evaluation_loader(
         batch_size: Images per batch; the last one has the rest.
         workers: Decoding processes.
         pin_memory: For copies to a GPU.
+        rank: Of this process.
+        world_size: Number of processes.
     """
     dataset = _EvaluationImages(source, transform, class_indices)
     return DataLoader(
         dataset,
         batch_size,
+        sampler=range(rank, len(dataset), world_size),
         num_workers=workers,
         pin_memory=pin_memory,
         worker_init_fn=_leave_signals_to_the_main_process,
@@ -69,21 +82,39 @@ def evaluation_loader(
 
 
 def training_loader(
-    source: ImageSource, transform: Transform, batch_size: int, seed: int, workers: int, pin_memory: bool = False
+    source: ImageSource,
+    transform: Transform,
+    batch_size: int,
+    seed: int,
+    workers: int,
+    pin_memory: bool = False,
+    *,
+    accumulation: int = 1,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> DataLoader:
-    """Return shuffled batches of (images, labels, indices); the last, incomplete batch of an epoch is left out.
+    """Return shuffled batches of (images, labels, indices): what is left of an epoch in the end is left out.
 
-    Order and augmentation are a function of (seed, epoch, index) alone, whatever the number of workers. Choose the
-    epoch with ``loader.sampler.epoch = n``.
+    Order and augmentation are a function of (seed, epoch, index) alone, whatever the number of workers and processes.
+    ``loader.batch_sampler.start(epoch, step)`` chooses where the next iteration begins.
+
+    Args:
+        source: The images.
+        transform: From a PIL image to a tensor, with augmentation.
+        batch_size: Images per step, over all processes.
+        seed: Of order and augmentation.
+        workers: Decoding processes.
+        pin_memory: For copies to a GPU.
+        accumulation: Parts that a step's images come in.
+        rank: Of this process.
+        world_size: Number of processes.
     """
     dataset = _TrainingImages(source, transform, seed)
     return DataLoader(
         dataset,
-        batch_size,
-        sampler=EpochOrder(len(dataset), seed),
+        batch_sampler=EpochOrder(len(dataset), batch_size, seed, accumulation, rank, world_size),
         num_workers=workers,
         pin_memory=pin_memory,
-        drop_last=len(dataset) >= batch_size,
         worker_init_fn=_leave_signals_to_the_main_process,
         persistent_workers=workers > 0,
     )
@@ -127,20 +158,38 @@ def _end_workers(iterator: Any) -> None:
 
 
 class EpochOrder(Sampler):
-    """Yields (epoch, index) over a permutation that is drawn from (seed, epoch)."""
+    """Yields lists of (epoch, index) over a permutation that is drawn from (seed, epoch).
 
-    def __init__(self, length: int, seed: int):
+    The permutation is cut into steps of ``batch_size`` images, these into ``parts``, and these among the processes, so
+    that a step has the same images whatever the number of processes.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int, parts: int = 1, rank: int = 0, world_size: int = 1):
         self.length = length
+        self.batch_size = batch_size
         self.seed = seed
-        self.epoch = 0
+        self.parts = parts
+        self.rank = rank
+        self.world_size = world_size
+        self.steps = length // batch_size
+        self.start(epoch=0)
+
+    def start(self, epoch: int, step: int = 0) -> None:
+        """Choose the epoch of the next iteration, and how many of its steps are behind already."""
+        self.epoch = epoch
+        self.first_step = step
 
     def __len__(self) -> int:
-        return self.length
+        return (self.steps - self.first_step) * self.parts
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
-        for index in torch.randperm(self.length, generator=generator).tolist():
-            yield self.epoch, index
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
+        order = torch.randperm(self.length, generator=generator).tolist()
+        size = self.batch_size // (self.parts * self.world_size)
+        for step in range(self.first_step, self.steps):
+            for part in range(self.parts):
+                first = step * self.batch_size + (part * self.world_size + self.rank) * size
+                yield [(self.epoch, index) for index in order[first : first + size]]
 
 
 class _TrainingImages(Dataset):
@@ -154,7 +203,7 @@ class _TrainingImages(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int, int]:
         epoch, index = key
-        with _random_state_from(_mix(self.seed, epoch, index)):
+        with _random_state_from(mix_seed(self.seed, epoch, index)):
             return _load(self.source, index, self.transform, self.source.targets[index])
 
 
@@ -182,25 +231,16 @@ def _load(source: ImageSource, index: int, transform: Transform, label: int) -> 
 @contextlib.contextmanager
 def _random_state_from(seed: int) -> Iterator[None]:
     """Draw from ``seed`` inside, and go on outside as if nothing had been drawn."""
-    python_state, torch_state = random.getstate(), torch.get_rng_state()
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
+    np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)
     try:
         yield
     finally:
-        random.setstate(python_state)
-        torch.set_rng_state(torch_state)
-
-
-def _mix(*parts: int) -> int:
-    """Return a seed that differs wherever any of ``parts`` differs (splitmix64)."""
-    state = 0
-    for part in parts:
-        state = (state + part + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state & 0x7FFFFFFFFFFFFFFF
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:

@@ -99,25 +99,35 @@ def evaluation_transform(preprocessing: Preprocessing) -> Transform:
 
 
 def training_transform(preprocessing: Preprocessing, augmentation: AugmentationSection) -> Transform:
-    """Return the augmentation of a recipe, ending in the same tensor as :func:`evaluation_transform`."""
-    if augmentation.crop == "resized":
-        return create_transform(
+    """Return the augmentation of a recipe, ending in the same tensor as :func:`evaluation_transform`.
+
+    Raises:
+        WavezooError: If timm knows no such policy of augmentation.
+    """
+    size = preprocessing.input_size[-2:]
+    try:
+        steps = create_transform(  # timm's: crop and flip, colours, tensor and normalization
             **preprocessing.to_dict(),
             is_training=True,
             scale=tuple(augmentation.scale),
             hflip=augmentation.hflip,
-            color_jitter=None,
+            color_jitter=augmentation.color_jitter or None,
+            auto_augment=augmentation.auto_augment,
+            re_prob=augmentation.random_erasing,
+            re_mode="pixel",
+            separate=True,
         )
-    size = preprocessing.input_size[-2:]
+    except (AssertionError, ValueError, KeyError) as error:
+        raise WavezooError(f"augmentation.auto_augment: '{augmentation.auto_augment}': {error}") from error
+    if augmentation.crop == "resized":
+        return transforms.Compose(steps)
     interpolation = str_to_interp_mode(preprocessing.interpolation)
-    steps: list[Any] = [transforms.Resize(size[0], interpolation=interpolation), transforms.CenterCrop(size)]
+    crop: list[Any] = [transforms.Resize(size[0], interpolation=interpolation), transforms.CenterCrop(size)]
     if augmentation.crop == "pad":
-        steps.append(transforms.RandomCrop(size, padding=augmentation.padding))
+        crop.append(transforms.RandomCrop(size, padding=augmentation.padding))
     if augmentation.hflip:
-        steps.append(transforms.RandomHorizontalFlip(augmentation.hflip))
-    return transforms.Compose(
-        [*steps, transforms.ToTensor(), transforms.Normalize(preprocessing.mean, preprocessing.std)]
-    )
+        crop.append(transforms.RandomHorizontalFlip(augmentation.hflip))
+    return transforms.Compose([*crop, *steps[1:]])
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -10,7 +10,7 @@ import torch
 from wavenet_zoo import __version__
 from wavenet_zoo.errors import WavezooError
 
-__all__ = ["choose_device", "describe_environment", "package_versions", "wait_for"]
+__all__ = ["choose_device", "describe_environment", "make_deterministic", "package_versions", "wait_for"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -25,6 +25,13 @@ def choose_device(name: str = "auto") -> torch.device:
     if (name.startswith("cuda") and not cuda) or (name == "mps" and not mps):
         raise WavezooError(f"--device {name}: there is no such device here", "--device auto takes what there is")
     return torch.device(name)
+
+
+def make_deterministic() -> None:
+    """Choose algorithms that give the same result each time, in this process and from now on."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True)
 
 
 def wait_for(device: torch.device) -> None:

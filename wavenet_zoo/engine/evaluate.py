@@ -1,5 +1,6 @@
 """Top-1, top-5 and loss of a model on labelled images, with everything that they depend on."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -14,7 +15,8 @@ from wavenet_zoo.data.classes import match_classes
 from wavenet_zoo.data.loaders import default_workers, evaluation_loader
 from wavenet_zoo.data.preprocessing import evaluation_transform, preprocessing_of
 from wavenet_zoo.data.sources import ImageSource
-from wavenet_zoo.engine.environment import choose_device, describe_environment
+from wavenet_zoo.engine.distributed import join_processes
+from wavenet_zoo.engine.environment import describe_environment
 from wavenet_zoo.engine.tally import Tally, count_correct
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.progress import Progress
@@ -30,7 +32,9 @@ class Evaluation:
     Attributes:
         model: Name of the model.
         weights: What is known of the weights.
-        data: Name, split, number of images and of classes, fingerprint.
+        data: Name, split, number of images and of classes, fingerprint, and ``seen``: whether the weights learned from
+            these images (``training``), were validated on them (``validation``), or on others (``neither``); None where
+            the weights do not say.
         preprocessing: How images became tensors, with a description in words.
         top1: Percentage of images whose class scored highest.
         top5: Percentage of images whose class was among the five that scored highest.
@@ -44,7 +48,8 @@ class Evaluation:
         images_per_second: Images by seconds.
         precision: fp32 or bf16.
         batch_size: Images per batch.
-        workers: Decoding processes.
+        workers: Decoding processes of each process.
+        processes: How many had a share of the images.
         environment: Versions and machine.
         date: When, in UTC.
     """
@@ -64,6 +69,7 @@ class Evaluation:
     precision: str
     batch_size: int
     workers: int
+    processes: int
     environment: dict[str, Any]
     skipped: list[str] = field(default_factory=list)
     per_class: dict[str, dict[str, int]] | None = None
@@ -118,33 +124,49 @@ def evaluate(
     Raises:
         WavezooError: If the model, the weights or the data are not there, damaged, or do not go together.
     """
-    target = choose_device(device)
-    module, known = load_model(model, weights, model_kwargs) if isinstance(model, str) else _as_given(model, weights)
-    name = model if isinstance(model, str) else module.pretrained_cfg.get("architecture", type(model).__name__)
-    if known.kind == "random":
-        note(f"weights: {known.describe()}")
-    source = open_data(data if data is not None else _default_data(name, known), split)
-    class_indices = match_classes(source.classes, known.classes, module.num_classes)
-    if len(source.classes) < module.num_classes:
-        note(f"classes: {len(source.classes)} of the model's {module.num_classes}, matched by name")
-    preprocessing = (known.preprocessing or preprocessing_of(module)).with_overrides(size, crop_pct, interpolation)
-
-    workers = default_workers(source) if workers is None else workers
-    loader = evaluation_loader(
-        source, evaluation_transform(preprocessing), class_indices, batch_size, workers, target.type == "cuda"
-    )
-    module = module.to(target).to(memory_format=torch.channels_last)
-    with Progress("evaluating", len(source.targets), enabled=progress) as bar:
-        tally = count_correct(
-            module,
-            loader,
-            source,
-            module.num_classes,
-            target,
-            precision=precision,
-            skip_bad_images=skip_bad_images,
-            progress=bar,
+    with join_processes(device) as processes:
+        target = processes.device
+        if not processes.is_main:
+            progress, note = False, _say_nothing
+        module, known = (
+            load_model(model, weights, model_kwargs) if isinstance(model, str) else _as_given(model, weights)
         )
+        name = model if isinstance(model, str) else module.pretrained_cfg.get("architecture", type(model).__name__)
+        if known.kind == "random":
+            note(f"weights: {known.describe()}")
+        source = open_data(data if data is not None else _default_data(name, known), split)
+        class_indices = match_classes(source.classes, known.classes, module.num_classes)
+        if len(source.classes) < module.num_classes:
+            note(f"classes: {len(source.classes)} of the model's {module.num_classes}, matched by name")
+        preprocessing = (known.preprocessing or preprocessing_of(module)).with_overrides(size, crop_pct, interpolation)
+
+        workers = default_workers(source, processes.local_world_size) if workers is None else workers
+        loader = evaluation_loader(
+            source,
+            evaluation_transform(preprocessing),
+            class_indices,
+            batch_size,
+            workers,
+            target.type == "cuda",
+            processes.rank,
+            processes.world_size,
+        )
+        module = module.to(target).to(memory_format=torch.channels_last)
+        share = len(range(processes.rank, len(source.targets), processes.world_size))
+        with Progress("evaluating", share, enabled=progress) as bar:
+            tally = count_correct(
+                module,
+                loader,
+                source,
+                module.num_classes,
+                target,
+                precision=precision,
+                skip_bad_images=skip_bad_images,
+                progress=bar,
+                processes=processes,
+            )
+    if not math.isfinite(tally.loss_sum):
+        raise WavezooError("the model's outputs are not finite", "the weights or the precision are at fault")
     return Evaluation(
         model=name,
         weights={**asdict(known), "description": known.describe()},
@@ -153,7 +175,8 @@ def evaluate(
             "split": source.split,
             "images": len(source.targets),
             "classes": len(source.classes),
-            "fingerprint": source.fingerprint(),
+            "fingerprint": (fingerprint := source.fingerprint()),
+            "seen": _seen(fingerprint, known),
         },
         preprocessing={**preprocessing.to_dict(), "description": str(preprocessing)},
         top1=tally.top1,
@@ -169,9 +192,21 @@ def evaluate(
         precision=precision,
         batch_size=batch_size,
         workers=workers,
+        processes=processes.world_size,
         environment=describe_environment(target),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
+
+
+def _seen(fingerprint: str, weights: Weights) -> str | None:
+    if weights.data_fingerprint is None:
+        return None
+    known = {weights.data_fingerprint: "training", weights.validation_fingerprint: "validation"}
+    return known.get(fingerprint, "neither")
+
+
+def _say_nothing(line: str) -> None:
+    pass
 
 
 def _as_given(model: nn.Module, weights: str | Path | None) -> tuple[Any, Weights]:

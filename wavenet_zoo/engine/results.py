@@ -5,14 +5,14 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 from wavenet_zoo.files import write_atomically
 
-__all__ = ["append_csv", "append_jsonl", "check_writable", "summary_row", "write_json"]
+__all__ = ["append_csv", "check_writable", "summary_row", "write_csv", "write_json", "write_jsonl"]
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -20,10 +20,18 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
-def append_jsonl(path: Path, value: Mapping[str, Any]) -> None:
-    """Append one line of JSON."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(value) + "\n")
+def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write one line of JSON for each record, whole or not at all."""
+    write_atomically(path, "".join(json.dumps(record) + "\n" for record in records).encode())
+
+
+def write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write one row for each record below a header, whole or not at all."""
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(dict(record) for record in records)
+    write_atomically(path, lines.getvalue().encode())
 
 
 def append_csv(path: Path, row: Mapping[str, Any]) -> None:

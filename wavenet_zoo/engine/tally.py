@@ -1,8 +1,9 @@
 """Counting what a model gets right: sums over images, so that nothing depends on how they were batched."""
 
-import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from wavenet_zoo.data.loaders import UNREADABLE, batches, unreadable_image
 from wavenet_zoo.data.sources import ImageSource
+from wavenet_zoo.engine.distributed import ALONE, Processes
 from wavenet_zoo.engine.environment import wait_for
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.progress import Progress
@@ -49,6 +51,14 @@ class Tally:
         self.correct_top5 += int(hits.sum())
         self.loss_sum += float(F.cross_entropy(logits, labels, reduction="sum"))
 
+    def add_up(self, processes: Processes) -> None:
+        """Add what the other processes have counted."""
+        sums = torch.stack([self.class_images, self.class_correct])
+        self.class_images, self.class_correct = processes.sum(sums)
+        self.correct_top5 = int(processes.sum(torch.tensor(self.correct_top5)))
+        self.loss_sum = float(processes.sum(torch.tensor(self.loss_sum, dtype=torch.float64)))
+        self.skipped = list(chain.from_iterable(processes.gather(self.skipped)))
+
     @property
     def images(self) -> int:
         return int(self.class_images.sum())
@@ -81,14 +91,28 @@ def count_correct(
     precision: str = "fp32",
     skip_bad_images: bool = False,
     progress: Progress | None = None,
+    processes: Processes = ALONE,
+    after_batch: Callable[[], None] = lambda: None,
 ) -> Tally:
-    """Run ``model`` over every image of ``loader``, made from ``source``, and count.
+    """Run ``model`` over every image of ``source`` and count; each process has its share of them in ``loader``.
+
+    Args:
+        model: The network, on ``device``.
+        loader: What :func:`wavenet_zoo.data.loaders.evaluation_loader` returns.
+        source: What the loader was made from.
+        num_classes: Number of outputs.
+        device: Where to compute.
+        precision: ``fp32``, or ``bf16`` or ``fp16`` for autocast.
+        skip_bad_images: List images that cannot be decoded, instead of failing at the first.
+        progress: Told of every batch.
+        processes: This process and the others, which all get the same result.
+        after_batch: Called after every batch, equally often in every process.
 
     Raises:
-        WavezooError: If an image cannot be decoded and is not to be skipped, no image is left, or the model's outputs
-            are not finite.
+        WavezooError: If an image cannot be decoded and is not to be skipped, or no image is left.
     """
     model.eval()
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     tally = Tally(torch.zeros(num_classes, dtype=torch.long), torch.zeros(num_classes, dtype=torch.long))
     wait_for(device)
     started = time.perf_counter()
@@ -103,15 +127,19 @@ def count_correct(
                 images, labels = images[readable], labels[readable]
             if len(labels):
                 images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
-                with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                with torch.autocast(device.type, dtype, enabled=precision != "fp32"):
                     logits = model(images)
                 tally.add(logits, labels.to(device))
             if progress is not None:
                 progress.advance(len(indices), f"top-1 {tally.top1:.2f} %" if tally.images else "")
+            after_batch()
+    for _ in range(processes.highest(len(loader)) - len(loader)):  # a share may be one image, so one batch, shorter
+        after_batch()
+    tally.add_up(processes)
     wait_for(device)
     tally.seconds = time.perf_counter() - started
+    if tally.images + len(tally.skipped) != len(source.targets):
+        raise RuntimeError(f"{tally.images} images were counted, of {len(source.targets)}")
     if not tally.images:
         raise WavezooError(f"{source.name}: not one image could be decoded, {tally.skipped[0]} first")
-    if not math.isfinite(tally.loss_sum):
-        raise WavezooError("the model's outputs are not finite", "the weights or the precision are at fault")
     return tally

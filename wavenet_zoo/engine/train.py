@@ -1,43 +1,46 @@
-"""Training: one recipe, one process, from random weights to a safetensors file."""
+"""Training: a recipe, from random weights to a safetensors file, by one process or several, stopped and resumed."""
 
+import contextlib
+import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import timm.optim
 import torch
 import torch.nn.functional as F
-from timm.scheduler import create_scheduler_v2
-from timm.scheduler.scheduler import Scheduler
-from torch import nn
-from torch.utils.data import DataLoader
+from timm.utils import dispatch_clip_grad
 
-from wavenet_zoo.data.catalog import NAMED_DATA, open_data
-from wavenet_zoo.data.classes import match_classes
-from wavenet_zoo.data.loaders import (
-    UNREADABLE,
-    default_workers,
-    evaluation_loader,
-    lasting_workers,
-    training_loader,
-    unreadable_image,
-)
-from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, training_transform
-from wavenet_zoo.data.sources import FolderImages, ImageSource
-from wavenet_zoo.engine.checkpoint import save_checkpoint
+from wavenet_zoo.data.loaders import UNREADABLE, lasting_workers, unreadable_image
+from wavenet_zoo.engine.board import Board, check_board, open_board
+from wavenet_zoo.engine.checkpoint import load_last, save_best, save_last
 from wavenet_zoo.engine.curves import plot_curves
-from wavenet_zoo.engine.environment import choose_device, describe_environment, package_versions
-from wavenet_zoo.engine.results import append_csv, append_jsonl, write_json
-from wavenet_zoo.engine.tally import count_correct
-from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError, did_you_mean
+from wavenet_zoo.engine.distributed import join_processes
+from wavenet_zoo.engine.environment import describe_environment, make_deterministic
+from wavenet_zoo.engine.interruption import Interruption, watch_signals
+from wavenet_zoo.engine.optimization import seed_step
+from wavenet_zoo.engine.results import write_json
+from wavenet_zoo.engine.run_folder import (
+    StepLog,
+    check_same_run,
+    claim_folder,
+    describe_run,
+    read_json,
+    start_run,
+    write_log,
+)
+from wavenet_zoo.engine.setup import Setup, prepare
+from wavenet_zoo.engine.tally import Tally, count_correct
+from wavenet_zoo.errors import DIVERGED, WavezooError
 from wavenet_zoo.files import sha256_of, write_atomically
 from wavenet_zoo.progress import Progress
-from wavenet_zoo.recipes import Recipe, load_recipe, recipe_name
-from wavenet_zoo.weights import WeightsMetadata, build_model, weights_bytes
+from wavenet_zoo.recipes import load_recipe, recipe_name
+from wavenet_zoo.weights import weights_bytes
 
 __all__ = ["TrainingRun", "train"]
+
+STEPS_BETWEEN_REPORTS_ON_GPU = 20  # reading a loss makes a GPU wait
 
 
 @dataclass
@@ -49,12 +52,13 @@ class TrainingRun:
         model: Name of the model.
         recipe: Name of the recipe.
         recipe_sha256: Hash of every value in effect.
-        weights: The safetensors file: the weights of the last epoch.
+        weights: The safetensors file: the weights of the last epoch, their moving average where the recipe has one.
         weights_sha256: Its hash.
         epochs: Epochs trained.
         last: Record of the last epoch.
         best: Record of the epoch with the highest top-1 on the validation split.
-        seconds: Time taken, validation included.
+        seconds: Time taken, validation included, over all parts of a run that was resumed.
+        resumed: For each time that the run went on: from which file and step, and what had changed.
         environment: Versions and machine.
     """
 
@@ -68,11 +72,26 @@ class TrainingRun:
     last: dict[str, Any]
     best: dict[str, Any]
     seconds: float
+    resumed: list[dict[str, Any]]
     environment: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values, for JSON."""
         return asdict(self)
+
+
+@dataclass
+class _Position:
+    """How far a run has come; with weights and optimizer it is all that a checkpoint holds."""
+
+    epoch: int = 1  # the one under way
+    step: int = 0  # optimizer steps taken in it
+    total_steps: int = 0
+    lr: float = 0.0  # of its first step
+    loss_sum: float = 0.0  # over its steps
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    resumed: list[dict[str, Any]] = field(default_factory=list)
 
 
 def train(
@@ -83,14 +102,23 @@ def train(
     *,
     workers: int | None = None,
     device: str = "auto",
+    compile: bool = False,
+    deterministic: bool = False,
+    checkpoint_minutes: float = 10.0,
+    inexact: bool = False,
+    tensorboard: bool = False,
     progress: bool = False,
     note: Callable[[str], None] = lambda line: None,
 ) -> TrainingRun:
-    """Train a model by a recipe.
+    """Train a model by a recipe, or go on with a run that was stopped.
 
-    The folder of the run holds ``recipe.yaml`` (every value in effect), ``log.jsonl`` and ``log.csv`` (one record per
-    epoch), ``last.pt`` and ``best.pt`` (checkpoints), and at the end ``model.safetensors`` (the last epoch's weights),
-    ``curve.png`` and ``result.json``.
+    The folder of the run holds ``recipe.yaml`` (every value in effect), ``run.json`` (data, versions, machine),
+    ``steps.jsonl`` (loss and learning rate of every step), ``log.jsonl`` and ``log.csv`` (one record per epoch),
+    ``last.pt``, ``previous.pt`` and ``best.pt`` (checkpoints), and at the end ``model.safetensors`` (the last epoch's
+    weights), ``curve.png`` and ``result.json``.
+
+    Called again with the same folder it goes on from the last checkpoint, in the middle of an epoch too. On CPUs the
+    outcome is then bit for bit that of a run that was never stopped.
 
     Args:
         recipe: A YAML file, or the name of a shipped recipe.
@@ -99,224 +127,366 @@ def train(
         overrides: Values in place of the recipe's, each ``section.key=value``.
         workers: Decoding processes; by default one per core, none for images that are in memory.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        compile: Put the model behind torch.compile.
+        deterministic: Let GPUs too give the same result each time, at some cost.
+        checkpoint_minutes: A checkpoint is written after every epoch, and after so many minutes within one.
+        inexact: Go on also with another number of processes than the run was begun with.
+        tensorboard: Write events for TensorBoard into the folder's ``tensorboard/``.
         progress: Show progress on stderr.
         note: Called with a line on what was decided.
 
     Raises:
-        WavezooError: If the recipe, the data or the folder is not right, or the loss is no longer finite.
+        WavezooError: If the recipe, the data or the folder is not right, the loss is no longer finite, or a signal has
+            stopped the run (its last checkpoint then holds the step that it was at).
     """
-    # ------------------------------------------------------------------------------------------------- recipe and data
     plan = load_recipe(recipe, overrides)
     name = recipe_name(recipe)
-    target = choose_device(device)
-    training, validation = _open_splits(plan, data)
-    classes = list(training.classes)
-    class_indices = match_classes(validation.classes, classes, len(classes))
-    preprocessing = Preprocessing.from_recipe(plan.preprocessing)
-    note(f"data: {training.name}, {len(training.targets)} images to learn from, {len(validation.targets)} to validate")
-    note(f"preprocessing: {preprocessing}")
+    folder = Path(out) if out is not None else Path("runs") / name
+    if tensorboard:
+        check_board()
+    with contextlib.ExitStack() as stack:
+        processes = stack.enter_context(join_processes(device))
+        if processes.is_main:
+            stack.enter_context(claim_folder(folder))
+        else:
+            progress, note = False, _say_nothing
+        if deterministic:
+            make_deterministic()
+        setup = prepare(plan, name, data, processes, workers, compile, note)
+        record = describe_run(setup, compile, deterministic)
+        position, finished = _find_position(folder, setup, record, inexact, note)
+        if finished is not None:
+            return finished
+        interruption = stack.enter_context(watch_signals(announce=progress))
+        stack.enter_context(lasting_workers(setup.train_loader))
+        images = plan.schedule.epochs * setup.steps_per_epoch * plan.batch_size
+        bar = stack.enter_context(Progress(name, images, enabled=progress, done=position.total_steps * plan.batch_size))
+        board = stack.enter_context(
+            open_board(folder if tensorboard and processes.is_main else None, position.total_steps)
+        )
+        saver = _Saver(folder, setup, position, interruption, checkpoint_minutes, bar, board)
+        return _train(saver)
 
-    # --------------------------------------------------------------------------------- model, optimizer and schedule
-    torch.manual_seed(plan.seed)
-    model = build_model(plan.model.name, plan.model.kwargs, num_classes=len(classes))
-    model = model.to(target).to(memory_format=_memory_format(plan))
-    train_workers = default_workers(training) if workers is None else workers
-    pin = target.type == "cuda"
-    train_loader = training_loader(
-        training, training_transform(preprocessing, plan.augmentation), plan.batch_size, plan.seed, train_workers, pin
-    )
-    val_loader = evaluation_loader(
-        validation, evaluation_transform(preprocessing), class_indices, plan.batch_size, train_workers, pin
-    )
-    optimizer = _make_optimizer(plan, model)
-    scheduler = _make_scheduler(plan, optimizer, len(train_loader))
 
-    # -------------------------------------------------------------------------------------------------- output folder
-    folder = _make_folder(Path(out) if out is not None else Path("runs") / name)
-    note(f"run: {folder}, where last.pt is written after every epoch")
-    metadata = WeightsMetadata(
-        model=plan.model.name,
-        model_kwargs=plan.model.kwargs,
-        classes=classes,
-        data=_data_label(plan, data),
-        data_fingerprint=training.fingerprint(),
-        preprocessing=preprocessing,
-        recipe=name,
-        recipe_sha256=plan.sha256(),
-        seed=plan.seed,
-        versions=package_versions(),
-    )
-    write_atomically(folder / "recipe.yaml", plan.to_yaml().encode())
+def _train(run: "_Saver") -> TrainingRun:
+    setup, position, folder = run.setup, run.position, run.folder
+    plan, processes = setup.plan, setup.processes
+    model_on_data = f"{plan.model.name} on {setup.training.name}, recipe {setup.metadata.recipe}"
 
     # ----------------------------------------------------------------------------------------------------- train loop
-    history: list[dict[str, Any]] = []
-    step = 0
-    started = time.perf_counter()
-    images_per_epoch = len(train_loader) * (train_loader.batch_size or 1)
-    total = plan.schedule.epochs * images_per_epoch
-    with lasting_workers(train_loader), Progress(name, total, enabled=progress) as bar:
-        for epoch in range(1, plan.schedule.epochs + 1):
-            bar.advance(0, description=f"epoch {epoch}/{plan.schedule.epochs}")
-            lr = optimizer.param_groups[0]["lr"]
-            epoch_started = time.perf_counter()
-            train_loss, step = _train_epoch(
-                model, train_loader, training, optimizer, scheduler, target, plan, epoch, step, bar
-            )
-            train_seconds = time.perf_counter() - epoch_started
-            tally = count_correct(model, val_loader, validation, len(classes), target, precision=plan.precision)
-            record = {
-                "epoch": epoch,
-                "step": step,
-                "lr": lr,
-                "train_loss": train_loss,
-                "loss": tally.loss,
-                "top1": tally.top1,
-                "top5": tally.top5,
-                "train_images_per_second": images_per_epoch / train_seconds,
-                "seconds": time.perf_counter() - started,
-            }
-            history.append(record)
-            append_jsonl(folder / "log.jsonl", record)
-            append_csv(folder / "log.csv", record)
-            metadata.epoch = epoch
-            save_checkpoint(folder / "last.pt", model, optimizer, step, history, metadata)
-            if record is _best(history):
-                save_checkpoint(folder / "best.pt", model, optimizer, step, history, metadata)
-            bar.say(
-                f"epoch {epoch}/{plan.schedule.epochs}  lr {lr:.4g}  training loss {train_loss:.4f}  "
-                f"validation loss {tally.loss:.4f}  top-1 {tally.top1:.2f} %"
-            )
+    while position.epoch <= plan.schedule.epochs:
+        epoch = f"epoch {position.epoch}/{plan.schedule.epochs}"
+        run.bar.advance(0, description=epoch)
+        images_per_second = _train_epoch(run)
+        run.bar.advance(0, "validation")
+        tally = _validate(run, setup.exported)
+        record = {
+            "epoch": position.epoch,
+            "step": position.total_steps,
+            "lr": position.lr,
+            "train_loss": position.loss_sum / setup.steps_per_epoch,
+            "loss": tally.loss,
+            "top1": tally.top1,
+            "top5": tally.top5,
+            "train_images_per_second": images_per_second,
+        }
+        if setup.ema is not None:
+            raw = _validate(run, setup.model)
+            record |= {"raw_loss": raw.loss, "raw_top1": raw.top1}
+        run.end_epoch(record)
+        run.bar.say(
+            f"{epoch}  lr {record['lr']:.4g}  training loss {record['train_loss']:.4f}  "
+            f"validation loss {tally.loss:.4f}  top-1 {tally.top1:.2f} %"
+        )
 
     # --------------------------------------------------------------------------------------------------------- export
     weights = folder / "model.safetensors"
-    write_atomically(weights, weights_bytes(model.state_dict(), metadata))
-    plot_curves(folder / "curve.png", history, f"{plan.model.name} on {training.name}, recipe {name}")
-    run = TrainingRun(
+    if processes.is_main:
+        write_atomically(weights, weights_bytes(setup.exported.state_dict(), setup.metadata))
+        plot_curves(folder / "curve.png", position.history, model_on_data)
+    processes.highest(0)  # the others wait for the file
+    result = TrainingRun(
         out=str(folder),
         model=plan.model.name,
-        recipe=name,
+        recipe=str(setup.metadata.recipe),
         recipe_sha256=plan.sha256(),
         weights=str(weights),
-        weights_sha256=sha256_of(weights),
+        weights_sha256=sha256_of(weights) if processes.is_main else "",
         epochs=plan.schedule.epochs,
-        last=history[-1],
-        best=_best(history),
-        seconds=time.perf_counter() - started,
-        environment=describe_environment(target),
+        last=position.history[-1],
+        best=_best(position.history),
+        seconds=position.seconds,
+        resumed=position.resumed,
+        environment=describe_environment(processes.device),
     )
-    write_json(folder / "result.json", run.to_dict())
-    return run
+    if processes.is_main:
+        write_json(folder / "result.json", result.to_dict())
+    return result
 
 
-def _train_epoch(
-    model: nn.Module,
-    loader: DataLoader,
-    source: ImageSource,
-    optimizer: torch.optim.Optimizer,
-    scheduler: Scheduler,
-    device: torch.device,
-    plan: Recipe,
-    epoch: int,
-    step: int,
-    bar: Progress,
-) -> tuple[float, int]:
-    """Take one step per batch; return the mean loss of the epoch and the number of steps taken so far."""
-    model.train()
-    loader.sampler.epoch = epoch  # type: ignore[attr-defined]
-    loss_sum = torch.zeros((), device=device)
-    unreported = 0
-    for batch_number, (images, labels, indices) in enumerate(loader, start=1):
+def _train_epoch(run: "_Saver") -> float:
+    """Take the steps that are left of the epoch; return images per second."""
+    setup, position, device = run.setup, run.position, run.setup.processes.device
+    plan, parameters = setup.plan, list(setup.model.parameters())
+    smoothing = 0.0 if setup.mixup else plan.regularization.label_smoothing  # mixup smooths by itself
+    setup.model.train()
+    setup.train_loader.batch_sampler.start(position.epoch, position.step)  # type: ignore[union-attr]
+    if position.step == 0:
+        position.lr = setup.optimizer.param_groups[0]["lr"]
+    report_every = 1 if device.type == "cpu" else STEPS_BETWEEN_REPORTS_ON_GPU
+    loss, part, first_step = torch.zeros((), device=device), 0, position.step
+    started, waited = time.perf_counter(), 0.0
+    for images, labels, wait in _timed_batches(setup):
+        waited += wait
+        part += 1
+        if part == 1:
+            seed_step(plan.seed, position.total_steps, setup.processes.rank)
+        images, labels = _to_device(images, labels, setup)
+        targets = labels
+        if setup.mixup is not None:
+            images, targets = setup.mixup(images, labels)
+
+        # --------------------------------------------------------------------------- forward, backward, part by part
+        with _gradients_stay_here(setup, unless=part == plan.accumulation):
+            with setup.autocast():
+                logits = setup.forward(images)
+            part_loss = F.cross_entropy(logits.float(), targets, label_smoothing=smoothing) / plan.accumulation
+            setup.scaler.scale(part_loss).backward()
+        loss += part_loss.detach()
+        if part < plan.accumulation:
+            continue
+
+        # -------------------------------------------------------------------------------------------------- one step
+        if plan.optimizer.clip_grad is not None:
+            setup.scaler.unscale_(setup.optimizer)
+            dispatch_clip_grad(parameters, value=plan.optimizer.clip_grad)
+        lr = setup.optimizer.param_groups[0]["lr"]
+        setup.scaler.step(setup.optimizer)
+        setup.scaler.update()
+        setup.optimizer.zero_grad()
+        position.step += 1
+        position.total_steps += 1
+        setup.scheduler.step_update(position.total_steps)
+        if setup.ema is not None:
+            setup.ema.update(setup.model, step=position.total_steps)
+        run.losses.append((position.total_steps, lr, loss))
+        loss, part = torch.zeros((), device=device), 0
+        if position.step % report_every == 0 or position.step == setup.steps_per_epoch:
+            run.report(waited / (time.perf_counter() - started))
+        run.save_or_stop_where_asked()
+    images_taken = (position.step - first_step) * plan.batch_size
+    return images_taken / max(time.perf_counter() - started, 1e-9)
+
+
+def _validate(run: "_Saver", model: Any) -> Tally:
+    setup = run.setup
+    setup.processes.share_buffers(model)
+    tally = count_correct(
+        model,
+        setup.val_loader,
+        setup.validation,
+        len(setup.training.classes),
+        setup.processes.device,
+        precision=setup.plan.precision,
+        processes=setup.processes,
+        after_batch=run.stop_where_asked,
+    )
+    if not math.isfinite(tally.loss_sum):
+        raise _diverged("the validation loss is not finite", run.position.epoch, run.position.total_steps)
+    return tally
+
+
+class _Saver:
+    """A run on its way: where it is, what is written about it, and when it has to end."""
+
+    def __init__(
+        self,
+        folder: Path,
+        setup: Setup,
+        position: _Position,
+        interruption: Interruption,
+        checkpoint_minutes: float,
+        bar: Progress,
+        board: Board,
+    ):
+        self.folder = folder
+        self.setup = setup
+        self.position = position
+        self.interruption = interruption
+        self.seconds_between = checkpoint_minutes * 60
+        self.bar = bar
+        self.board = board
+        self.losses: list[tuple[int, float, torch.Tensor]] = []  # not yet reported
+        self.clock = self.saved_at = time.perf_counter()
+        self.steps = StepLog(folder, position.total_steps) if setup.processes.is_main else None
+
+    def report(self, waiting: float = 0.0) -> None:
+        """Log the losses since the last report, as means over the processes; ``waiting`` is the share of data."""
+        if not self.losses:
+            return
+        processes, position = self.setup.processes, self.position
+        losses = torch.stack([loss for *_, loss in self.losses]).double().cpu()
+        means = (processes.sum(losses) / processes.world_size).tolist()
+        records = [
+            {"step": step, "epoch": position.epoch, "lr": lr, "loss": mean}
+            for (step, lr, _), mean in zip(self.losses, means)
+        ]
+        self.losses.clear()
+        for record in records:
+            if not math.isfinite(record["loss"]):
+                raise _diverged(f"the training loss is {record['loss']}", position.epoch, record["step"])
+            position.loss_sum += record["loss"]
+        if self.steps is not None:
+            self.steps.append(records)
+        self.board.add_steps(records)
+        last = records[-1]
+        self.bar.advance(
+            len(records) * self.setup.plan.batch_size,
+            f"loss {last['loss']:.3f}  lr {last['lr']:.4g}  waiting for data {waiting:.0%}",
+        )
+
+    def save_or_stop_where_asked(self) -> None:
+        """Write a checkpoint where one is due; end the run where a signal came to any of its processes."""
+        due = time.perf_counter() - self.saved_at >= self.seconds_between
+        asked = self.setup.processes.highest(self.interruption.signal or int(due))
+        if asked:
+            self.save()
+        if asked > 1:
+            self._stop(asked)
+
+    def stop_where_asked(self) -> None:
+        """End the run where a signal came, between two batches of a validation, which is done again then."""
+        asked = self.setup.processes.highest(self.interruption.signal)
+        if asked:
+            self.save()
+            self._stop(asked)
+
+    def end_epoch(self, record: dict[str, Any]) -> None:
+        """Note the results of an epoch, and save."""
+        position, setup = self.position, self.setup
+        position.history.append({**record, "seconds": self._count_seconds()})
+        setup.metadata.epoch = position.epoch
+        position.epoch, position.step, position.loss_sum = position.epoch + 1, 0, 0.0
+        if setup.processes.is_main and position.history[-1] is _best(position.history):
+            save_best(self.folder, self._checkpoint())
+        self.save()
+        if setup.processes.is_main:
+            write_log(self.folder, position.history)
+        self.board.add_epoch(position.history[-1])
+
+    def save(self) -> None:
+        """Write ``last.pt``; weights that are not finite end the run instead, and the one before stays."""
+        self.report()
+        self._count_seconds()
+        setup, position = self.setup, self.position
+        weights = setup.model.state_dict().values()
+        if not all(tensor.isfinite().all() for tensor in weights if tensor.is_floating_point()):
+            raise _diverged("weights are not finite", position.epoch, position.total_steps)
+        if setup.processes.is_main:
+            save_last(self.folder, self._checkpoint())
+        self.saved_at = time.perf_counter()
+
+    def _checkpoint(self) -> dict[str, Any]:
+        setup = self.setup
+        checkpoint = {
+            "state_dict": setup.model.state_dict(),  # where timm looks for it
+            "optimizer": setup.optimizer.state_dict(),
+            "scaler": setup.scaler.state_dict(),
+            "position": asdict(self.position),
+            "metadata": setup.metadata.model_dump(mode="json"),
+        }
+        if setup.ema is not None:
+            checkpoint["state_dict_ema"] = setup.ema.module.state_dict()
+        return checkpoint
+
+    def _count_seconds(self) -> float:
+        now = time.perf_counter()
+        self.position.seconds += now - self.clock
+        self.clock = now
+        return self.position.seconds
+
+    def _stop(self, signal: int) -> None:
+        position = self.position
+        raise self.interruption.stopped(
+            signal,
+            f"in epoch {position.epoch}, step {position.step} of {self.setup.steps_per_epoch}; saved in {self.folder}",
+        )
+
+
+def _find_position(
+    folder: Path, setup: Setup, record: dict[str, Any], inexact: bool, note: Callable[[str], None]
+) -> tuple[_Position, TrainingRun | None]:
+    """Begin a run, or find out how far it has come and load its weights; also return the result of a finished one."""
+    found: tuple[dict[str, Any], str] | None = None
+    finished, changes = None, []
+    if setup.processes.is_main:
+        if (folder / "run.json").exists():
+            changes = check_same_run(folder, setup.plan, record, inexact)
+            if (folder / "result.json").exists() and (folder / "model.safetensors").exists():
+                finished = TrainingRun(**read_json(folder / "result.json"))
+                note(f"{folder}: this run is finished; another --out begins a new one")
+            else:
+                found = load_last(folder, note)
+        else:
+            start_run(folder, setup.plan, record)
+            note(f"run: {folder}")
+    found, finished, changes = setup.processes.from_main((found, finished, changes))
+    if found is None:
+        return _Position(), finished
+    checkpoint, file = found
+    if checkpoint["metadata"]["recipe_sha256"] != setup.plan.sha256():
+        raise WavezooError(f"{folder / file}: is of another run", "start again in another folder with --out")
+    setup.model.load_state_dict(checkpoint["state_dict"])
+    setup.optimizer.load_state_dict(checkpoint["optimizer"])
+    setup.scaler.load_state_dict(checkpoint["scaler"])
+    if setup.ema is not None:
+        setup.ema.module.load_state_dict(checkpoint["state_dict_ema"])
+    position = _Position(**checkpoint["position"])
+    setup.scheduler.step_update(position.total_steps)
+    setup.metadata.epoch = position.epoch - 1
+    position.resumed.append({"from": file, "step": position.total_steps, "changes": changes})
+    note(f"run: {folder}, going on in epoch {position.epoch} after step {position.step} of {setup.steps_per_epoch}")
+    if changes:
+        note(f"since the run was begun: {'; '.join(changes)}; the result may differ from that of an uninterrupted run")
+    return position, None
+
+
+def _timed_batches(setup: Setup) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
+    """Yield images, labels, and how long they took to come."""
+    asked = time.perf_counter()
+    for images, labels, indices in setup.train_loader:
+        wait = time.perf_counter() - asked
         if (labels == UNREADABLE).any():
             bad = indices[labels == UNREADABLE][0].item()
-            raise unreadable_image(source, bad, "replace or remove the image")
-        images = images.to(device, memory_format=_memory_format(plan), non_blocking=True)
-        labels = labels.to(device, non_blocking=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
-            logits = model(images)
-        loss = F.cross_entropy(logits.float(), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        step += 1
-        scheduler.step_update(step)
-        loss_sum += loss.detach()
-        unreported += len(labels)
-        if device.type == "cpu" or batch_number % 20 == 0 or batch_number == len(loader):
-            bar.advance(unreported, f"loss {loss.item():.3f}")  # reading the loss makes a GPU wait
-            unreported = 0
-    mean = loss_sum.item() / len(loader)
-    if not torch.isfinite(loss_sum):
-        raise WavezooError(
-            f"the training loss is {mean} in epoch {epoch}, step {step}",
-            "a lower optimizer.lr or some schedule.warmup_epochs may help",
-            exit_code=INTERNAL_FAILURE,
-        )
-    return mean, step
+            raise unreadable_image(setup.training, bad, "replace or remove the image")
+        yield images, labels, wait
+        asked = time.perf_counter()
 
 
-def _open_splits(plan: Recipe, data: str | Path | None) -> tuple[ImageSource, ImageSource]:
-    if data is None and plan.data.name not in NAMED_DATA:
-        raise WavezooError(f"the recipe trains on {plan.data.name}, which has to be on this machine", "pass --data DIR")
-    where = data if data is not None else plan.data.name
-    training, validation = open_data(where, plan.data.train), open_data(where, plan.data.validation)
-    if isinstance(training, FolderImages) and isinstance(validation, FolderImages) and training.root == validation.root:
-        raise WavezooError(
-            f"{training.root}: training needs two parts", f"a folder that holds {plan.data.train}/ and val/ or test/"
-        )
-    return training, validation
+def _to_device(images: torch.Tensor, labels: torch.Tensor, setup: Setup) -> tuple[torch.Tensor, torch.Tensor]:
+    device = setup.processes.device
+    images = images.to(device, memory_format=setup.memory_format, non_blocking=True)
+    return images, labels.to(device, non_blocking=True)
 
 
-def _data_label(plan: Recipe, data: str | Path | None) -> str:
-    """Return what to call the data with the weights: no path of this machine."""
-    if data is None or plan.data.name not in NAMED_DATA:
-        return plan.data.name
-    return str(data) if data in NAMED_DATA else Path(data).resolve().name
-
-
-def _make_folder(folder: Path) -> Path:
-    if folder.is_dir() and any(folder.iterdir()):
-        raise WavezooError(f"{folder}: holds something already, a run perhaps", "pass another folder with --out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise WavezooError(
-            f"{folder}: cannot hold a run: {error.strerror}", "pass another folder with --out"
-        ) from error
-    return folder
-
-
-def _make_optimizer(plan: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    settings = plan.optimizer
-    if settings.name not in timm.optim.list_optimizers():
-        hint = did_you_mean(settings.name, timm.optim.list_optimizers(), "any name of timm.optim.list_optimizers()")
-        raise WavezooError(f"optimizer.name: timm has no optimizer '{settings.name}'", hint)
-    return timm.optim.create_optimizer_v2(
-        model, opt=settings.name, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
-
-
-def _make_scheduler(plan: Recipe, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> Scheduler:
-    settings = plan.schedule
-    scheduler, _ = create_scheduler_v2(
-        optimizer,
-        sched={"steps": "multistep", "linear": "poly"}[settings.name],
-        num_epochs=settings.epochs,
-        decay_milestones=settings.milestones,
-        decay_rate=settings.decay_rate if settings.name == "steps" else 1.0,  # the power, for "poly"
-        warmup_epochs=settings.warmup_epochs,
-        warmup_lr=0.0,
-        step_on_epochs=False,
-        updates_per_epoch=steps_per_epoch,
-    )
-    scheduler.step_update(0)
-    return scheduler
-
-
-def _memory_format(plan: Recipe) -> torch.memory_format:
-    return torch.channels_last if plan.channels_last else torch.contiguous_format
+def _gradients_stay_here(setup: Setup, unless: bool) -> Any:
+    """Several processes add up their gradients with the last part of a step only."""
+    if unless or setup.processes.world_size == 1:
+        return contextlib.nullcontext()
+    return setup.forward.no_sync()
 
 
 def _best(history: list[dict[str, Any]]) -> dict[str, Any]:
     return max(history, key=lambda record: record["top1"])
+
+
+def _diverged(what: str, epoch: int, step: int) -> WavezooError:
+    return WavezooError(
+        f"{what} in epoch {epoch}, step {step}; the last good checkpoint stays",
+        "a lower optimizer.lr, some schedule.warmup_epochs or optimizer.clip_grad may help",
+        exit_code=DIVERGED,
+    )
+
+
+def _say_nothing(line: str) -> None:
+    pass

@@ -1,0 +1,83 @@
+"""``wavezoo recipe list | show | copy | check``."""
+
+import pytest
+import yaml
+
+from wavenet_zoo.recipes import list_recipes, load_recipe
+
+
+def test_list_names_every_recipe_with_what_it_is(wavezoo):
+    result = wavezoo("recipe", "list", "--json")
+    assert result.code == 0 and [entry["name"] for entry in result.json] == list(list_recipes())
+    entry = next(entry for entry in result.json if entry["name"] == "cifar10/waveletnet_m24_no_dfwt")
+    assert entry["model"] == "waveletnet_cifar_m24" and entry["epochs"] == 164 and "Table 3" in entry["title"]
+    assert "imagenet/waveletnet_x1 " in wavezoo("recipe", "list").out
+
+
+def test_show_prints_the_file_or_every_value_in_effect(wavezoo):
+    assert wavezoo("recipe", "show", "digits").out == list_recipes()["digits"].read_text(encoding="utf-8")
+    resolved = wavezoo("recipe", "show", "digits", "--set", "schedule.epochs=3")
+    assert yaml.safe_load(resolved.out) == load_recipe("digits", ["schedule.epochs=3"]).model_dump()
+    assert load_recipe("digits", ["schedule.epochs=3"]).sha256() in resolved.out
+    shown = wavezoo("recipe", "show", "digits", "--json").json
+    assert shown["sha256"] == load_recipe("digits").sha256() and shown["recipe"]["ema"] is None
+
+
+def test_a_copy_can_be_changed_and_trained_and_never_replaces_a_file_unasked(wavezoo, tmp_path):
+    assert wavezoo("recipe", "copy", "cifar10/waveletnet_m2").out == "waveletnet_m2.yaml\n"
+    copy = tmp_path / "waveletnet_m2.yaml"
+    assert load_recipe(copy) == load_recipe("cifar10/waveletnet_m2")
+    copy.write_text(copy.read_text().replace("epochs: 16", "epochs: 20"))
+    refused = wavezoo("recipe", "copy", "cifar10/waveletnet_m2")
+    assert refused.code == 2 and "waveletnet_m2.yaml: is there already" in refused.err
+    assert load_recipe(copy).schedule.epochs == 20
+    assert wavezoo("recipe", "copy", "cifar10/waveletnet_m2", "--force").code == 0
+    assert load_recipe(copy).schedule.epochs == 16
+    assert wavezoo("recipe", "copy", "digits", "mine.yaml", "--json").json["file"] == "mine.yaml"
+    assert "mkdir -p nowhere" in wavezoo("recipe", "copy", "digits", "nowhere/mine.yaml").err
+
+
+def test_check_tells_of_every_recipe_and_fails_if_one_is_bad(wavezoo, tmp_path):
+    (tmp_path / "bad.yaml").write_text(list_recipes()["digits"].read_text().replace("epochs:", "epoch:"))
+    result = wavezoo("recipe", "check", "digits", "bad.yaml", "imagenet/waveletnet_x1")
+    assert result.code == 2
+    lines = result.out.splitlines()
+    assert lines[0] == "ok  digits: waveletnet_cifar_m1, 18,714 parameters"
+    assert lines[1].startswith("bad  bad.yaml: bad.yaml:") and "did you mean 'epochs'" in lines[1]
+    assert lines[2].startswith("ok  imagenet/waveletnet_x1")
+    assert [entry["ok"] for entry in wavezoo("recipe", "check", "digits", "bad.yaml", "--json").json] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.name=waveletnet_x2", "unknown model 'waveletnet_x2'"),
+        ("model.kwargs.kapas=[0, 3, 3]", "did you mean 'kappas'"),
+        ("optimizer.name=momentun", "did you mean 'momentum'"),
+        ("augmentation.auto_augment=nothing", "augmentation.auto_augment: 'nothing'"),
+        ("ema.decay=2", "ema.decay: input should be less than 1, got 2"),
+        ("ema.decai=0.9", "unknown key 'ema.decai' (and 1 more) (did you mean 'decay'"),
+    ],
+)
+def test_check_finds_what_only_building_can_find(wavezoo, override, message):
+    result = wavezoo("recipe", "check", "digits", "--set", override)
+    assert result.code == 2 and message in result.out, result.out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["recipe", "lst"], "error: no command 'recipe lst' (did you mean 'list'?)"),
+        (["recipe", "show", "digit"], "error: digit: no such recipe (did you mean 'digits'?)"),
+        (["recipe", "show"], "error: Missing argument 'RECIPE'"),
+    ],
+)
+def test_a_wrong_input_is_one_line(wavezoo, args, message):
+    result = wavezoo(*args)
+    assert result.code == 2 and result.out == "" and message in result.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", ["list", "show", "copy", "check"])
+def test_every_subcommand_has_help(wavezoo, command):
+    result = wavezoo("recipe", command, "--help")
+    assert result.code == 0 and "--json" in result.out

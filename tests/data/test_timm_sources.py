@@ -1,0 +1,173 @@
+"""The data sets that timm names: Hugging Face datasets, torchvision's, tar files, WebDataset shards."""
+
+import json
+import pickle
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+
+from wavenet_zoo import WavezooError, evaluate, train
+from wavenet_zoo.data.catalog import open_data
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning", "ignore::ResourceWarning")
+MODEL = "waveletnet_cifar_m1"
+
+
+def images_of(folder, split):
+    for number, name in enumerate("0123456789"):
+        for file in sorted((folder / split / name).glob("*.png")):
+            yield number, name, file
+
+
+@pytest.fixture
+def tar_folder(digit_folder, tmp_path):
+    """train.tar and val.tar, each with one folder for each class."""
+    (tmp_path / "tars").mkdir()
+    for split in ("train", "val"):
+        with tarfile.open(tmp_path / "tars" / f"{split}.tar", "w") as tar:
+            tar.add(digit_folder / split, arcname=split)
+    return tmp_path / "tars"
+
+
+@pytest.fixture
+def shards(digit_folder, tmp_path):
+    """WebDataset shards, two for each split, as the Hub has ImageNet: key.png, key.cls, key.json."""
+    folder = tmp_path / "digits-wds"
+    folder.mkdir()
+    for split in ("train", "val"):
+        for shard in range(2):
+            with tarfile.open(folder / f"digits-{split}-{shard:04d}.tar", "w") as tar:
+                for index, (label, name, file) in enumerate(images_of(digit_folder, split)):
+                    if index % 2 != shard:
+                        continue
+                    for extension, content in (
+                        ("png", file.read_bytes()),
+                        ("cls", str(label).encode()),
+                        ("json", json.dumps({"name": name}).encode()),
+                    ):
+                        path = tmp_path / f"sample.{extension}"
+                        path.write_bytes(content)
+                        tar.add(path, arcname=f"{split}_{index:04d}.{extension}")
+                        path.unlink()
+    return folder
+
+
+@pytest.fixture
+def parquet(digit_folder, tmp_path):
+    """A folder of parquet files, as the Hub has data sets."""
+    datasets = pytest.importorskip("datasets", reason="needs the extra hf")
+    folder = tmp_path / "digits-parquet"
+    folder.mkdir()
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=[str(number) for number in range(10)])}
+    )
+    for split, name in (("train", "train"), ("val", "validation")):
+        rows = [{"image": str(file), "label": label} for label, _, file in images_of(digit_folder, split)]
+        dataset = datasets.Dataset.from_list(rows, features=features)
+        dataset.map(lambda row: row).to_parquet(folder / f"{name}-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.fixture(params=["tar_folder", "shards", "parquet"])
+def same_images(request, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    folder = request.getfixturevalue(request.param)
+    return {"tar_folder": "", "shards": "wds/", "parquet": "hfds/"}[request.param] + str(folder)
+
+
+def test_evaluation_counts_as_in_the_folder_that_the_images_come_from(same_images, digit_folder):
+    reference = evaluate(MODEL, None, digit_folder, workers=0, per_class=True)
+    for workers in (0, 2):
+        result = evaluate(MODEL, None, same_images, workers=workers, per_class=True)
+        assert result.per_class == reference.per_class and result.images == 30
+        assert result.correct_top5 == reference.correct_top5
+    assert result.data["fingerprint"] != evaluate(MODEL, None, same_images, split="train").data["fingerprint"]
+
+
+def test_a_run_learns_from_it_and_goes_on(same_images, tmp_path):
+    overrides = ["batch_size=20", "schedule.epochs=1"]
+    run = train("digits", same_images, tmp_path / "run", overrides, workers=2)
+    assert run.last["train_loss"] < 3
+    assert train("digits", same_images, tmp_path / "run", overrides) == run
+    with tmp_path.joinpath("run", "run.json").open() as file:
+        assert str(tmp_path) not in json.load(file)["metadata"]["data"]
+
+
+def test_sources_go_to_processes_that_do_not_fork(same_images):
+    source = open_data(same_images, "val")
+    copy = pickle.loads(pickle.dumps(source))
+    assert np.array_equal(np.asarray(source.load(7)), np.asarray(copy.load(7)))
+    assert source.label(7).endswith(("image 7", "val_0014"))
+
+
+def test_torchvision_data_sets_are_found_by_timms_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("WAVEZOO_DATA", str(tmp_path))
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for prefix, count in (("train", 20), ("t10k", 6)):
+        images = rng.integers(0, 255, (count, 28, 28), dtype=np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        header = np.array([2051, count, 28, 28], ">i4").tobytes()
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(np.array([2049, count], ">i4").tobytes() + labels.tobytes())
+    training, validation = open_data("torch/mnist", "train"), open_data("torch/mnist", "val")
+    assert (len(training.targets), len(validation.targets)) == (20, 6)
+    assert training.classes[3] == "3 - three" and training.load(0).mode == "RGB" and training.targets[11] == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("tfds/imagenet2012", "tfds/imagenet2012: tfds streams, so order and resume could not be exact"),
+        ("hfids/org/name", "hfds/ and wds/ read the same data sets by index"),
+        ("torch/nothing_like_it", "torch/nothing_like_it: cannot be opened: Unknown torchvision dataset"),
+        ("wds/no/such/folder", "wds/no/such/folder: no such folder"),
+        ("broken.tar", "broken.tar: cannot be opened"),
+    ],
+)
+def test_what_cannot_be_opened_is_one_line(tmp_path, monkeypatch, data, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.tar").write_bytes(b"not a tar file" * 100)
+    with pytest.raises(WavezooError) as error:
+        open_data(data, "val")
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(WavezooError, match=r"needs the package datasets .pip install 'wavenet_zoo\[hf\]'"):
+        open_data("hfds/org/name", "val")
+
+
+def test_a_split_that_is_not_there_names_those_that_are(parquet, shards, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    with pytest.raises(WavezooError, match=r"no split 'dev' .it has train, validation"):
+        open_data(f"hfds/{parquet}", "dev")
+    with pytest.raises(WavezooError, match="no shard of split 'dev' among its 4 tar files"):
+        open_data(f"wds/{shards}", "dev")
+
+
+def test_shards_are_found_by_the_info_file_of_timm_and_named_by_a_class_list(shards):
+    info = {
+        "splits": {
+            "train": {"filenames": ["digits-train-0001.tar"]},
+            "validation": {"filenames": ["digits-val-0000.tar"]},
+        }
+    }
+    (shards / "_info.json").write_text(json.dumps(info))
+    (shards / "classes.txt").write_text("\n".join("abcdefghij"))
+    source = open_data(f"wds/{shards}", "val")
+    assert len(source.targets) == 15 and source.classes == list("abcdefghij")
+    (shards / "classes.txt").write_text("a\nb\n")
+    with pytest.raises(WavezooError, match="has 2 classes, and the shards have more"):
+        open_data(f"wds/{shards}", "val")
+
+
+def test_a_damaged_shard_is_named(shards):
+    shard = shards / "digits-val-0001.tar"
+    shard.write_bytes(shard.read_bytes()[:700])
+    with pytest.raises(WavezooError, match=r"digits-val-0001.tar: cannot be read"):
+        open_data(f"wds/{shards}", "val")

@@ -1,0 +1,132 @@
+"""Several processes, started by torchrun as a user starts them."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from wavenet_zoo import evaluate, train
+
+MODEL = "waveletnet_cifar_m1"
+PLAIN = ["batch_size=20", "optimizer.lr=0.05"]  # 5 steps an epoch
+EVERYTHING = [
+    "schedule.epochs=3",
+    "batch_size=24",
+    "optimizer.lr=0.05",
+    "accumulation=2",
+    "ema.decay=0.9",
+    "augmentation.mixup=0.2",
+    "augmentation.random_erasing=0.3",
+    "regularization.drop_path=0.2",
+]
+
+
+@pytest.fixture
+def torchrun(process):
+    def start(processes, *args):
+        return process(
+            "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes, "-m", "wavenet_zoo", *args
+        )
+
+    return start
+
+
+def settings(overrides):
+    return [part for override in overrides for part in ("--set", override)]
+
+
+@pytest.mark.parametrize(("processes", "batch_size"), [(2, 7), (3, 64)])
+def test_evaluation_counts_the_same_with_any_number_of_processes(torchrun, digit_folder, processes, batch_size):
+    alone = evaluate(MODEL, None, digit_folder, workers=0, per_class=True)
+    run = torchrun(
+        processes, "eval", MODEL, "--data", digit_folder, "--batch-size", batch_size, "--per-class", "--json",
+        "--workers", 0,
+    )  # fmt: skip
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 0, err
+    together = json.loads(out)  # one process speaks
+    assert together["processes"] == processes
+    for key in ("images", "correct_top1", "correct_top5", "per_class"):
+        assert together[key] == getattr(alone, key)
+    assert together["loss"] == pytest.approx(alone.loss, rel=1e-6)
+
+
+def test_two_processes_that_are_killed_and_started_again_come_to_the_very_same_end(
+    torchrun, digit_folder, tmp_path, assert_same_outcome
+):
+    command = ["train", "digits", "--data", digit_folder, "--workers", 0, "--checkpoint-minutes", 0]
+    command += settings(EVERYTHING)
+    whole = torchrun(2, *command, "--out", "whole", "--json")
+    out, err = whole.communicate(timeout=200)
+    assert whole.returncode == 0, err
+    assert json.loads(out)["epochs"] == 3
+
+    killed = torchrun(2, *command, "--out", "killed")
+    steps = tmp_path / "killed" / "steps.jsonl"
+    deadline = time.monotonic() + 120
+    while not steps.exists() or len(steps.read_text().splitlines()) < 7:
+        assert killed.poll() is None and time.monotonic() < deadline, killed.communicate()
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    for pid in _workers_of(tmp_path / "killed"):
+        os.kill(pid, signal.SIGKILL)
+    killed.wait()
+    again = torchrun(2, *command, "--out", "killed")
+    out, err = again.communicate(timeout=200)
+    assert again.returncode == 0, err
+    assert "going on in epoch" in err and "resumed" in out
+    assert_same_outcome(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_two_processes_stop_together_learn_what_one_would_and_one_may_go_on_if_told(torchrun, digit_folder, tmp_path):
+    overrides = [*PLAIN, "schedule.epochs=200"]
+    command = ["train", "digits", "--data", digit_folder, "--workers", 1, "--out", "run", *settings(overrides)]
+    run = torchrun(2, *command)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "last.pt").exists():
+        assert run.poll() is None and time.monotonic() < deadline, run.communicate()
+        time.sleep(0.1)
+    os.killpg(run.pid, signal.SIGTERM)  # torchrun, both processes and their loaders, as a job system does
+    _, err = run.communicate(timeout=60)
+    assert "terminated in epoch" in err and "the same command goes on from there" in err
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["position"]["total_steps"] >= 5
+
+    # the same images in every step as one process has, so nearly the same losses: batch norm sees halves of them
+    alone = tmp_path / "alone"
+    train("digits", digit_folder, alone, [*PLAIN, "schedule.epochs=1"], workers=0)
+    together = outcome_steps(tmp_path / "run")[:5]
+    for one, two in zip(outcome_steps(alone), together):
+        assert one["step"] == two["step"] and abs(one["loss"] - two["loss"]) < 0.5
+
+    refused = torchrun(1, *command)
+    _, err = refused.communicate(timeout=60)
+    assert refused.returncode != 0
+    assert "the run was begun with 2 processes, not 1 (--inexact goes on all the same" in err
+
+
+def outcome_steps(folder):
+    return [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused(torchrun, digit_folder):
+    run = torchrun(2, "train", "digits", "--data", digit_folder, "--set", "batch_size=25")
+    _, err = run.communicate(timeout=60)
+    assert "error: batch_size 25 cannot be divided into 1 parts (accumulation) for each of 2 processes" in err
+
+
+def _workers_of(folder):
+    """Return the processes that work in a folder: torchrun puts them into sessions of their own."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+            at_work = b"wavenet_zoo" in arguments and folder.name.encode() in arguments
+            if at_work and (entry / "cwd").readlink() == folder.parent:
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found

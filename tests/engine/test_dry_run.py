@@ -1,0 +1,49 @@
+import json
+
+import pytest
+
+from wavenet_zoo import WavezooError, dry_run, train
+
+SHORT = ["schedule.epochs=2", "batch_size=20"]
+
+
+def test_a_dry_run_says_what_a_run_would_be_and_writes_nothing(digit_folder, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    trial = dry_run("digits", digit_folder, tmp_path / "run", [*SHORT, "accumulation=2"], workers=0)
+    assert (trial.input_shape, trial.output_shape) == ([10, 3, 32, 32], [10, 10])
+    assert (trial.training_images, trial.validation_images, trial.classes) == (100, 30, 10)
+    assert (trial.steps_per_epoch, trial.epochs, trial.params) == (5, 2, 18_714)
+    assert 1.5 < trial.loss < 4  # about log(10), before any learning
+    assert trial.seconds_per_step > 0 and trial.memory_bytes > 50 * 2**20
+    expected = 2 * (5 * trial.seconds_per_step + trial.validation_seconds)
+    assert trial.estimated_seconds == pytest.approx(expected)
+    assert "a new run would begin there" in trial.folder_state
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    json.dumps(trial.to_dict())
+
+
+def test_a_dry_run_finds_every_file_that_is_no_image_before_a_run_would(digit_folder, tmp_path):
+    bad = digit_folder / "train" / "7" / "9.png"
+    bad.write_bytes(b"not an image")
+    with pytest.raises(WavezooError, match=r"7/9.png: not an image file"):
+        dry_run("digits", digit_folder, tmp_path / "run", SHORT, workers=0)
+
+
+def test_a_dry_run_says_what_the_folder_holds(digit_folder, tmp_path):
+    train("digits", digit_folder, tmp_path / "run", SHORT, workers=0)
+    assert "finished" in dry_run("digits", digit_folder, tmp_path / "run", SHORT, workers=0).folder_state
+    (tmp_path / "run" / "result.json").unlink()
+    assert "it would go on" in dry_run("digits", digit_folder, tmp_path / "run", SHORT, workers=0).folder_state
+    with pytest.raises(WavezooError, match="another recipe"):
+        dry_run("digits", digit_folder, tmp_path / "run", [*SHORT, "seed=1"], workers=0)
+    with pytest.raises(WavezooError, match="not a run"):
+        dry_run("digits", digit_folder, digit_folder, SHORT, workers=0)
+
+
+def test_the_command_shows_it(wavezoo, digit_folder):
+    args = ("train", "digits", "--data", digit_folder, "--dry-run", "--workers", 0, "--set", "batch_size=20")
+    result = wavezoo(*args)
+    assert result.code == 0
+    for words in ("20 x 3 x 32 x 32 -> 20 x 10", "5 per epoch, 30 epochs", "MiB at its peak", "s per step"):
+        assert words in result.out
+    assert wavezoo(*args, "--json").json["steps_per_epoch"] == 5
