@@ -166,6 +166,8 @@ def build_model(model: str, model_kwargs: Mapping[str, Any] | None = None, **kwa
     check_model_name(model)
     try:
         return timm.create_model(model, **{**kwargs, **(model_kwargs or {})})
+    except ImportError as error:  # of an extra, which the model names
+        raise WavezooError(str(error)) from error
     except (TypeError, ValueError, AssertionError) as error:
         if not model_kwargs:
             raise

@@ -7,12 +7,17 @@ from timm.models import group_parameters
 
 import wavenet_zoo  # noqa: F401  registers the models
 
-NAMES = timm.list_models(module="waveletnet")
-SMALL = ["waveletnet_cifar_m2", "waveletnet_x0_75"]
+WAVELETNETS = timm.list_models(module="waveletnet")
+PEERS = timm.list_models(module="peers")
+NAMES = [*WAVELETNETS, *PEERS]
+STAGED = [name for name in NAMES if name != "nasnet_a_mobile"]  # each of its cells takes the outputs of two others
+SMALL = ["waveletnet_cifar_m2", "waveletnet_x0_75", "shufflenet_v1_x0_5", "densenet40_cifar", "igcv3_cifar"]
 
 
 @pytest.fixture(params=NAMES)
 def name(request):
+    if request.param == "nasnet_a_mobile":
+        pytest.importorskip("pytorchcv", reason="needs the extra peers")
     return request.param
 
 
@@ -25,12 +30,20 @@ def image(model, batch=1, device="meta"):
 
 
 def test_all_variants_are_registered():
-    assert sorted(NAMES) == sorted(
+    assert sorted(WAVELETNETS) == sorted(
         [
             *(f"waveletnet_{v}" for v in ("x0_75", "x1", "x1_25", "x1_k3", "x1_k5")),
             *(f"waveletnet_cifar_m{m}" for m in (1, 2, 3, 6, 12, 24)),
         ]
     )
+
+
+def test_all_systems_of_tables_2_and_5_that_timm_lacks_are_registered_and_none_that_it_has():
+    imagenet = ["alexnet_2012", "nasnet_a_mobile", *(f"shufflenet_v1_x{width}" for width in ("0_5", "1", "1_5", "2"))]
+    cifar = [f"{name}_cifar" for name in ("densenet40", "preresnet164", "igcv2", "igcv3", "mobilenetv2")]
+    assert sorted(PEERS) == sorted([*imagenet, *cifar])
+    for name in ("vgg16", "resnet50", "mobilenetv1_100", "mobilenetv2_100", "mobilenetv2_140"):
+        assert timm.create_model(name, device="meta").__module__.startswith("timm.")
 
 
 def test_features_head_and_configuration_agree(name):
@@ -66,11 +79,12 @@ def test_a_new_classifier_keeps_device_dtype_and_mode(name):
     assert not any(module.training for module in model.modules())
 
 
+@pytest.mark.parametrize("name", STAGED)
 def test_parameters_group_by_depth(name):
     model = on_meta(name)
     groups = group_parameters(model, model.group_matcher(coarse=False), reverse=True)
-    units = sum(len(stage) for stage in model.blocks)
-    assert len(set(groups.values())) == 1 + units + 1  # stem, units, classifier; a head convolution goes with the last
+    units = sum(any(True for _ in unit.parameters()) for stage in model.blocks for unit in stage)
+    assert len(set(groups.values())) == 1 + units + 1  # stem, units, classifier; a head goes with the last unit
 
 
 def test_unknown_arguments_are_refused(name):
@@ -78,13 +92,15 @@ def test_unknown_arguments_are_refused(name):
         on_meta(name, not_a_model_argument=1)
 
 
+@pytest.mark.parametrize("name", STAGED)
 def test_feature_maps_have_the_channels_and_reductions_announced(name):
     model = timm.create_model(name, features_only=True, device="meta").eval()
     size = 224 if "cifar" not in name else 32
     outputs = model(torch.randn(1, 3, size, size, device="meta"))
-    assert len(outputs) == (5 if size == 224 else 3)
+    assert len(outputs) == (2 if "alexnet" in name else 5 if "waveletnet_x" in name else 3)
     for output, channels, reduction in zip(outputs, model.feature_info.channels(), model.feature_info.reduction()):
-        assert output.shape == (1, channels, size // reduction, size // reduction)
+        side = size // reduction - (1 if "alexnet" in name else 0)  # its pooling has no padding
+        assert output.shape == (1, channels, side, side)
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -149,7 +149,13 @@ def prepare(
     model = model.to(device).to(memory_format=torch.channels_last if plan.channels_last else torch.contiguous_format)
     forward = torch.compile(model) if compile else model
     if processes.world_size > 1:
-        forward = DistributedDataParallel(forward, device_ids=[device.index] if device.type == "cuda" else None)
+        forward = DistributedDataParallel(
+            forward,
+            device_ids=[device.index] if device.type == "cuda" else None,
+            # keeps gradients in the groups they begin with: regrouped after the first step, they would be added up in
+            # another order, and a run that goes on would differ in the last bits
+            find_unused_parameters=device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
+        )
 
     workers = default_workers(training, processes.local_world_size) if workers is None else workers
     pin, shard = device.type == "cuda", {"rank": processes.rank, "world_size": processes.world_size}

@@ -1,0 +1,620 @@
+"""The systems of the paper's Tables 2 and 5 that timm does not have, each with the counts that were published for it.
+
+AlexNet, ShuffleNet, DenseNet-40, pre-activation ResNet-164, IGCV2, IGCV3 and MobileNetV2 for CIFAR, and NASNet-A. What
+timm has is not registered again: ``vgg16``, ``resnet50``, ``mobilenetv1_100``, ``mobilenetv2_100``,
+``mobilenetv2_140``.
+
+Every network here is a stem, stages of units, and a head before pooling and classifier; a unit is what its paper draws.
+"""
+
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers import create_classifier, get_device_dtype
+from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
+from torch.types import Device
+
+from .waveletnet import WaveletNet, WaveletNetCfg
+
+__all__ = ["PeerNet"]
+
+
+class PeerNet(nn.Module):
+    """Stem, stages, head, pooling and classifier, under timm's contract for image models.
+
+    Args:
+        stem: From the image to the first unit.
+        stages: Units, stage by stage; the maps after each are its features.
+        feature_info: For every stage ``num_chs`` and ``reduction``.
+        head: Before pooling.
+        num_features: Channels after ``head``.
+        num_classes: Number of classes; 0 for no classifier.
+        in_chans: Number of image channels.
+        global_pool: Pooling before the classifier.
+        drop_rate: Dropout before the classifier.
+
+    Shape:
+        (B, in_chans, H, W) -> (B, num_classes)
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        stages: List[nn.Sequential],
+        feature_info: List[Tuple[int, int]],
+        head: nn.Module,
+        num_features: int,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        device: Device = None,
+        dtype: Optional[torch.dtype] = None,
+    ):
+        super().__init__()
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.drop_rate = drop_rate
+        self.grad_checkpointing = False
+        self.stem = stem
+        self.blocks = nn.Sequential(*stages)
+        self.head = head
+        self.feature_info = [
+            dict(num_chs=channels, reduction=reduction, module=f"blocks.{i}", stage=i + 1)
+            for i, (channels, reduction) in enumerate(feature_info)
+        ]
+        self.num_features = num_features
+        self.global_pool, self.classifier = create_classifier(
+            num_features, num_classes, pool_type=global_pool, device=device, dtype=dtype
+        )
+        self.head_hidden_size = num_features * self.global_pool.feat_mult()
+        self.init_weights()
+
+    @torch.jit.ignore
+    def init_weights(self) -> None:
+        """Initialize convolutions as He et al. do, normal by fan-out; biases zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> Dict[str, Any]:
+        """Return patterns that group parameters by depth: by stage if ``coarse``, else by unit."""
+        unit = r"^blocks\.(\d+)" if coarse else r"^blocks\.(\d+)\.(\d+)"
+        return dict(stem=r"^stem", blocks=[(unit, None), (r"^head", (99999,))])
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute the units' activations in the backward pass instead of keeping them."""
+        self.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        """Return the classifier."""
+        return self.classifier
+
+    def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
+        """Replace the classifier, keeping the pooling where ``global_pool`` is None."""
+        dd = get_device_dtype(self)
+        self.num_classes = num_classes
+        pool_type = self.global_pool.pool_type if global_pool is None else global_pool
+        self.global_pool, self.classifier = create_classifier(self.num_features, num_classes, pool_type=pool_type, **dd)
+        self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
+        self.global_pool.train(self.training)
+        self.classifier.train(self.training)
+
+    def forward_intermediates(
+        self,
+        x: torch.Tensor,
+        indices: Optional[Union[int, List[int]]] = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> Union[List[torch.Tensor], Tuple[torch.Tensor, List[torch.Tensor]]]:
+        """Return features and the maps after the stages, as :meth:`WaveletNet.forward_intermediates`."""
+        assert output_fmt in ("NCHW",), "Output shape must be NCHW."
+        take_indices, max_index = feature_take_indices(len(self.blocks), indices)
+        x = self.stem(x)
+        intermediates = []
+        stages = self.blocks if torch.jit.is_scripting() or not stop_early else self.blocks[: max_index + 1]
+        for i, stage in enumerate(stages):
+            x = checkpoint_seq(stage, x) if self.grad_checkpointing and not torch.jit.is_scripting() else stage(x)
+            if i in take_indices:
+                intermediates.append(x)
+        if intermediates_only:
+            return intermediates
+        if len(stages) == len(self.blocks):
+            x = self.head(x)
+        return x, intermediates
+
+    def prune_intermediate_layers(
+        self, indices: Union[int, List[int]] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> List[int]:
+        """Drop what is not needed for the given intermediate maps and return their indices."""
+        take_indices, max_index = feature_take_indices(len(self.blocks), indices)
+        prune_end = max_index + 1 < len(self.blocks)
+        self.blocks = self.blocks[: max_index + 1]
+        if prune_end or prune_head:
+            self.num_features = self.feature_info[max_index]["num_chs"]
+            self.head = nn.Identity()
+            self.reset_classifier(0, "")
+        return take_indices
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the features before pooling, (B, num_features, H / reduction, W / reduction)."""
+        x = self.stem(x)
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            x = checkpoint_seq(self.blocks, x, flatten=True)
+        else:
+            x = self.blocks(x)
+        return self.head(x)
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Pool, drop out and classify; ``pre_logits`` stops before the classifier."""
+        x = self.global_pool(x)
+        if self.drop_rate > 0.0:
+            x = F.dropout(x, p=self.drop_rate, training=self.training)
+        return x if pre_logits else self.classifier(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits."""
+        return self.forward_head(self.forward_features(x))
+
+
+class ChannelShuffle(nn.Module):
+    """Deal the channels of ``groups`` groups out among as many others; (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, groups: int):
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        B, C, H, W = x.shape
+        return x.reshape(B, self.groups, C // self.groups, H, W).transpose(1, 2).reshape(B, C, H, W)
+
+
+def _conv(in_chs: int, out_chs: int, kernel: int = 1, stride: int = 1, groups: int = 1, **dd: Any) -> nn.Conv2d:
+    return nn.Conv2d(in_chs, out_chs, kernel, stride, kernel // 2, groups=groups, bias=False, **dd)
+
+
+# ------------------------------------------------------------------------------------------------------------ AlexNet
+
+
+def _alexnet(in_chans: int = 3, drop_rate: float = 0.5, **kwargs: Any) -> PeerNet:
+    dd = _device_and_dtype(kwargs)
+
+    def stage(*layers: nn.Module) -> nn.Sequential:
+        return nn.Sequential(*layers)
+
+    def relu() -> nn.Module:
+        return nn.ReLU()  # not in place: with checkpointing every layer here is a unit
+
+    stem = nn.Sequential(
+        nn.Conv2d(in_chans, 96, 11, 4, 2, **dd), relu(), nn.LocalResponseNorm(5, k=2), nn.MaxPool2d(3, 2)
+    )
+    stages = [
+        stage(nn.Conv2d(96, 256, 5, 1, 2, groups=2, **dd), relu(), nn.LocalResponseNorm(5, k=2)),
+        stage(
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(256, 384, 3, 1, 1, **dd),
+            relu(),
+            nn.Conv2d(384, 384, 3, 1, 1, groups=2, **dd),
+            relu(),
+            nn.Conv2d(384, 256, 3, 1, 1, groups=2, **dd),
+            relu(),
+        ),
+    ]
+    head = nn.Sequential(  # the two hidden fully connected layers, as convolutions
+        nn.MaxPool2d(3, 2),
+        nn.Dropout(drop_rate),
+        nn.Conv2d(256, 4096, 6, **dd),
+        relu(),
+        nn.Dropout(drop_rate),
+        nn.Conv2d(4096, 4096, 1, **dd),
+        relu(),
+    )
+    return PeerNet(stem, stages, [(256, 8), (256, 16)], head, 4096, in_chans=in_chans, **kwargs)
+
+
+# --------------------------------------------------------------------------------------------------------- ShuffleNet
+
+
+class ShuffleUnit(nn.Module):
+    """ShuffleNet's unit: grouped 1x1, shuffle, 3x3 depthwise, grouped 1x1; at stride 2 beside an average pooling.
+
+    Source: Zhang et al., ShuffleNet (CVPR 2018), Figure 2.
+    """
+
+    def __init__(self, in_chs: int, out_chs: int, groups: int, stride: int, first: bool, **dd: Any):
+        super().__init__()
+        mid_chs = -(-out_chs // (4 * groups)) * groups  # a quarter, rounded up to a multiple of the groups
+        branch_chs = out_chs - in_chs if stride == 2 else out_chs
+        self.conv1 = _conv(in_chs, mid_chs, groups=1 if first else groups, **dd)
+        self.bn1 = nn.BatchNorm2d(mid_chs, **dd)
+        self.shuffle = ChannelShuffle(groups)
+        self.conv2 = _conv(mid_chs, mid_chs, 3, stride, groups=mid_chs, **dd)
+        self.bn2 = nn.BatchNorm2d(mid_chs, **dd)
+        self.conv3 = _conv(mid_chs, branch_chs, groups=groups, **dd)
+        self.bn3 = nn.BatchNorm2d(branch_chs, **dd)
+        self.pool = nn.AvgPool2d(3, 2, 1) if stride == 2 else nn.Identity()
+        self.joins = stride == 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.shuffle(F.relu(self.bn1(self.conv1(x))))
+        y = self.bn3(self.conv3(self.bn2(self.conv2(y))))
+        x = self.pool(x)
+        return F.relu(torch.cat([x, y], 1) if self.joins else x + y)
+
+
+def _shufflenet(groups: int, width: int, stem_chs: int, in_chans: int = 3, **kwargs: Any) -> PeerNet:
+    dd = _device_and_dtype(kwargs)
+    stem = nn.Sequential(
+        _conv(in_chans, stem_chs, 3, 2, **dd),
+        nn.BatchNorm2d(stem_chs, **dd),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2, 1),
+    )
+    stages, prev_chs = [], stem_chs
+    for i, repeats in enumerate((4, 8, 4)):
+        out_chs = width * 2**i
+        units = []
+        for j in range(repeats):
+            units.append(ShuffleUnit(prev_chs, out_chs, groups, 2 if j == 0 else 1, first=i + j == 0, **dd))
+            prev_chs = out_chs
+        stages.append(nn.Sequential(*units))
+    info = [(width, 8), (2 * width, 16), (4 * width, 32)]
+    return PeerNet(stem, stages, info, nn.Identity(), 4 * width, in_chans=in_chans, **kwargs)
+
+
+# -------------------------------------------------------------------------------------------------------- DenseNet-40
+
+
+class DenseLayer(nn.Module):
+    """BN, ReLU, 3x3 convolution; its outputs are put beside its inputs."""
+
+    def __init__(self, in_chs: int, growth: int, **dd: Any):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(in_chs, **dd)
+        self.conv = _conv(in_chs, growth, 3, **dd)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, self.conv(F.relu(self.bn(x)))], 1)
+
+
+def _densenet40(in_chans: int = 3, **kwargs: Any) -> PeerNet:
+    dd = _device_and_dtype(kwargs)
+    stages, info, channels = [], [], 16
+    for i in range(3):
+        layers: List[nn.Module] = []
+        if i > 0:  # the transition, without compression
+            layers += [nn.BatchNorm2d(channels, **dd), nn.ReLU(), _conv(channels, channels, **dd)]
+            layers += [nn.AvgPool2d(2)]
+        for _ in range(12):
+            layers.append(DenseLayer(channels, 12, **dd))
+            channels += 12
+        stages.append(nn.Sequential(*layers))
+        info.append((channels, 2**i))
+    head = nn.Sequential(nn.BatchNorm2d(channels, **dd), nn.ReLU(inplace=True))
+    return PeerNet(_conv(in_chans, 16, 3, **dd), stages, info, head, channels, in_chans=in_chans, **kwargs)
+
+
+# ------------------------------------------------------------------------------------------- pre-activation ResNet-164
+
+
+class PreActBottleneck(nn.Module):
+    """Pre-activation bottleneck: three times BN, ReLU, convolution, added to the input or its projection.
+
+    Source: He et al., Identity Mappings in Deep Residual Networks (2016).
+    """
+
+    def __init__(self, in_chs: int, mid_chs: int, out_chs: int, stride: int, **dd: Any):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(in_chs, **dd)
+        self.conv1 = _conv(in_chs, mid_chs, **dd)
+        self.bn2 = nn.BatchNorm2d(mid_chs, **dd)
+        self.conv2 = _conv(mid_chs, mid_chs, 3, stride, **dd)
+        self.bn3 = nn.BatchNorm2d(mid_chs, **dd)
+        self.conv3 = _conv(mid_chs, out_chs, **dd)
+        self.project = in_chs != out_chs or stride > 1
+        self.projection = _conv(in_chs, out_chs, 1, stride, **dd) if self.project else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu(self.bn1(x))
+        shortcut = self.projection(y) if self.project else x
+        y = self.conv2(F.relu(self.bn2(self.conv1(y))))
+        return self.conv3(F.relu(self.bn3(y))) + shortcut
+
+
+def _preresnet164(in_chans: int = 3, **kwargs: Any) -> PeerNet:
+    dd = _device_and_dtype(kwargs)
+    stages, prev_chs = [], 16
+    for i, mid_chs in enumerate((16, 32, 64)):
+        units = []
+        for j in range(18):
+            units.append(PreActBottleneck(prev_chs, mid_chs, 4 * mid_chs, 2 if i > 0 and j == 0 else 1, **dd))
+            prev_chs = 4 * mid_chs
+        stages.append(nn.Sequential(*units))
+    head = nn.Sequential(nn.BatchNorm2d(256, **dd), nn.ReLU(inplace=True))
+    info = [(64, 1), (128, 2), (256, 4)]
+    return PeerNet(_conv(in_chans, 16, 3, **dd), stages, info, head, 256, in_chans=in_chans, **kwargs)
+
+
+# --------------------------------------------------------------------------------------------- IGCV2 and IGCV3 (CIFAR)
+
+
+def _igcv2_block(in_chs: int, out_chs: int, stride: int, branches: Tuple[int, int], **dd: Any) -> nn.Sequential:
+    """Return a channel-wise 3x3 and two grouped 1x1 whose groups complement each other; a path joins every pair."""
+    layers: List[nn.Module] = [_conv(in_chs, out_chs, 3, stride, groups=in_chs, **dd)]
+    for channels_per_branch in branches:
+        groups = out_chs // channels_per_branch
+        layers += [_conv(out_chs, out_chs, groups=groups, **dd), ChannelShuffle(groups)]
+    return nn.Sequential(*layers, nn.BatchNorm2d(out_chs, **dd), nn.ReLU(inplace=True))
+
+
+def _igcv2(in_chans: int = 3, **kwargs: Any) -> PeerNet:
+    dd = _device_and_dtype(kwargs)
+    stem = nn.Sequential(_conv(in_chans, 560, 3, **dd), nn.BatchNorm2d(560, **dd), nn.ReLU(inplace=True))
+    stages, prev_chs = [], 560
+    for i, branches in enumerate(((20, 28), (32, 35), (40, 56))):
+        out_chs = 560 * 2**i
+        blocks = []
+        for j in range(6):
+            blocks.append(_igcv2_block(prev_chs, out_chs, 2 if i > 0 and j == 0 else 1, branches, **dd))
+            prev_chs = out_chs
+        stages.append(nn.Sequential(*blocks))
+    info = [(560, 1), (1120, 2), (2240, 4)]
+    return PeerNet(stem, stages, info, nn.Identity(), 2240, in_chans=in_chans, **kwargs)
+
+
+class Igcv3Block(nn.Module):
+    """MobileNetV2's block with both 1x1 convolutions in two groups, a shuffle, and no activation after the first.
+
+    A second shuffle, at the end, is drawn in the paper; its authors' code leaves it out, and so does this.
+
+    Source: Sun et al., IGCV3 (BMVC 2018).
+    """
+
+    def __init__(self, in_chs: int, out_chs: int, expand_ratio: int, stride: int, **dd: Any):
+        super().__init__()
+        mid_chs = in_chs * expand_ratio
+        self.conv1 = _conv(in_chs, mid_chs, groups=2, **dd)
+        self.bn1 = nn.BatchNorm2d(mid_chs, **dd)
+        self.shuffle = ChannelShuffle(2)
+        self.conv2 = _conv(mid_chs, mid_chs, 3, stride, groups=mid_chs, **dd)
+        self.bn2 = nn.BatchNorm2d(mid_chs, **dd)
+        self.conv3 = _conv(mid_chs, out_chs, groups=2, **dd)
+        self.bn3 = nn.BatchNorm2d(out_chs, **dd)
+        self.has_skip = stride == 1 and in_chs == out_chs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.shuffle(self.bn1(self.conv1(x)))
+        y = F.relu6(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return x + y if self.has_skip else y
+
+
+def _igcv3(in_chans: int = 3, **kwargs: Any) -> PeerNet:
+    dd = _device_and_dtype(kwargs)
+    stem = nn.Sequential(_conv(in_chans, 32, 3, **dd), nn.BatchNorm2d(32, **dd), nn.ReLU6(inplace=True))
+    stages, prev_chs = [], 32
+    for channels, repeats, stride, expand_ratio in (
+        (16, 1, 1, 1), (24, 4, 1, 6), (32, 6, 2, 6), (64, 8, 2, 6), (96, 6, 1, 6), (160, 6, 1, 6), (320, 1, 1, 6),
+    ):  # fmt: skip
+        blocks = []
+        for j in range(repeats):
+            blocks.append(Igcv3Block(prev_chs, channels, expand_ratio, stride if j == 0 else 1, **dd))
+            prev_chs = channels
+        stages.append(nn.Sequential(*blocks))
+    # features are the last maps of each size
+    stages = [nn.Sequential(*stages[0], *stages[1]), stages[2], nn.Sequential(*(b for s in stages[3:] for b in s))]
+    head = nn.Sequential(_conv(320, 1280, **dd), nn.BatchNorm2d(1280, **dd), nn.ReLU6(inplace=True))
+    return PeerNet(stem, stages, [(24, 1), (32, 2), (320, 4)], head, 1280, in_chans=in_chans, **kwargs)
+
+
+# -------------------------------------------------------------------------------------------------- MobileNetV2 (CIFAR)
+
+MOBILENETV2_CIFAR_CFG = WaveletNetCfg(  # MobileNetV2 is WaveletNet with depths 0; the strides are IGCV3's on CIFAR
+    stages=((16, 1, 1), (24, 2, 1), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 1), (320, 1, 1)),
+    stem_chs=32,
+    stem_stride=1,
+    first_expand_ratio=1,
+    head_chs=1280,
+)
+
+
+# ----------------------------------------------------------------------------------------------------------- NASNet-A
+
+
+class NasNetMobile(nn.Module):
+    """NASNet-A (4 @ 1056) of pytorchcv, under timm's contract but for intermediate features.
+
+    Source: Zoph et al., Learning Transferable Architectures for Scalable Image Recognition (2018).
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.5,
+        device: Device = None,
+        dtype: Optional[torch.dtype] = None,
+    ):
+        super().__init__()
+        try:
+            from pytorchcv.models.nasnet import nasnet_4a1056
+        except ImportError as error:
+            raise ImportError("nasnet_a_mobile needs pytorchcv: pip install 'wavenet_zoo[peers]'") from error
+        features = nasnet_4a1056(in_channels=in_chans).features.to(device=device, dtype=dtype)
+        features.final_pool = nn.Identity()
+        self.features = features
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.drop_rate = drop_rate
+        self.num_features = 1056
+        self.global_pool, self.classifier = create_classifier(
+            1056, num_classes, pool_type=global_pool, device=device, dtype=dtype
+        )
+        self.head_hidden_size = 1056 * self.global_pool.feat_mult()
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> Dict[str, Any]:
+        """Return patterns that group parameters by depth: by stage if ``coarse``, else by cell."""
+        unit = r"^features\.stage(\d+)" if coarse else r"^features\.stage(\d+)\.unit(\d+)"
+        return dict(stem=r"^features\.(init_block|stem)", blocks=[(unit, None)])
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Refuse: each of its cells takes the outputs of two others."""
+        assert not enable, "gradient checkpointing not supported"
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        """Return the classifier."""
+        return self.classifier
+
+    reset_classifier = PeerNet.reset_classifier
+    forward_head = PeerNet.forward_head
+    forward = PeerNet.forward
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the features before pooling, (B, 1056, H / 32, W / 32)."""
+        return self.features(x)
+
+
+# ------------------------------------------------------------------------------------------------------- registration
+
+
+def _device_and_dtype(kwargs: Dict[str, Any]) -> Dict[str, Any]:
+    return {key: kwargs.get(key) for key in ("device", "dtype")}
+
+
+def _create(builder: Any, variant: str, pretrained: bool, **kwargs: Any) -> Any:
+    return build_model_with_cfg(
+        builder,
+        variant,
+        pretrained,
+        feature_cfg=dict(out_indices=(0, 1, 2) if variant != "alexnet_2012" else (0, 1), flatten_sequential=True),
+        **kwargs,
+    )
+
+
+def _cfg(**kwargs: Any) -> Dict[str, Any]:
+    return {
+        "num_classes": 1000,
+        "input_size": (3, 224, 224),
+        "pool_size": (7, 7),
+        "crop_pct": 0.875,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "stem.0",
+        "classifier": "classifier",
+        **kwargs,
+    }
+
+
+def _cfg_cifar(**kwargs: Any) -> Dict[str, Any]:
+    cifar = {"num_classes": 10, "input_size": (3, 32, 32), "pool_size": (8, 8), "crop_pct": 1.0}
+    return _cfg(**{**cifar, "mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616), **kwargs})
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        "alexnet_2012": _cfg(pool_size=(1, 1)),
+        "shufflenet_v1_x0_5": _cfg(),
+        "shufflenet_v1_x1": _cfg(),
+        "shufflenet_v1_x1_5": _cfg(),
+        "shufflenet_v1_x2": _cfg(),
+        "nasnet_a_mobile": _cfg(first_conv="features.init_block.conv"),
+        "densenet40_cifar": _cfg_cifar(first_conv="stem"),
+        "preresnet164_cifar": _cfg_cifar(first_conv="stem"),
+        "igcv2_cifar": _cfg_cifar(),
+        "igcv3_cifar": _cfg_cifar(),
+        "mobilenetv2_cifar": _cfg_cifar(first_conv="conv_stem"),
+    }
+)
+
+
+@register_model
+def alexnet_2012(pretrained: bool = False, **kwargs: Any) -> PeerNet:
+    """AlexNet as published, with grouped convolutions and 4096 hidden units (Table 5)."""
+    return _create(_alexnet, "alexnet_2012", pretrained, **kwargs)
+
+
+@register_model
+def shufflenet_v1_x0_5(pretrained: bool = False, **kwargs: Any) -> PeerNet:
+    """ShuffleNet x0.5 with 4 groups (Table 5); the bottleneck of its first stage is rounded up to 36 channels."""
+    settings = {"groups": 4, "width": 136, "stem_chs": 12}
+    return _create(_shufflenet, "shufflenet_v1_x0_5", pretrained, **settings, **kwargs)
+
+
+@register_model
+def shufflenet_v1_x1(pretrained: bool = False, **kwargs: Any) -> PeerNet:
+    """ShuffleNet x1 with 8 groups (Table 5)."""
+    settings = {"groups": 8, "width": 384, "stem_chs": 24}
+    return _create(_shufflenet, "shufflenet_v1_x1", pretrained, **settings, **kwargs)
+
+
+@register_model
+def shufflenet_v1_x1_5(pretrained: bool = False, **kwargs: Any) -> PeerNet:
+    """ShuffleNet x1.5 with 3 groups (Table 5)."""
+    settings = {"groups": 3, "width": 360, "stem_chs": 24}
+    return _create(_shufflenet, "shufflenet_v1_x1_5", pretrained, **settings, **kwargs)
+
+
+@register_model
+def shufflenet_v1_x2(pretrained: bool = False, **kwargs: Any) -> PeerNet:
+    """ShuffleNet x2 with 3 groups (Table 5)."""
+    settings = {"groups": 3, "width": 480, "stem_chs": 48}
+    return _create(_shufflenet, "shufflenet_v1_x2", pretrained, **settings, **kwargs)
+
+
+@register_model
+def nasnet_a_mobile(pretrained: bool = False, **kwargs: Any) -> NasNetMobile:
+    """NASNet-A 4 @ 1056 (Table 5), through pytorchcv: the extra ``peers``."""
+    return build_model_with_cfg(NasNetMobile, "nasnet_a_mobile", pretrained, **kwargs)
+
+
+@register_model
+def densenet40_cifar(pretrained: bool = False, **kwargs: Any) -> PeerNet:
+    """DenseNet-40 with growth 12, without bottlenecks and compression (Table 2)."""
+    return _create(_densenet40, "densenet40_cifar", pretrained, **kwargs)
+
+
+@register_model
+def preresnet164_cifar(pretrained: bool = False, **kwargs: Any) -> PeerNet:
+    """Pre-activation ResNet-164 (Table 2)."""
+    return _create(_preresnet164, "preresnet164_cifar", pretrained, **kwargs)
+
+
+@register_model
+def igcv2_cifar(pretrained: bool = False, **kwargs: Any) -> PeerNet:
+    """IGCV2 with 560 channels, a reconstruction: the network behind Table 2's row is not published."""
+    return _create(_igcv2, "igcv2_cifar", pretrained, **kwargs)
+
+
+@register_model
+def igcv3_cifar(pretrained: bool = False, **kwargs: Any) -> PeerNet:
+    """IGCV3-D for 32 px (Table 2)."""
+    return _create(_igcv3, "igcv3_cifar", pretrained, **kwargs)
+
+
+@register_model
+def mobilenetv2_cifar(pretrained: bool = False, **kwargs: Any) -> WaveletNet:
+    """MobileNetV2 for 32 px (Table 2)."""
+    return build_model_with_cfg(
+        WaveletNet,
+        "mobilenetv2_cifar",
+        pretrained,
+        model_cfg=MOBILENETV2_CIFAR_CFG,
+        feature_cfg=dict(out_indices=(0, 1, 2), flatten_sequential=True),
+        **{"kappas": (0, 0, 0), **kwargs},
+    )
