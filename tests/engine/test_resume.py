@@ -10,8 +10,8 @@ import torch
 
 from wavenet_zoo import WavezooError, train
 from wavenet_zoo.engine.interruption import Stopped
+from wavenet_zoo.engine.run import Run
 from wavenet_zoo.engine.run_folder import StepLog
-from wavenet_zoo.engine.train import _Saver
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 PLAIN = ["schedule.epochs=2", "batch_size=20", "optimizer.lr=0.05"]  # 5 steps an epoch
@@ -84,17 +84,17 @@ def test_a_stopped_run_goes_on_to_the_very_same_end(
 def test_a_run_stopped_while_it_validates_validates_again(digit_folder, tmp_path, monkeypatch, assert_same_outcome):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train("digits", digit_folder, whole, EVERYTHING, workers=0)
-    look = _Saver.stop_where_asked
+    look = Run.stop_where_asked
 
     def signal_and_look(self):
         signal.raise_signal(signal.SIGTERM)
         look(self)
 
-    monkeypatch.setattr(_Saver, "stop_where_asked", signal_and_look)
+    monkeypatch.setattr(Run, "stop_where_asked", signal_and_look)
     with pytest.raises(Stopped, match="terminated in epoch 1, step 5 of 5") as error:
         train("digits", digit_folder, stopped, EVERYTHING, workers=0)
     assert error.value.exit_code == 143
-    monkeypatch.setattr(_Saver, "stop_where_asked", look)
+    monkeypatch.setattr(Run, "stop_where_asked", look)
     train("digits", digit_folder, stopped, EVERYTHING, workers=0)
     assert_same_outcome(whole, stopped)
 

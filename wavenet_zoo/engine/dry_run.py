@@ -1,6 +1,5 @@
 """Trying a run out: everything is opened and built, a few batches go through, nothing is written."""
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -48,7 +47,7 @@ class DryRun:
         loss: Of the first batch, before any step.
         steps_per_epoch: Optimizer steps.
         epochs: Length of the run.
-        memory_bytes: Most memory that the process, or on a GPU its tensors, had.
+        memory_bytes: Most memory that the process, or on a GPU its tensors, had; 0 where that cannot be known.
         seconds_per_step: Mean of a few steps.
         validation_seconds: Estimate for one validation.
         estimated_seconds: Estimate for the run.
@@ -239,5 +238,9 @@ def _folder_state(folder: Path, setup: Setup, processes: Processes, compile: boo
 def _peak_memory(processes: Processes) -> int:
     if processes.device.type == "cuda":
         return torch.cuda.max_memory_allocated(processes.device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -181,6 +181,7 @@ def _facts(record: dict[str, Any]) -> dict[str, Any]:
     return {
         "processes": record["world_size"],
         "compile": record["compile"],
+        "deterministic": record["deterministic"],
         "device": environment["accelerator"] or environment["device"],
         "machine": environment["machine"],
         "torch threads": environment["torch_threads"],

@@ -4,7 +4,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +13,17 @@ import torch.nn.functional as F
 from timm.utils import dispatch_clip_grad
 
 from wavenet_zoo.data.loaders import UNREADABLE, lasting_workers, unreadable_image
-from wavenet_zoo.engine.board import Board, check_board, open_board
-from wavenet_zoo.engine.checkpoint import load_last, save_best, save_last
+from wavenet_zoo.engine.board import check_board, open_board
 from wavenet_zoo.engine.curves import plot_curves
 from wavenet_zoo.engine.distributed import join_processes
 from wavenet_zoo.engine.environment import describe_environment, make_deterministic
-from wavenet_zoo.engine.interruption import Interruption, watch_signals
+from wavenet_zoo.engine.interruption import watch_signals
 from wavenet_zoo.engine.optimization import seed_step
 from wavenet_zoo.engine.results import write_json
-from wavenet_zoo.engine.run_folder import (
-    StepLog,
-    check_same_run,
-    claim_folder,
-    describe_run,
-    read_json,
-    start_run,
-    write_log,
-)
+from wavenet_zoo.engine.run import Run, best_epoch, diverged, find_position
+from wavenet_zoo.engine.run_folder import claim_folder, describe_run
 from wavenet_zoo.engine.setup import Setup, prepare
 from wavenet_zoo.engine.tally import Tally, count_correct
-from wavenet_zoo.errors import DIVERGED, WavezooError
 from wavenet_zoo.files import sha256_of, write_atomically
 from wavenet_zoo.progress import Progress
 from wavenet_zoo.recipes import load_recipe, recipe_name
@@ -78,20 +69,6 @@ class TrainingRun:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values, for JSON."""
         return asdict(self)
-
-
-@dataclass
-class _Position:
-    """How far a run has come; with weights and optimizer it is all that a checkpoint holds."""
-
-    epoch: int = 1  # the one under way
-    step: int = 0  # optimizer steps taken in it
-    total_steps: int = 0
-    lr: float = 0.0  # of its first step
-    loss_sum: float = 0.0  # over its steps
-    seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    resumed: list[dict[str, Any]] = field(default_factory=list)
 
 
 def train(
@@ -154,9 +131,9 @@ def train(
             make_deterministic()
         setup = prepare(plan, name, data, processes, workers, compile, note)
         record = describe_run(setup, compile, deterministic)
-        position, finished = _find_position(folder, setup, record, inexact, note)
+        position, finished = find_position(folder, setup, record, inexact, note)
         if finished is not None:
-            return finished
+            return TrainingRun(**finished)
         interruption = stack.enter_context(watch_signals(announce=progress))
         stack.enter_context(lasting_workers(setup.train_loader))
         images = plan.schedule.epochs * setup.steps_per_epoch * plan.batch_size
@@ -164,11 +141,11 @@ def train(
         board = stack.enter_context(
             open_board(folder if tensorboard and processes.is_main else None, position.total_steps)
         )
-        saver = _Saver(folder, setup, position, interruption, checkpoint_minutes, bar, board)
-        return _train(saver)
+        run = Run(folder, setup, position, interruption, checkpoint_minutes, bar, board)
+        return _train(run)
 
 
-def _train(run: "_Saver") -> TrainingRun:
+def _train(run: Run) -> TrainingRun:
     setup, position, folder = run.setup, run.position, run.folder
     plan, processes = setup.plan, setup.processes
     model_on_data = f"{plan.model.name} on {setup.training.name}, recipe {setup.metadata.recipe}"
@@ -178,7 +155,6 @@ def _train(run: "_Saver") -> TrainingRun:
         epoch = f"epoch {position.epoch}/{plan.schedule.epochs}"
         run.bar.advance(0, description=epoch)
         images_per_second = _train_epoch(run)
-        run.bar.advance(0, "validation")
         tally = _validate(run, setup.exported)
         record = {
             "epoch": position.epoch,
@@ -214,7 +190,7 @@ def _train(run: "_Saver") -> TrainingRun:
         weights_sha256=sha256_of(weights) if processes.is_main else "",
         epochs=plan.schedule.epochs,
         last=position.history[-1],
-        best=_best(position.history),
+        best=best_epoch(position.history),
         seconds=position.seconds,
         resumed=position.resumed,
         environment=describe_environment(processes.device),
@@ -224,7 +200,7 @@ def _train(run: "_Saver") -> TrainingRun:
     return result
 
 
-def _train_epoch(run: "_Saver") -> float:
+def _train_epoch(run: Run) -> float:
     """Take the steps that are left of the epoch; return images per second."""
     setup, position, device = run.setup, run.position, run.setup.processes.device
     plan, parameters = setup.plan, list(setup.model.parameters())
@@ -278,9 +254,17 @@ def _train_epoch(run: "_Saver") -> float:
     return images_taken / max(time.perf_counter() - started, 1e-9)
 
 
-def _validate(run: "_Saver", model: Any) -> Tally:
+def _validate(run: Run, model: Any) -> Tally:
     setup = run.setup
     setup.processes.share_buffers(model)
+    batches = 0
+
+    def after_batch() -> None:
+        nonlocal batches
+        batches += 1
+        run.bar.advance(0, f"validating {batches}/{len(setup.val_loader)}")
+        run.stop_where_asked()
+
     tally = count_correct(
         model,
         setup.val_loader,
@@ -289,166 +273,11 @@ def _validate(run: "_Saver", model: Any) -> Tally:
         setup.processes.device,
         precision=setup.plan.precision,
         processes=setup.processes,
-        after_batch=run.stop_where_asked,
+        after_batch=after_batch,
     )
     if not math.isfinite(tally.loss_sum):
-        raise _diverged("the validation loss is not finite", run.position.epoch, run.position.total_steps)
+        raise diverged("the validation loss is not finite", run.position.epoch, run.position.total_steps)
     return tally
-
-
-class _Saver:
-    """A run on its way: where it is, what is written about it, and when it has to end."""
-
-    def __init__(
-        self,
-        folder: Path,
-        setup: Setup,
-        position: _Position,
-        interruption: Interruption,
-        checkpoint_minutes: float,
-        bar: Progress,
-        board: Board,
-    ):
-        self.folder = folder
-        self.setup = setup
-        self.position = position
-        self.interruption = interruption
-        self.seconds_between = checkpoint_minutes * 60
-        self.bar = bar
-        self.board = board
-        self.losses: list[tuple[int, float, torch.Tensor]] = []  # not yet reported
-        self.clock = self.saved_at = time.perf_counter()
-        self.steps = StepLog(folder, position.total_steps) if setup.processes.is_main else None
-
-    def report(self, waiting: float = 0.0) -> None:
-        """Log the losses since the last report, as means over the processes; ``waiting`` is the share of data."""
-        if not self.losses:
-            return
-        processes, position = self.setup.processes, self.position
-        losses = torch.stack([loss for *_, loss in self.losses]).double().cpu()
-        means = (processes.sum(losses) / processes.world_size).tolist()
-        records = [
-            {"step": step, "epoch": position.epoch, "lr": lr, "loss": mean}
-            for (step, lr, _), mean in zip(self.losses, means)
-        ]
-        self.losses.clear()
-        for record in records:
-            if not math.isfinite(record["loss"]):
-                raise _diverged(f"the training loss is {record['loss']}", position.epoch, record["step"])
-            position.loss_sum += record["loss"]
-        if self.steps is not None:
-            self.steps.append(records)
-        self.board.add_steps(records)
-        last = records[-1]
-        self.bar.advance(
-            len(records) * self.setup.plan.batch_size,
-            f"loss {last['loss']:.3f}  lr {last['lr']:.4g}  waiting for data {waiting:.0%}",
-        )
-
-    def save_or_stop_where_asked(self) -> None:
-        """Write a checkpoint where one is due; end the run where a signal came to any of its processes."""
-        due = time.perf_counter() - self.saved_at >= self.seconds_between
-        asked = self.setup.processes.highest(self.interruption.signal or int(due))
-        if asked:
-            self.save()
-        if asked > 1:
-            self._stop(asked)
-
-    def stop_where_asked(self) -> None:
-        """End the run where a signal came, between two batches of a validation, which is done again then."""
-        asked = self.setup.processes.highest(self.interruption.signal)
-        if asked:
-            self.save()
-            self._stop(asked)
-
-    def end_epoch(self, record: dict[str, Any]) -> None:
-        """Note the results of an epoch, and save."""
-        position, setup = self.position, self.setup
-        position.history.append({**record, "seconds": self._count_seconds()})
-        setup.metadata.epoch = position.epoch
-        position.epoch, position.step, position.loss_sum = position.epoch + 1, 0, 0.0
-        if setup.processes.is_main and position.history[-1] is _best(position.history):
-            save_best(self.folder, self._checkpoint())
-        self.save()
-        if setup.processes.is_main:
-            write_log(self.folder, position.history)
-        self.board.add_epoch(position.history[-1])
-
-    def save(self) -> None:
-        """Write ``last.pt``; weights that are not finite end the run instead, and the one before stays."""
-        self.report()
-        self._count_seconds()
-        setup, position = self.setup, self.position
-        weights = setup.model.state_dict().values()
-        if not all(tensor.isfinite().all() for tensor in weights if tensor.is_floating_point()):
-            raise _diverged("weights are not finite", position.epoch, position.total_steps)
-        if setup.processes.is_main:
-            save_last(self.folder, self._checkpoint())
-        self.saved_at = time.perf_counter()
-
-    def _checkpoint(self) -> dict[str, Any]:
-        setup = self.setup
-        checkpoint = {
-            "state_dict": setup.model.state_dict(),  # where timm looks for it
-            "optimizer": setup.optimizer.state_dict(),
-            "scaler": setup.scaler.state_dict(),
-            "position": asdict(self.position),
-            "metadata": setup.metadata.model_dump(mode="json"),
-        }
-        if setup.ema is not None:
-            checkpoint["state_dict_ema"] = setup.ema.module.state_dict()
-        return checkpoint
-
-    def _count_seconds(self) -> float:
-        now = time.perf_counter()
-        self.position.seconds += now - self.clock
-        self.clock = now
-        return self.position.seconds
-
-    def _stop(self, signal: int) -> None:
-        position = self.position
-        raise self.interruption.stopped(
-            signal,
-            f"in epoch {position.epoch}, step {position.step} of {self.setup.steps_per_epoch}; saved in {self.folder}",
-        )
-
-
-def _find_position(
-    folder: Path, setup: Setup, record: dict[str, Any], inexact: bool, note: Callable[[str], None]
-) -> tuple[_Position, TrainingRun | None]:
-    """Begin a run, or find out how far it has come and load its weights; also return the result of a finished one."""
-    found: tuple[dict[str, Any], str] | None = None
-    finished, changes = None, []
-    if setup.processes.is_main:
-        if (folder / "run.json").exists():
-            changes = check_same_run(folder, setup.plan, record, inexact)
-            if (folder / "result.json").exists() and (folder / "model.safetensors").exists():
-                finished = TrainingRun(**read_json(folder / "result.json"))
-                note(f"{folder}: this run is finished; another --out begins a new one")
-            else:
-                found = load_last(folder, note)
-        else:
-            start_run(folder, setup.plan, record)
-            note(f"run: {folder}")
-    found, finished, changes = setup.processes.from_main((found, finished, changes))
-    if found is None:
-        return _Position(), finished
-    checkpoint, file = found
-    if checkpoint["metadata"]["recipe_sha256"] != setup.plan.sha256():
-        raise WavezooError(f"{folder / file}: is of another run", "start again in another folder with --out")
-    setup.model.load_state_dict(checkpoint["state_dict"])
-    setup.optimizer.load_state_dict(checkpoint["optimizer"])
-    setup.scaler.load_state_dict(checkpoint["scaler"])
-    if setup.ema is not None:
-        setup.ema.module.load_state_dict(checkpoint["state_dict_ema"])
-    position = _Position(**checkpoint["position"])
-    setup.scheduler.step_update(position.total_steps)
-    setup.metadata.epoch = position.epoch - 1
-    position.resumed.append({"from": file, "step": position.total_steps, "changes": changes})
-    note(f"run: {folder}, going on in epoch {position.epoch} after step {position.step} of {setup.steps_per_epoch}")
-    if changes:
-        note(f"since the run was begun: {'; '.join(changes)}; the result may differ from that of an uninterrupted run")
-    return position, None
 
 
 def _timed_batches(setup: Setup) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
@@ -474,18 +303,6 @@ def _gradients_stay_here(setup: Setup, unless: bool) -> Any:
     if unless or setup.processes.world_size == 1:
         return contextlib.nullcontext()
     return setup.forward.no_sync()
-
-
-def _best(history: list[dict[str, Any]]) -> dict[str, Any]:
-    return max(history, key=lambda record: record["top1"])
-
-
-def _diverged(what: str, epoch: int, step: int) -> WavezooError:
-    return WavezooError(
-        f"{what} in epoch {epoch}, step {step}; the last good checkpoint stays",
-        "a lower optimizer.lr, some schedule.warmup_epochs or optimizer.clip_grad may help",
-        exit_code=DIVERGED,
-    )
 
 
 def _say_nothing(line: str) -> None:

@@ -376,7 +376,7 @@ def _igcv2(in_chans: int = 3, **kwargs: Any) -> PeerNet:
 class Igcv3Block(nn.Module):
     """MobileNetV2's block with both 1x1 convolutions in two groups, a shuffle, and no activation after the first.
 
-    A second shuffle, at the end, is drawn in the paper; its authors' code leaves it out, and so does this.
+    A second shuffle, which some ports add at the end, is left out, as in the authors' code.
 
     Source: Sun et al., IGCV3 (BMVC 2018).
     """
