@@ -48,6 +48,11 @@ class Progress:
     def advance(self, units: int, text: str = "", description: str | None = None) -> None:
         """Count ``units`` more as done; ``text`` says how it is going."""
         self.done += units
+        now = time.monotonic()
+        if now - self._marks[-1][0] >= 1:
+            self._marks.append((now, self.done))
+        while len(self._marks) > 2 and now - self._marks[1][0] >= SECONDS_OF_RATE:
+            self._marks.popleft()
         self.description = description or self.description
         if self._bar is not None:
             text = f"{text}  {self._rate():,.0f} {self.unit}/s".strip()
@@ -71,13 +76,8 @@ class Progress:
 
     def _rate(self) -> float:
         """Return units per second over the last minute: a pause, or a slow start, is soon forgotten."""
-        now = time.monotonic()
-        if now - self._marks[-1][0] >= 1:
-            self._marks.append((now, self.done))
-        while len(self._marks) > 2 and now - self._marks[1][0] >= SECONDS_OF_RATE:
-            self._marks.popleft()
         then, done = self._marks[0]
-        return (self.done - done) / max(now - then, 1e-9)
+        return (self.done - done) / max(time.monotonic() - then, 1e-9)
 
     @staticmethod
     def _make_bar() -> Any:

@@ -48,7 +48,7 @@ def test_signals_end_a_run_with_their_code_and_leave_the_last_checkpoint(
     assert word in err.splitlines()[-1] and "Traceback" not in err
     import torch
 
-    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["epoch"] >= 1
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["metadata"]["epoch"] >= 1
     assert not list((tmp_path / "run").glob(".*.tmp"))
 
 

@@ -12,6 +12,12 @@ from wavenet_zoo.errors import BELOW_THRESHOLD
 if TYPE_CHECKING:
     from wavenet_zoo.engine.evaluate import Evaluation
 
+SEEN = {
+    "training": "the very images that the weights learned from",
+    "validation": "the images that the weights were validated on",
+    "neither": "neither learned from nor validated on: other images",
+}
+
 
 @click.command(name="eval", short_help="Evaluate a model on labelled images.")
 @click.argument("model")
@@ -118,17 +124,7 @@ def _show(output: Output, result: "Evaluation") -> None:
         ("speed", f"{result.images_per_second:,.1f} images/s on {result.environment['device']}, decoding included"),
     ]
     if data["seen"]:
-        rows.insert(
-            3,
-            (
-                "",
-                {
-                    "training": "the very images that the weights learned from",
-                    "validation": "the images that the weights were validated on",
-                    "neither": "other images than the weights learned from or were validated on",
-                }[data["seen"]],
-            ),
-        )
+        rows.insert(3, ("seen", SEEN[data["seen"]]))
     stated = result.weights["results"].get(f"{data['name']}/{data['split']}")
     if stated:
         rows.append(
