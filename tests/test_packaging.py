@@ -33,7 +33,8 @@ def wheel(tmp_path_factory) -> Path:
 
 def test_the_wheel_carries_code_recipes_and_weights_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    assert "wavenet_zoo/_shipped/recipes/digits.yaml" in names
+    recipes = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "recipes").rglob("*.yaml")}
+    assert {f"wavenet_zoo/_shipped/{recipe}" for recipe in recipes} <= set(names) and len(recipes) > 30
     assert "wavenet_zoo/_shipped/checkpoints/manifest.json" in names
     assert "wavenet_zoo/_shipped/checkpoints/waveletnet_cifar_m1.digits.safetensors" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"wavenet_zoo"}

@@ -33,14 +33,15 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_shipped_recipe_loads_by_name_and_by_path_anywhere_and_builds(name, tmp_path, monkeypatch):
-    import timm
+    from wavenet_zoo.engine.setup import check_recipe
 
-    import wavenet_zoo  # noqa: F401
-
+    if name.endswith("nasnet_a_mobile"):
+        pytest.importorskip("pytorchcv", reason="needs the extra peers")
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(name)
     assert load_recipe(list_recipes()[name]) == recipe == load_recipe(f"recipes/{name}.yaml")
-    timm.create_model(recipe.model.name, device="meta", **recipe.model.kwargs)
+    built = check_recipe(name)
+    assert built["sha256"] == recipe.sha256() and built["params"] > 10_000
 
 
 def test_numbers_that_yaml_takes_for_strings_are_numbers(write):

@@ -1,5 +1,6 @@
 """What is true of the repository as a whole: sizes, and that README says what the commands print."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 
 from wavenet_zoo import count
 from wavenet_zoo.models._manifest import read_manifest
-from wavenet_zoo.recipes import list_recipes
+from wavenet_zoo.recipes import list_recipes, load_recipe
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -58,6 +59,18 @@ def test_readme_and_changelog_show_the_result_that_the_manifest_states():
     assert f"top-1          {line}\n" in README and f"manifest       states top-1 {line}\n" in README
     assert line.replace("  ", " ") in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
     assert read_manifest()["waveletnet_cifar_m1.digits"]["sha256"][:12] in README
+
+
+def test_the_readme_shows_the_run_whose_curve_it_shows():
+    result = json.loads((REPOSITORY / "docs" / "cifar10_waveletnet_m1.json").read_text(encoding="utf-8"))
+    assert (REPOSITORY / "docs" / "cifar10_waveletnet_m1.png").read_bytes().startswith(b"\x89PNG")
+    text = " ".join(re.search(r"<!-- m1 -->\n(.*?)<!-- /m1 -->", README, re.DOTALL).group(1).split())
+    assert f"top-1 {result['last']['top1']:.2f} %" in text and f"{result['epochs']} epochs" in text
+    assert f"went on {len(result['resumed'])} times" in text
+    assert (
+        result["recipe"] == "cifar10/waveletnet_m1"
+        and result["recipe_sha256"] == load_recipe(result["recipe"]).sha256()
+    )
 
 
 def test_the_python_of_the_readme_runs_as_printed():

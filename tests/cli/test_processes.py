@@ -67,6 +67,15 @@ def test_a_run_with_loader_processes_ends_when_it_is_done(process, digit_folder)
     assert run.returncode == 2 and err.splitlines()[-1].startswith(f"error: {bad}: not an image file")
 
 
+def test_deterministic_mode_changes_nothing_on_a_cpu(process, digit_folder, tmp_path):
+    command = ["-m", "wavenet_zoo", "train", "digits", "--data", digit_folder, "--workers", 0, "--json", "--quiet"]
+    command += ["--set", "schedule.epochs=1", "--set", "batch_size=25", "--set", "ema.decay=0.9"]
+    runs = [process(*command, "--out", "plain"), process(*command, "--out", "deterministic", "--deterministic")]
+    results = [json.loads(run.communicate(timeout=120)[0]) for run in runs]
+    assert results[0]["weights_sha256"] == results[1]["weights_sha256"]
+    assert json.loads((tmp_path / "deterministic" / "run.json").read_text())["deterministic"] is True
+
+
 def test_a_terminal_gets_a_progress_bar(tmp_path):
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "wavenet_zoo", "eval", "waveletnet_cifar_m1"]

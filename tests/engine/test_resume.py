@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from wavenet_zoo import WavezooError, train
+from wavenet_zoo.engine.checkpoint import save_last
 from wavenet_zoo.engine.interruption import Stopped
 from wavenet_zoo.engine.run import Run
 from wavenet_zoo.engine.run_folder import StepLog
@@ -190,6 +191,14 @@ def test_a_run_without_one_whole_checkpoint_is_an_error_and_not_a_new_beginning(
     for name in ("last.pt", "previous.pt"):
         (stopped_run / name).write_bytes(b"")
     with pytest.raises(WavezooError, match=r"last.pt is damaged.*previous.pt is damaged"):
+        train("digits", digit_folder, stopped_run, PLAIN, workers=0)
+
+
+def test_a_checkpoint_of_another_version_is_refused_in_one_line(digit_folder, stopped_run, monkeypatch):
+    content = torch.load(stopped_run / "last.pt", weights_only=True)
+    content["position"]["of_the_future"] = 1
+    save_last(stopped_run, content)
+    with pytest.raises(WavezooError, match=r"last.pt: does not fit what wavenet_zoo builds here.*of_the_future"):
         train("digits", digit_folder, stopped_run, PLAIN, workers=0)
 
 

@@ -170,6 +170,10 @@ def test_any_optimizer_of_timm_can_be_named(digit_folder, out):
         (["batch_size=101"], "do not fill one batch of 101 .--set batch_size=100"),
         (["batch_size=50", "accumulation=3"], "cannot be divided into 3 parts"),
         (["batch_size=25", "augmentation.mixup=0.2"], "25 per process and part is an odd number"),
+        (
+            ["batch_size=50", "model.name=vgg16", "regularization.drop_path=0.1"],
+            "cannot be built with drop_path_rate=0.1",
+        ),
         (["batch_size=50", "sync_bn=true"], "sync_bn works on CUDA devices alone"),
         (["batch_size=50", "optimizer.name=sgd", "optimizer.betas=[0.9, 0.99]"], "optimizer.betas: 'sgd' has none"),
     ],
@@ -178,6 +182,10 @@ def test_parts_of_a_recipe_that_do_not_go_together_are_one_line(digit_folder, ou
     with pytest.raises(WavezooError, match=message):
         train("digits", digit_folder, out, overrides, workers=0)
     assert not out.exists()
+    out.mkdir()
+    with pytest.raises(WavezooError, match=message):
+        train("digits", digit_folder, out, overrides, workers=0)
+    assert out.is_dir() and not list(out.iterdir())  # a folder of the user's own stays, as it was
 
 
 def test_bf16_and_channels_last_are_options(digit_folder, out):

@@ -30,7 +30,9 @@ def plot_curves(path: Path, history: Sequence[dict[str, Any]], title: str) -> No
     loss.plot(epochs, [record["train_loss"] for record in history], label="training, augmented", marker=marker)
     loss.plot(epochs, [record["loss"] for record in history], label="validation", marker=marker)
     loss.set_ylabel("cross entropy")
-    loss.set_yscale("log")
+    losses = [record[key] for record in history for key in ("train_loss", "loss")]
+    if max(losses) > 10 * min(losses) > 0:  # less than a decade has no marks to read on a logarithmic axis
+        loss.set_yscale("log")
     loss.legend()
     accuracy.plot(epochs, [record["top1"] for record in history], color="C1", marker=marker)
     last = history[-1]

@@ -66,6 +66,15 @@ class Processes:
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
+    @contextlib.contextmanager
+    def main_first(self, needed: bool) -> Iterator[None]:
+        """Let process 0 do first what is inside, a download perhaps, and then the others."""
+        if needed and not self.is_main:
+            self.highest(0)
+        yield
+        if needed and self.is_main:
+            self.highest(0)
+
     def share_buffers(self, module: nn.Module) -> None:
         """Give every process the buffers, batch norm's statistics among them, of process 0."""
         if self.world_size > 1:

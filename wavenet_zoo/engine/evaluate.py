@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from wavenet_zoo.data.catalog import NAMED_DATA, open_data
+from wavenet_zoo.data.catalog import NAMED_DATA, is_named, open_data
 from wavenet_zoo.data.classes import match_classes
 from wavenet_zoo.data.loaders import default_workers, evaluation_loader
 from wavenet_zoo.data.preprocessing import evaluation_transform, preprocessing_of
@@ -134,7 +134,9 @@ def evaluate(
         name = model if isinstance(model, str) else module.pretrained_cfg.get("architecture", type(model).__name__)
         if known.kind == "random":
             note(f"weights: {known.describe()}")
-        source = open_data(data if data is not None else _default_data(name, known), split)
+        where = data if data is not None else _default_data(name, known)
+        with processes.main_first(is_named(str(where))):
+            source = open_data(where, split)
         class_indices = match_classes(source.classes, known.classes, module.num_classes)
         if len(source.classes) < module.num_classes:
             note(f"classes: {len(source.classes)} of the model's {module.num_classes}, matched by name")

@@ -199,12 +199,19 @@ def find_position(
     checkpoint, file = found
     if checkpoint["metadata"]["recipe_sha256"] != setup.plan.sha256():
         raise WavezooError(f"{folder / file}: is of another run", "start again in another folder with --out")
-    setup.model.load_state_dict(checkpoint["state_dict"])
-    setup.optimizer.load_state_dict(checkpoint["optimizer"])
-    setup.scaler.load_state_dict(checkpoint["scaler"])
-    if setup.ema is not None:
-        setup.ema.module.load_state_dict(checkpoint["state_dict_ema"])
-    position = Position(**checkpoint["position"])
+    try:
+        setup.model.load_state_dict(checkpoint["state_dict"])
+        setup.optimizer.load_state_dict(checkpoint["optimizer"])
+        setup.scaler.load_state_dict(checkpoint["scaler"])
+        if setup.ema is not None:
+            setup.ema.module.load_state_dict(checkpoint["state_dict_ema"])
+        position = Position(**checkpoint["position"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        began_with = checkpoint["metadata"]["versions"].get("wavenet_zoo")
+        raise WavezooError(
+            f"{folder / file}: does not fit what wavenet_zoo builds here: {str(error).splitlines()[0]}",
+            f"it was written by version {began_with}: go on with that one, or start again with another --out",
+        ) from error
     setup.scheduler.step_update(position.total_steps)
     setup.metadata.epoch = position.epoch - 1
     position.resumed.append({"from": file, "step": position.total_steps, "changes": changes})

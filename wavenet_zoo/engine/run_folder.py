@@ -30,6 +30,7 @@ def claim_folder(folder: Path) -> Iterator[None]:
     Raises:
         WavezooError: If it cannot be written to, another process holds it, or it holds something that is not a run.
     """
+    new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("a+")
@@ -53,7 +54,8 @@ def claim_folder(folder: Path) -> Iterator[None]:
             if [path.name for path in folder.iterdir()] == [LOCK]:  # nothing was begun
                 with contextlib.suppress(OSError):
                     (folder / LOCK).unlink()
-                    folder.rmdir()
+                    if new:
+                        folder.rmdir()
 
 
 def describe_run(setup: Setup, compile: bool, deterministic: bool) -> dict[str, Any]:

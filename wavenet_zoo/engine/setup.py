@@ -120,7 +120,7 @@ def prepare(
             f"mixup and cutmix pair images, and {plan.batch_size // parts} per process and part is an odd number",
             "another batch_size, or accumulation",
         )
-    training, validation = _open_splits(plan, data)
+    training, validation = _open_splits(plan, data, processes)
     if len(training.targets) < plan.batch_size:
         raise WavezooError(
             f"{training.name}: its {len(training.targets)} training images do not fill one batch of {plan.batch_size}",
@@ -133,16 +133,7 @@ def prepare(
     note(f"preprocessing: {preprocessing}")
 
     torch.manual_seed(plan.seed)
-    drops = {
-        "drop_rate": plan.regularization.dropout,
-        "drop_path_rate": plan.regularization.drop_path,
-    }
-    model = build_model(
-        plan.model.name,
-        plan.model.kwargs,
-        num_classes=len(classes),
-        **{key: value for key, value in drops.items() if value},
-    )
+    model = build_model(plan.model.name, _model_kwargs(plan), num_classes=len(classes))
     if plan.sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     device = processes.device
@@ -217,18 +208,24 @@ def check_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> dict[str,
         WavezooError: If a key or value is not valid, or model, optimizer, schedule or augmentation cannot be built.
     """
     plan = load_recipe(recipe, overrides)
-    model = build_model(plan.model.name, plan.model.kwargs, device="meta")
+    model = build_model(plan.model.name, _model_kwargs(plan), device="meta")
     make_scheduler(plan, make_optimizer(plan, model), steps_per_epoch=1)
     training_transform(Preprocessing.from_recipe(plan.preprocessing), plan.augmentation)
     params = sum(parameter.numel() for parameter in model.parameters())
     return {"model": plan.model.name, "params": params, "sha256": plan.sha256()}
 
 
-def _open_splits(plan: Recipe, data: str | Path | None) -> tuple[ImageSource, ImageSource]:
+def _model_kwargs(plan: Recipe) -> dict[str, Any]:
+    drops = {"drop_rate": plan.regularization.dropout, "drop_path_rate": plan.regularization.drop_path}
+    return {**{key: value for key, value in drops.items() if value}, **plan.model.kwargs}
+
+
+def _open_splits(plan: Recipe, data: str | Path | None, processes: Processes) -> tuple[ImageSource, ImageSource]:
     if data is None and not is_named(plan.data.name):
         raise WavezooError(f"the recipe trains on {plan.data.name}, which has to be on this machine", "pass --data DIR")
     where = data if data is not None else plan.data.name
-    training, validation = open_data(where, plan.data.train), open_data(where, plan.data.validation)
+    with processes.main_first(is_named(str(where))):
+        training, validation = open_data(where, plan.data.train), open_data(where, plan.data.validation)
     if isinstance(training, FolderImages) and isinstance(validation, FolderImages) and training.root == validation.root:
         raise WavezooError(
             f"{training.root}: training needs two parts", f"a folder that holds {plan.data.train}/ and val/ or test/"

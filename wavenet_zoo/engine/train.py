@@ -148,7 +148,7 @@ def train(
 def _train(run: Run) -> TrainingRun:
     setup, position, folder = run.setup, run.position, run.folder
     plan, processes = setup.plan, setup.processes
-    model_on_data = f"{plan.model.name} on {setup.training.name}, recipe {setup.metadata.recipe}"
+    model_on_data = f"{plan.model.name} on {setup.metadata.data}, recipe {setup.metadata.recipe}"
 
     # ----------------------------------------------------------------------------------------------------- train loop
     while position.epoch <= plan.schedule.epochs:
