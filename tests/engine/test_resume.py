@@ -36,6 +36,14 @@ EVERYTHING = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def hear_ctrl_c():
+    """A shell that runs the tests in the background has SIGINT ignored."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 @pytest.fixture
 def signal_after_step(monkeypatch):
     """Send this process a real signal right after a step."""
