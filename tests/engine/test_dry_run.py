@@ -22,6 +22,12 @@ def test_a_dry_run_says_what_a_run_would_be_and_writes_nothing(digit_folder, tmp
     json.dumps(trial.to_dict())
 
 
+def test_a_run_of_one_step_and_one_validation_batch_is_not_estimated_at_nothing(digit_folder, tmp_path):
+    trial = dry_run("digits", digit_folder, tmp_path / "run", ["schedule.epochs=1", "batch_size=100"], workers=0)
+    assert trial.steps_per_epoch == 1
+    assert trial.seconds_per_step > 1e-3 and trial.validation_seconds > 1e-3
+
+
 def test_a_dry_run_finds_every_file_that_is_no_image_before_a_run_would(digit_folder, tmp_path):
     bad = digit_folder / "train" / "7" / "9.png"
     bad.write_bytes(b"not an image")

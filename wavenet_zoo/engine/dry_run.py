@@ -152,7 +152,7 @@ def _try_steps(setup: Setup) -> tuple[tuple[list[int], list[int]], float, float]
     device, parts = setup.processes.device, setup.plan.accumulation
     setup.model.train()
     setup.train_loader.batch_sampler.start(epoch=1)  # type: ignore[union-attr]
-    first, started = None, 0.0
+    first, started = None, time.perf_counter()
     steps = min(TIMED_STEPS, setup.steps_per_epoch - 1)
     with batches(setup.train_loader) as iterator:
         for number, (images, labels, indices) in enumerate(iterator):
@@ -173,7 +173,7 @@ def _try_steps(setup: Setup) -> tuple[tuple[list[int], list[int]], float, float]
                 setup.scaler.step(setup.optimizer)
                 setup.scaler.update()
                 setup.optimizer.zero_grad()
-            if number + 1 == parts:
+            if number + 1 == parts and steps:
                 wait_for(device)
                 started = time.perf_counter()
             if number + 1 == parts * (1 + steps):
@@ -187,18 +187,16 @@ def _try_steps(setup: Setup) -> tuple[tuple[list[int], list[int]], float, float]
 def _try_validation(setup: Setup) -> float:
     """Return how long one validation takes, from its first batches."""
     setup.model.eval()
-    done = 0
+    done, started = 0, time.perf_counter()
     with batches(setup.val_loader) as iterator:
         for number, (images, _, indices) in enumerate(iterator):
-            if number == 1:  # the first one warms up
-                started, done = time.perf_counter(), 0
             images = images.to(setup.processes.device, memory_format=setup.memory_format)
             with setup.autocast():
                 setup.model(images)
             wait_for(setup.processes.device)
             done += len(indices)
-            if number == 0:
-                started = time.perf_counter()
+            if number == 0 and len(setup.val_loader) > 1:  # it only warms up
+                started, done = time.perf_counter(), 0
             if number == TIMED_STEPS:
                 break
     models = 1 if setup.ema is None else 2
