@@ -95,6 +95,15 @@ def digit_folder(tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def small_digits(tmp_path_factory) -> Path:
+    """The same folder, once for all tests that leave it as it is."""
+    folder = tmp_path_factory.mktemp("small") / "small-digits"
+    write_digits(folder / "train", "train", 10)
+    write_digits(folder / "val", "test", 3)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def imagenet_sample(tmp_path_factory) -> Path:
     """100 real ImageNet images of 100 classes, in ImageNet's own folder form."""
     archive = SHARED_DATA / "imagenet-sample.tar.xz"

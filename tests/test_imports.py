@@ -14,11 +14,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "wavenet_zoo"
 LAYERS = [
     {"errors", "progress", "seeds"},
     {"files", "layers"},
-    {"models", "recipes"},
+    {"figures", "models", "recipes"},
     {"data"},
     {"weights"},
     {"complexity"},
     {"engine", "catalog"},
+    {"evidence"},
     {"shipping"},
     {"cli"},
     {"__main__"},
@@ -49,7 +50,9 @@ def test_help_loads_neither_torch_nor_timm_and_answers_within_0_3_s():
     assert min(seconds) < 0.3
 
 
-@pytest.mark.parametrize("command", ["list", "info", "count", "recipe", "train", "eval"])
+@pytest.mark.parametrize(
+    "command", ["list", "info", "count", "recipe", "train", "eval", "ablate", "connectivity", "table"]
+)
 def test_help_of_every_command_loads_neither_torch_nor_timm(command):
     code = (
         "import sys, wavenet_zoo.cli.main as m\n"
@@ -79,7 +82,7 @@ def test_models_are_registered_in_every_import_order(imports):
 def test_the_functions_behind_the_commands_are_there_and_documented():
     import wavenet_zoo
 
-    for name in ("count", "dry_run", "evaluate", "info", "list_models", "train"):
+    for name in ("ablate", "connectivity", "count", "dry_run", "evaluate", "info", "list_models", "table", "train"):
         assert name in dir(wavenet_zoo)
         assert "Args:" in getattr(wavenet_zoo, name).__doc__
     with pytest.raises(AttributeError, match="nothing_like_it"):

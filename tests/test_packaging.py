@@ -36,6 +36,7 @@ def test_the_wheel_carries_code_recipes_and_weights_and_nothing_else(wheel):
     recipes = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "recipes").rglob("*.yaml")}
     assert {f"wavenet_zoo/_shipped/{recipe}" for recipe in recipes} <= set(names) and len(recipes) > 30
     assert "wavenet_zoo/_shipped/checkpoints/manifest.json" in names
+    assert "wavenet_zoo/_shipped/results/cifar10/waveletnet_m1/seed0/result.json" in names
     assert "wavenet_zoo/_shipped/checkpoints/waveletnet_cifar_m1.digits.safetensors" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"wavenet_zoo"}
 

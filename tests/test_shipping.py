@@ -7,9 +7,10 @@ import torch
 
 import wavenet_zoo  # noqa: F401
 from wavenet_zoo import WavezooError, train
+from wavenet_zoo.evidence.measured import find_runs
 from wavenet_zoo.models._manifest import checkpoints_folder, read_manifest
 from wavenet_zoo.recipes import load_recipe
-from wavenet_zoo.shipping import ship_weights
+from wavenet_zoo.shipping import keep_run, ship_weights
 
 
 @pytest.mark.parametrize("name", list(read_manifest()))
@@ -67,3 +68,19 @@ def test_weights_that_a_tag_cannot_describe_are_not_shipped(digit_folder, tmp_pa
         ship_weights(tmp_path / "run", "try", "x", tmp_path)
     with pytest.raises(WavezooError, match="has not finished"):
         ship_weights(tmp_path, "try", "x", tmp_path)
+
+
+def test_a_finished_run_is_kept_as_text_without_paths_of_this_machine_and_shows_in_a_table(digit_folder, tmp_path):
+    train("digits", digit_folder, tmp_path / "run", ["schedule.epochs=1"], workers=0)
+    folder = keep_run(tmp_path / "run", "digits/try", tmp_path / "results")
+    assert {path.name for path in folder.iterdir()} == {
+        "recipe.yaml", "log.jsonl", "curve.png", "run.json", "result.json",
+    }  # fmt: skip
+    for path in folder.glob("*.json"):
+        assert str(tmp_path) not in path.read_text()
+    (run,) = [run for run in find_runs([tmp_path / "results"]) if run.metadata.data == "digit-images"]
+    assert run.error == 100 - json.loads((tmp_path / "run" / "result.json").read_text())["last"]["top1"]
+    with pytest.raises(WavezooError, match="is there already"):
+        keep_run(tmp_path / "run", "digits/try", tmp_path / "results")
+    with pytest.raises(WavezooError, match=r"result\.json: cannot be read"):
+        keep_run(tmp_path, "digits/other", tmp_path / "results")

@@ -12,15 +12,30 @@ from wrapt.importer import when_imported
 
 __version__ = "0.1.0"
 
-__all__ = ["WavezooError", "__version__", "count", "dry_run", "evaluate", "info", "list_models", "train"]
+__all__ = [
+    "WavezooError",
+    "__version__",
+    "ablate",
+    "connectivity",
+    "count",
+    "dry_run",
+    "evaluate",
+    "info",
+    "list_models",
+    "table",
+    "train",
+]
 
 _LAZY = {
     "WavezooError": "wavenet_zoo.errors",
+    "ablate": "wavenet_zoo.evidence.ablation",
+    "connectivity": "wavenet_zoo.evidence.connectivity",
     "count": "wavenet_zoo.complexity",
     "dry_run": "wavenet_zoo.engine.dry_run",
     "evaluate": "wavenet_zoo.engine.evaluate",
     "info": "wavenet_zoo.catalog",
     "list_models": "wavenet_zoo.catalog",
+    "table": "wavenet_zoo.evidence.tables",
     "train": "wavenet_zoo.engine.train",
 }
 
@@ -31,6 +46,9 @@ if TYPE_CHECKING:
     from wavenet_zoo.engine.evaluate import evaluate
     from wavenet_zoo.engine.train import train
     from wavenet_zoo.errors import WavezooError
+    from wavenet_zoo.evidence.ablation import ablate
+    from wavenet_zoo.evidence.connectivity import connectivity
+    from wavenet_zoo.evidence.tables import table
 
 
 @when_imported("timm")

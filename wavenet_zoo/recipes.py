@@ -45,10 +45,13 @@ class ModelSection(_Section):
     Attributes:
         name: Name of any timm model, ours or not, without a tag.
         kwargs: Keyword arguments for ``timm.create_model``, ``use_dfwt: false`` for example.
+        initial_weights_of: Keyword arguments of another form of the network. Tensors that have the same name and shape
+            in both begin with the values that they would have there: what is compared then differs in nothing else.
     """
 
     name: str
     kwargs: dict[str, JsonValue] = {}
+    initial_weights_of: dict[str, JsonValue] | None = None
 
 
 class DataSection(_Section):

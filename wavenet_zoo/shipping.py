@@ -1,4 +1,4 @@
-"""Putting the weights of a run among those that ride in the package, with figures that were measured then and there."""
+"""Putting the weights of a run among those that ride in the package, and what it measured into ``results/``."""
 
 import json
 from pathlib import Path
@@ -7,12 +7,41 @@ from typing import Any
 from wavenet_zoo.engine.environment import package_versions
 from wavenet_zoo.engine.evaluate import evaluate
 from wavenet_zoo.engine.results import write_json
+from wavenet_zoo.engine.run_folder import read_json
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.files import write_atomically
 from wavenet_zoo.models._manifest import SCHEMA, checkpoints_folder, read_manifest
 from wavenet_zoo.weights import read_metadata
 
-__all__ = ["ship_weights"]
+__all__ = ["keep_run", "ship_weights"]
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def keep_run(run: str | Path, name: str, folder: Path | None = None) -> Path:
+    """Copy the text and the curve of a finished run to ``results/``, so that the tables show what it measured.
+
+    Args:
+        run: Folder of a finished run.
+        name: What to call it there, ``cifar10/waveletnet_m1/seed0`` for example.
+        folder: In place of the checkout's ``results/``.
+
+    Returns:
+        Its new folder; without weights, without the log of every step, and without paths of this machine.
+
+    Raises:
+        WavezooError: If the run has not finished, or there is another one of that name.
+    """
+    source, target = Path(run), (folder or CHECKOUT / "results") / name
+    result, record = read_json(source / "result.json"), read_json(source / "run.json")
+    if target.exists():
+        raise WavezooError(f"{target}: is there already", "another name, or remove it first")
+    target.mkdir(parents=True)
+    for file in ("recipe.yaml", "log.jsonl", "curve.png"):
+        write_atomically(target / file, (source / file).read_bytes())
+    write_json(target / "run.json", {**record, "data": record["metadata"]["data"]})
+    write_json(target / "result.json", {**result, "out": name, "weights": None})
+    return target
 
 
 def ship_weights(run: str | Path, tag: str, description: str, folder: Path | None = None) -> dict[str, Any]:
@@ -36,7 +65,7 @@ def ship_weights(run: str | Path, tag: str, description: str, folder: Path | Non
     metadata = read_metadata(source)
     if metadata.model_kwargs:
         raise WavezooError(f"{source}: trained with {metadata.model_kwargs}, which a tag cannot say")
-    folder = folder or checkpoints_folder() or Path(__file__).resolve().parent.parent / "checkpoints"
+    folder = folder or checkpoints_folder() or CHECKOUT / "checkpoints"
     name = f"{metadata.model}.{tag}"
     result = evaluate(metadata.model, source)
     write_atomically(folder / f"{name}.safetensors", source.read_bytes())

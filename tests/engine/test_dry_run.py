@@ -50,6 +50,6 @@ def test_the_command_shows_it(wavezoo, digit_folder):
     args = ("train", "digits", "--data", digit_folder, "--dry-run", "--workers", 0, "--set", "batch_size=20")
     result = wavezoo(*args)
     assert result.code == 0
-    for words in ("20 x 3 x 32 x 32 -> 20 x 10", "5 per epoch, 30 epochs", "MiB at its peak", "s per step"):
+    for words in ("20 x 3 x 32 x 32 -> 20 x 10", "5 per epoch, 20 epochs", "MiB at its peak", "s per step"):
         assert words in result.out
     assert wavezoo(*args, "--json").json["steps_per_epoch"] == 5

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -15,9 +17,11 @@ def reacts(layer, channels):
 @pytest.mark.parametrize("kappa", [0, 1, 2, 3])
 @pytest.mark.parametrize(("in_channels", "out_channels"), [(8, 8), (48, 8), (20, 12)])
 def test_adjacency_from_the_definition_agrees_with_the_gradient(in_channels, out_channels, kappa):
-    wconv, dfwt = WConv2d(in_channels, out_channels, kappa=kappa), DFWT(in_channels, kappa)
+    wconv = WConv2d(in_channels, out_channels, kappa=kappa)
     assert torch.equal(connectivity(wconv), reacts(wconv, in_channels))
-    assert torch.equal(connectivity(dfwt), reacts(dfwt, in_channels))
+    for haar in ("halves", "neighbours"):
+        dfwt = DFWT(in_channels, kappa, haar)
+        assert torch.equal(connectivity(dfwt), reacts(dfwt, in_channels))
 
 
 def test_wconv_of_8_channels_is_equation_8():
@@ -32,6 +36,39 @@ def test_wconv_after_dfwt_is_full_and_without_it_is_not(k):
     assert (wconv @ dfwt > 0).all()
     assert not (wconv > 0).all()
     assert wconv.sum() == D + D // 4 * (k - 1)  # Claim 6.2
+
+
+@pytest.mark.parametrize("D", [2, 4])
+def test_no_sparser_companion_makes_wconv_full_among_all_matrices_there_are(D):
+    wconv = connectivity(WConv2d(D, D, kappa=D.bit_length() - 1)).float()
+    dfwt = connectivity(DFWT(D, kappa=D.bit_length() - 1))
+    every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=D * D))).reshape(-1, D, D)  # 16 and 65,536
+    full = (wconv @ every > 0).all(-1).all(-1)
+    assert every[full].sum((1, 2)).min() == dfwt.sum()
+    assert torch.equal(wconv @ dfwt.float() > 0, torch.ones(D, D, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("D", [8, 16])
+def test_no_sparser_companion_makes_wconv_full_among_all_columns_there_are(D):
+    k = D.bit_length() - 1
+    wconv, dfwt = connectivity(WConv2d(D, D, kappa=k)).float(), connectivity(DFWT(D, kappa=k))
+    every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=D))).T  # a product is full column by column
+    full = (wconv @ every > 0).all(0)
+    assert every[:, full].sum(0).min() == k + 1
+    assert (dfwt.sum(0) == k + 1).all()
+
+
+@pytest.mark.parametrize("haar", ["halves", "neighbours"])
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6, 7, 8])
+def test_dfwt_is_as_sparse_as_any_companion_of_wconv_can_be(k, haar):
+    D = 2**k
+    wconv, dfwt = connectivity(WConv2d(D, D, kappa=k)), connectivity(DFWT(D, k, haar))
+    assert (wconv @ dfwt > 0).all()
+    different_rows = wconv.unique(dim=0)
+    # rows that share no channel: to meet all of them, a column needs an entry for each
+    assert (different_rows @ different_rows.T).fill_diagonal_(0).sum() == 0
+    assert (dfwt.sum(0) == len(different_rows)).all() and len(different_rows) == k + 1
+    assert DFWT(D, k, haar).adds_per_pixel == 2 * (D - 1)  # linear in D, the other half of Theorem 6.3
 
 
 def test_weights_that_happen_to_be_zero_are_still_connections():

@@ -19,6 +19,34 @@ def test_the_matrix_is_equation_7_and_9(k):
     torch.testing.assert_close(DFWT(2**k, kappa=k).matrix(), kronecker_haar(k))
 
 
+def printed_haar(k):
+    """H by equation (7) as it is printed, the identity times [1, 1]: neighbouring channels; signs of Algorithm 2."""
+    if k == 0:
+        return torch.ones(1, 1)
+    eye = torch.eye(2 ** (k - 1))
+    return torch.cat([torch.kron(eye, torch.tensor([[-1.0, 1.0]])), torch.kron(printed_haar(k - 1), torch.ones(1, 2))])
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
+def test_neighbours_are_the_reshape_of_algorithm_2_and_a_permutation_of_the_channels(k):
+    H, halves = DFWT(2**k, kappa=k, haar="neighbours").matrix(), DFWT(2**k, kappa=k).matrix()
+    torch.testing.assert_close(H, printed_haar(k))
+    x = torch.randn(3, 2**k)
+    t, differences = x, []
+    for _ in range(k):
+        t = t.reshape(3, -1, 2)
+        differences.append(t[..., 1] - t[..., 0])
+        t = t[..., 1] + t[..., 0]
+    torch.testing.assert_close(x @ H.T, torch.cat([*differences, t], 1))
+    reversed_bits = [int(f"{channel:0{k}b}"[::-1], 2) for channel in range(2**k)]
+    assert sorted(H[:, reversed_bits].tolist()) == sorted(halves.tolist())
+
+
+def test_another_pairing_is_refused():
+    with pytest.raises(ValueError, match="'pairs'"):
+        DFWT(8, haar="pairs")
+
+
 def test_the_support_is_that_of_the_printed_matrix_for_8_channels():
     printed = [
         "10001000", "01000100", "00100010", "00010001",

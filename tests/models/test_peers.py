@@ -1,10 +1,13 @@
 """The other systems of Tables 2 and 5: their counts, to the last parameter and MAC, and other builds of the same."""
 
+import time
+
 import pytest
 import timm
 import torch
 
 from wavenet_zoo import WavezooError, count, train
+from wavenet_zoo.models.peers import resnet50_v1
 
 COUNTS = {  # of the specification, where they were measured on builds of their own
     "alexnet_2012": (60_965_224, 724_406_816),
@@ -19,6 +22,41 @@ COUNTS = {  # of the specification, where they were measured on builds of their 
     "igcv3_cifar": (2_223_498, 166_064_640),
     "mobilenetv2_cifar": (2_236_682, 165_163_520),
 }
+
+
+TIMMS = ["vgg16", "resnet50", "mobilenetv1_100", "mobilenetv2_100", "mobilenetv2_140"]
+
+
+def test_all_16_systems_build_on_the_meta_device_within_10_s():
+    pytest.importorskip("pytorchcv", reason="needs the extra peers")
+    started = time.perf_counter()
+    models = [timm.create_model(name, device="meta") for name in (*COUNTS, *TIMMS)]
+    assert time.perf_counter() - started < 10 and len(models) == 16
+
+
+@pytest.mark.parametrize("name", [*COUNTS, *TIMMS])
+def test_a_training_step_at_its_own_size_reaches_every_weight_and_moves_the_network(name):
+    if name == "nasnet_a_mobile":
+        pytest.importorskip("pytorchcv", reason="needs the extra peers")
+    torch.manual_seed(0)
+    model = timm.create_model(name).train()
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    logits = model(torch.randn(2, *model.default_cfg["input_size"]))
+    torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
+    optimizer.step()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+    moved = sum(not torch.equal(a, b) for a, b in zip(before, model.parameters()))
+    assert moved > len(before) / 2  # some gradients are below the last bit of a weight of 1
+
+
+def test_resnet_50_of_the_paper_is_pytorchcvs():
+    resnet50 = pytest.importorskip("pytorchcv.models.resnet", reason="needs the extra peers").resnet50
+    ours, theirs = resnet50_v1(), resnet50()
+    assert count(ours).macs == count(theirs, 224).macs == 3_857_973_248
+    assert count(ours).params == count(theirs, 224).params == 25_557_032
+    assert count("resnet50").macs == 4_089_184_256  # timm's, which is what is evaluated
 
 
 @pytest.mark.parametrize("name", COUNTS)

@@ -118,3 +118,29 @@ def test_drop_path_grows_from_the_first_unit_to_the_last():
 def test_kappas_that_make_no_sense_are_refused(kappas):
     with pytest.raises(ValueError, match="kappa"):
         timm.create_model("waveletnet_x1", kappas=kappas, device="meta")
+
+
+def test_the_other_reading_of_algorithm_2_has_the_same_counts_and_weights_and_another_order_of_channels():
+    torch.manual_seed(0)
+    halves = timm.create_model("waveletnet_cifar_m1").eval()
+    torch.manual_seed(0)
+    neighbours = timm.create_model("waveletnet_cifar_m1", haar="neighbours").eval()
+    assert all(torch.equal(a, b) for a, b in zip(halves.parameters(), neighbours.parameters()))
+    x = torch.randn(1, 3, 32, 32)
+    assert not torch.allclose(halves(x), neighbours(x))
+
+
+def test_dfwt_can_stand_before_the_depthwise_convolution():
+    model = timm.create_model("waveletnet_cifar_m1", dfwt_after="expand").eval()
+    unit = model.blocks[0][0]
+    names = [name for name, _ in unit.named_children()]
+    assert names.index("bn1") < names.index("dfwt") < names.index("conv_dw")
+    x = torch.randn(1, 16, 8, 8)
+    y = unit.bn3(unit.conv_pwl(unit.bn2(unit.conv_dw(unit.dfwt(unit.bn1(unit.conv_pw(x)))))))
+    torch.testing.assert_close(unit(x), y + x)
+
+
+@pytest.mark.parametrize("kwargs", [{"haar": "pairs"}, {"dfwt_after": "project"}])
+def test_other_forms_than_there_are_are_refused(kwargs):
+    with pytest.raises(ValueError, match=f"got '{next(iter(kwargs.values()))}'"):
+        timm.create_model("waveletnet_cifar_m1", **kwargs)

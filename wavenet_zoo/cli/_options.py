@@ -31,6 +31,11 @@ def set_option(command: Command) -> Command:
     )(command)
 
 
+def plot_option(command: Command) -> Command:
+    """Add --plot."""
+    return click.option("--plot", metavar="FILE", help="Write the picture too: a png, svg or pdf file.")(command)
+
+
 def device_option(command: Command) -> Command:
     """Add --device."""
     return click.option(

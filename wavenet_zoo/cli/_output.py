@@ -43,6 +43,11 @@ class Output:
         if self.is_main:
             click.echo(json.dumps(value, indent=2))
 
+    def text(self, text: str) -> None:
+        """Print a result that is text already."""
+        if self.is_main:
+            click.echo(text, nl=False)
+
     def show(self, *parts: "RenderableType") -> None:
         """Print the result for a person."""
         if not self.is_main:

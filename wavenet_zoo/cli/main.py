@@ -26,7 +26,8 @@ from wavenet_zoo.errors import (
     did_you_mean,
 )
 
-COMMANDS = ("list", "info", "count", "recipe", "train", "eval")  # each in the file of its name
+# each in the file of its name
+COMMANDS = ("list", "info", "count", "recipe", "train", "eval", "ablate", "connectivity", "table")
 
 
 class _Terminated(BaseException):

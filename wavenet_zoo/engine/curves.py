@@ -1,11 +1,10 @@
 """The picture that a training run leaves behind."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wavenet_zoo.files import write_atomically
+from wavenet_zoo.figures import new_figure, save_figure
 
 __all__ = ["plot_curves"]
 
@@ -18,13 +17,10 @@ def plot_curves(path: Path, history: Sequence[dict[str, Any]], title: str) -> No
         history: One record per epoch, as in ``log.jsonl``.
         title: What was trained on what.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no window system, no global state
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     epochs = [record["epoch"] for record in history]
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 4)
     loss, accuracy = figure.subplots(1, 2)
     marker = "o" if len(epochs) < 10 else None
     loss.plot(epochs, [record["train_loss"] for record in history], label="training, augmented", marker=marker)
@@ -45,6 +41,4 @@ def plot_curves(path: Path, history: Sequence[dict[str, Any]], title: str) -> No
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     figure.suptitle(title)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    write_atomically(path, buffer.getvalue())
+    save_figure(figure, path)

@@ -132,8 +132,7 @@ def prepare(
     note(f"data: {training.name}, {len(training.targets)} images to learn from, {len(validation.targets)} to validate")
     note(f"preprocessing: {preprocessing}")
 
-    torch.manual_seed(plan.seed)
-    model = build_model(plan.model.name, _model_kwargs(plan), num_classes=len(classes))
+    model = _initial_model(plan, len(classes))
     if plan.sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     device = processes.device
@@ -209,10 +208,24 @@ def check_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> dict[str,
     """
     plan = load_recipe(recipe, overrides)
     model = build_model(plan.model.name, _model_kwargs(plan), device="meta")
+    if plan.model.initial_weights_of is not None:
+        build_model(plan.model.name, plan.model.initial_weights_of, device="meta")
     make_scheduler(plan, make_optimizer(plan, model), steps_per_epoch=1)
     training_transform(Preprocessing.from_recipe(plan.preprocessing), plan.augmentation)
     params = sum(parameter.numel() for parameter in model.parameters())
     return {"model": plan.model.name, "params": params, "sha256": plan.sha256()}
+
+
+def _initial_model(plan: Recipe, num_classes: int) -> nn.Module:
+    torch.manual_seed(plan.seed)
+    model = build_model(plan.model.name, _model_kwargs(plan), num_classes=num_classes)
+    if plan.model.initial_weights_of is not None:
+        torch.manual_seed(plan.seed)
+        other = build_model(plan.model.name, plan.model.initial_weights_of, num_classes=num_classes).state_dict()
+        own = model.state_dict()
+        alike = {key: value for key, value in other.items() if key in own and own[key].shape == value.shape}
+        model.load_state_dict({**own, **alike})
+    return model
 
 
 def _model_kwargs(plan: Recipe) -> dict[str, Any]:

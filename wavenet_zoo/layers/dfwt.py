@@ -11,16 +11,17 @@ from .partition import usable_depth
 __all__ = ["DFWT", "dfwt", "haar_matrix"]
 
 
-def dfwt(x: torch.Tensor, depth: int) -> torch.Tensor:
+def dfwt(x: torch.Tensor, depth: int, haar: str = "halves") -> torch.Tensor:
     """Apply ``depth`` steps of the modified Haar transform along the channels.
 
-    Each step splits T in half, emits ``second - first`` and goes on with ``second + first``; the output is the
+    Each step splits T in two, emits ``second - first`` and goes on with ``second + first``; the output is the
     differences in order, then what is left of T. Halves and not neighbouring pairs: Figure 4's caption and the matrix
     in equation (9) say so, against the reshape in Algorithm 2; the two differ by a permutation of the channels.
 
     Args:
         x: Input, (B, C, ...); 2^depth divides C.
         depth: Number of steps; 0 returns ``x``.
+        haar: ``halves`` takes the first and the second half of T, ``neighbours`` its even and its odd channels.
 
     Returns:
         Output of the shape of ``x``.
@@ -30,16 +31,25 @@ def dfwt(x: torch.Tensor, depth: int) -> torch.Tensor:
     bands: List[torch.Tensor] = []
     t = x
     for _ in range(depth):
-        halves = t.chunk(2, dim=1)
-        bands.append(halves[1] - halves[0])
-        t = halves[1] + halves[0]
+        if haar == "halves":
+            first, second = t.chunk(2, dim=1)
+        else:
+            first, second = t[:, 0::2], t[:, 1::2]
+        bands.append(second - first)
+        t = second + first
     bands.append(t)
     return torch.cat(bands, dim=1)
 
 
-def haar_matrix(channels: int, depth: int, device: Device = None, dtype: Optional[torch.dtype] = None) -> torch.Tensor:
+def haar_matrix(
+    channels: int,
+    depth: int,
+    haar: str = "halves",
+    device: Device = None,
+    dtype: Optional[torch.dtype] = None,
+) -> torch.Tensor:
     """Return the (C, C) matrix of :func:`dfwt`: ``y = H x`` on column vectors of channels (equation 9)."""
-    return dfwt(torch.eye(channels, device=device, dtype=dtype), depth).T
+    return dfwt(torch.eye(channels, device=device, dtype=dtype), depth, haar).T
 
 
 class DFWT(nn.Module):
@@ -51,6 +61,7 @@ class DFWT(nn.Module):
     Args:
         channels: Number of channels, C.
         kappa: Logarithmic depth asked for.
+        haar: ``halves``, as in equation (9), or ``neighbours``, the other reading of Algorithm 2.
 
     Attributes:
         depth: The depth in use.
@@ -60,24 +71,27 @@ class DFWT(nn.Module):
         (B, C, H, W) -> (B, C, H, W)
 
     Raises:
-        ValueError: If ``kappa`` is negative or ``channels`` is not positive.
+        ValueError: If ``kappa`` is negative, ``channels`` is not positive or there is no such ``haar``.
 
     Source: paper, section 4.2, Algorithm 2, Figure 4, equation (9).
     """
 
-    def __init__(self, channels: int, kappa: int = 3):
+    def __init__(self, channels: int, kappa: int = 3, haar: str = "halves"):
         super().__init__()
+        if haar not in ("halves", "neighbours"):
+            raise ValueError(f"haar is 'halves' or 'neighbours', got {haar!r}")
         self.channels = channels
         self.kappa = kappa
+        self.haar = haar
         self.depth = usable_depth(kappa, channels)
         self.adds_per_pixel = sum(channels >> step for step in range(self.depth))
 
     def matrix(self, device: Device = None, dtype: Optional[torch.dtype] = None) -> torch.Tensor:
         """Return the transform as a (C, C) matrix acting on column vectors of channels."""
-        return haar_matrix(self.channels, self.depth, device=device, dtype=dtype)
+        return haar_matrix(self.channels, self.depth, self.haar, device=device, dtype=dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return dfwt(x, self.depth)
+        return dfwt(x, self.depth, self.haar)
 
     def extra_repr(self) -> str:
-        return f"{self.channels}, kappa={self.kappa}, depth={self.depth}"
+        return f"{self.channels}, kappa={self.kappa}, depth={self.depth}, haar={self.haar}"

@@ -14,7 +14,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import create_classifier
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, create_model, generate_default_cfgs, register_model
 from torch.types import Device
 
 from ._peer_net import PeerNet
@@ -35,6 +35,20 @@ class ChannelShuffle(nn.Module):
 
 def _conv(in_chs: int, out_chs: int, kernel: int = 1, stride: int = 1, groups: int = 1, **dd: Any) -> nn.Conv2d:
     return nn.Conv2d(in_chs, out_chs, kernel, stride, kernel // 2, groups=groups, bias=False, **dd)
+
+
+# ------------------------------------------------------------------------------------------------------------- ResNet
+
+
+def resnet50_v1(device: Device = None) -> nn.Module:
+    """Return ResNet-50 as published: timm's, with the stride of three blocks in the first 1x1 and not in the 3x3.
+
+    To be counted (Table 5); weights go with timm's own network.
+    """
+    model = create_model("resnet50", device=device)
+    for stage in (model.layer2, model.layer3, model.layer4):
+        stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
+    return model
 
 
 # ------------------------------------------------------------------------------------------------------------ AlexNet
@@ -400,7 +414,7 @@ def alexnet_2012(pretrained: bool = False, **kwargs: Any) -> PeerNet:
 
 @register_model
 def shufflenet_v1_x0_5(pretrained: bool = False, **kwargs: Any) -> PeerNet:
-    """ShuffleNet x0.5 with 4 groups (Table 5); the bottleneck of its first stage is rounded up to 36 channels."""
+    """ShuffleNet x0.5 with 4 groups (Table 5), a reconstruction: its first bottleneck is rounded up to 36 channels."""
     settings = {"groups": 4, "width": 136, "stem_chs": 12}
     return _create(_shufflenet, "shufflenet_v1_x0_5", pretrained, **settings, **kwargs)
 

@@ -14,7 +14,6 @@ import torch.nn as nn
 import torch.nn.functional as F
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import (
-    DropPath,
     LayerType,
     calculate_drop_path_rates,
     create_classifier,
@@ -27,77 +26,10 @@ from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_c
 from timm.models._features import feature_take_indices
 from torch.types import Device
 
-from ..layers import DFWT, WConv2d
 from ._manifest import pretrained_cfg, read_manifest
+from ._waveletnet_unit import WaveletNetUnit
 
 __all__ = ["WaveletNet", "WaveletNetCfg", "WaveletNetUnit", "checkpoint_filter_fn"]
-
-
-class WaveletNetUnit(nn.Module):
-    """The WaveletNet unit: an inverted residual whose projection is DFWT followed by WConv.
-
-    ``1x1 WConv(kappa1), BN, ReLU6`` (left out at expansion 1), ``3x3 depthwise, BN, ReLU6``, ``DFWT(kappa2)``,
-    ``1x1 WConv(kappa3), BN``; identity shortcut where the stride is 1 and the channels agree. With kappas (0, 0, 0) it
-    is MobileNetV2's block.
-
-    Args:
-        in_chs: Input channels.
-        out_chs: Output channels.
-        stride: Stride of the depthwise convolution.
-        expand_ratio: Expansion t.
-        kappas: Logarithmic depths (kappa1, kappa2, kappa3).
-        act_layer: Activation.
-        norm_layer: Normalization.
-        drop_path_rate: Stochastic depth rate of the residual branch.
-
-    Shape:
-        (B, in_chs, H, W) -> (B, out_chs, H / stride, W / stride)
-
-    Source: paper, section 4.3, Figure 5.
-    """
-
-    def __init__(
-        self,
-        in_chs: int,
-        out_chs: int,
-        stride: int = 1,
-        expand_ratio: float = 6.0,
-        kappas: Tuple[int, int, int] = (0, 3, 3),
-        act_layer: LayerType = nn.ReLU6,
-        norm_layer: LayerType = nn.BatchNorm2d,
-        drop_path_rate: float = 0.0,
-        device: Device = None,
-        dtype: Optional[torch.dtype] = None,
-    ):
-        super().__init__()
-        dd: Dict[str, Any] = {"device": device, "dtype": dtype}
-        norm_act_layer = get_norm_act_layer(norm_layer, act_layer)
-        mid_chs = round(in_chs * expand_ratio)
-        self.has_skip = stride == 1 and in_chs == out_chs
-        self.stride = stride
-
-        expand = expand_ratio != 1
-        self.conv_pw = WConv2d(in_chs, mid_chs, kappa=kappas[0], **dd) if expand else nn.Identity()
-        self.bn1 = norm_act_layer(mid_chs, inplace=True, **dd) if expand else nn.Identity()
-        self.conv_dw = create_conv2d(mid_chs, mid_chs, 3, stride=stride, depthwise=True, **dd)
-        self.bn2 = norm_act_layer(mid_chs, inplace=True, **dd)
-        self.dfwt = DFWT(mid_chs, kappa=kappas[1])
-        self.conv_pwl = WConv2d(mid_chs, out_chs, kappa=kappas[2], **dd)
-        self.bn3 = norm_act_layer(out_chs, inplace=True, apply_act=False, **dd)
-        self.drop_path = DropPath(drop_path_rate) if drop_path_rate else nn.Identity()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        shortcut = x
-        x = self.conv_pw(x)
-        x = self.bn1(x)
-        x = self.conv_dw(x)
-        x = self.bn2(x)
-        x = self.dfwt(x)
-        x = self.conv_pwl(x)
-        x = self.bn3(x)
-        if self.has_skip:
-            x = self.drop_path(x) + shortcut
-        return x
 
 
 @dataclass
@@ -146,6 +78,9 @@ class WaveletNet(nn.Module):
         kappas: Logarithmic depths of the first WConv, of the DFWT and of the last WConv of every unit. Each layer uses
             the largest depth that its channels allow. (0, 0, 0) is MobileNetV2.
         use_dfwt: False leaves the DFWT out (the ablation of Table 3); parameters and MACs stay as they are.
+        haar: Which channels a DFWT pairs: ``halves``, or ``neighbours``, the other reading of Algorithm 2.
+        dfwt_after: ``depthwise``, where the paper's appendix has the DFWT, or ``expand``, before the depthwise
+            convolution.
         act_layer: Activation.
         norm_layer: Normalization.
         drop_rate: Dropout before the classifier.
@@ -155,7 +90,7 @@ class WaveletNet(nn.Module):
         (B, in_chans, H, W) -> (B, num_classes)
 
     Raises:
-        ValueError: If a kappa is negative, or there are not three.
+        ValueError: If a kappa is negative, there are not three, or ``haar`` or ``dfwt_after`` is none of the above.
     """
 
     def __init__(
@@ -168,6 +103,8 @@ class WaveletNet(nn.Module):
         expand_ratio: float = 6.0,
         kappas: Tuple[int, int, int] = (0, 3, 3),
         use_dfwt: bool = True,
+        haar: str = "halves",
+        dfwt_after: str = "depthwise",
         act_layer: LayerType = nn.ReLU6,
         norm_layer: LayerType = nn.BatchNorm2d,
         drop_rate: float = 0.0,
@@ -179,6 +116,8 @@ class WaveletNet(nn.Module):
         dd: Dict[str, Any] = {"device": device, "dtype": dtype}
         if len(kappas) != 3:
             raise ValueError(f"kappas are three depths (kappa1, kappa2, kappa3), got {kappas!r}")
+        if dfwt_after not in ("depthwise", "expand"):
+            raise ValueError(f"dfwt_after is 'depthwise' or 'expand', got {dfwt_after!r}")
         kappa1, kappa2, kappa3 = kappas
         norm_act_layer = get_norm_act_layer(norm_layer, act_layer)
         self.num_classes = num_classes
@@ -205,6 +144,8 @@ class WaveletNet(nn.Module):
                         stride=stride if j == 0 else 1,
                         expand_ratio=expand,
                         kappas=self.kappas,
+                        haar=haar,
+                        dfwt_after=dfwt_after,
                         act_layer=act_layer,
                         norm_layer=norm_layer,
                         drop_path_rate=drop_path_rates[i][j],

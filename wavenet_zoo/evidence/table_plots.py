@@ -1,0 +1,116 @@
+"""Figures of the tables: cost against channels, error against MACs and parameters, the gap of the ablation."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from wavenet_zoo.evidence.layer_table import LAYERS, SIZE, count_layer
+from wavenet_zoo.evidence.published import printed_value
+from wavenet_zoo.evidence.tables import PaperTable
+from wavenet_zoo.figures import new_figure, save_figure
+
+__all__ = ["plot_table"]
+
+CHANNELS = [2**k for k in range(3, 12)]
+
+
+def plot_table(path: Path, table: PaperTable) -> None:
+    """Draw what people would look for beside a table; the paper's points hollow, this project's own filled.
+
+    Args:
+        path: Figure to write.
+        table: Any but Table 4.
+    """
+    if table.number == 1:
+        _plot_costs(path)
+    elif table.number == 3:
+        _plot_gaps(path, table)
+    else:
+        _plot_errors(path, table)
+
+
+def _plot_costs(path: Path) -> None:
+    figure = new_figure(7, 5)
+    axes = figure.subplots()
+    for i, layer in enumerate(LAYERS):
+        counted = [count_layer(layer, channels)[1] for channels in CHANNELS]
+        formula = [layer.params(channels) * SIZE**2 for channels in CHANNELS]
+        axes.plot(CHANNELS, counted, marker="o", markersize=4, color=f"C{i}", label=layer.title)
+        if layer.remark:
+            axes.plot(CHANNELS, formula, linestyle=":", color=f"C{i}", label=f"{layer.title}, the paper's formula")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(CHANNELS, [str(channels) for channels in CHANNELS])
+    axes.set_xlabel("channels D = D'")
+    axes.set_ylabel(f"MACs at N = {SIZE}")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    axes.set_title("Cost of a layer, counted (Table 1)")
+    save_figure(figure, path)
+
+
+def _plot_errors(path: Path, table: PaperTable) -> None:
+    figure = new_figure(11, 5)
+    panels = figure.subplots(1, 2)
+    for axes, key, title in ((panels[0], "macs", "MACs"), (panels[1], "params", "parameters")):
+        points: list[tuple[float, float, str]] = []
+        for row in table.rows:
+            ours = row["model"].startswith("waveletnet")
+            color = "C3" if ours else "C0"
+            printed = row.get(f"{key}_paper")
+            if row.get("error_paper") is not None and (printed or row.get(key)):
+                # the paper's error at the paper's cost; where it prints none, at the cost of the model
+                x = printed_value(printed) if printed else row[key]
+                axes.plot(x, row["error_paper"], "o", mfc="none", mec=color)
+                points.append((x, row["error_paper"], row["system"].replace(" (ours)", "")))
+            if row.get("measured") and row.get(key):
+                error = row["measured"]["error"]
+                axes.errorbar(row[key], error["mean"], error["standard_error"], fmt="o", color=color, capsize=3)
+                points.append((row[key], error["mean"], f"{row['model']}, {row['measured']['data']}"))
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(_short))
+        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.margins(0.15)
+        _label(axes, points)
+        axes.set_xlabel(title)
+        axes.set_ylabel("top-1 error, %")
+        axes.grid(alpha=0.3)
+    figure.suptitle(f"Table {table.number}: {table.caption} (hollow: the paper's figures; filled: measured here)")
+    save_figure(figure, path)
+
+
+def _plot_gaps(path: Path, table: PaperTable) -> None:
+    figure = new_figure(8, 1.6 + 0.6 * (len(table.rows) + 1))
+    axes = figure.subplots()
+    labels: list[str] = []
+    for row in table.rows:
+        if row.get("gap_paper") is not None:
+            axes.plot([row["original_paper"], row["no_dfwt_paper"]], [len(labels)] * 2, "o-", mfc="none", color="C0")
+            labels.append(f"{row['model']}\nthe paper, CIFAR-10")
+        if row.get("measured"):
+            for side, filled in (("original", True), ("no_dfwt", False)):
+                error = row["measured"][side]["error"]
+                axes.errorbar(error["mean"], len(labels), xerr=error["standard_error"], capsize=3, color="C3",
+                              fmt="o" if filled else "s")  # fmt: skip
+            labels.append(f"{row['model']}\nmeasured, {row['measured']['original']['data']}")
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.margins(y=0.3)
+    axes.invert_yaxis()
+    axes.set_xlabel("top-1 error, %; round: with DFWT, square (the paper: right end): without")
+    axes.grid(alpha=0.3)
+    axes.set_title("Table 3: with and without DFWT")
+    save_figure(figure, path)
+
+
+def _label(axes: Any, points: list[tuple[float, float, str]]) -> None:
+    """Write names beside points, below a point that has another one close above it."""
+    height = max(y for _, y, _ in points) - min(y for _, y, _ in points)
+    for x, y, text in points:
+        crowded = any(0 < other - y < 0.07 * height and 0.5 < other_x / x < 2 for other_x, other, _ in points)
+        axes.annotate(text, (x, y), (4, -9 if crowded else 4), textcoords="offset points", fontsize=7)
+
+
+def _short(value: float, position: int | None = None) -> str:
+    return f"{value / 1e9:g}G" if value >= 1e9 else f"{value / 1e6:g}M"
