@@ -67,6 +67,7 @@ def test_a_run_with_loader_processes_ends_when_it_is_done(process, digit_folder)
     assert run.returncode == 2 and err.splitlines()[-1].startswith(f"error: {bad}: not an image file")
 
 
+@pytest.mark.long
 def test_deterministic_mode_changes_nothing_on_a_cpu(process, digit_folder, tmp_path):
     command = ["-m", "wavenet_zoo", "train", "digits", "--data", digit_folder, "--workers", 0, "--json", "--quiet"]
     command += ["--set", "schedule.epochs=1", "--set", "batch_size=25", "--set", "ema.decay=0.9"]

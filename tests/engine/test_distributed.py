@@ -55,6 +55,7 @@ def test_evaluation_counts_the_same_with_any_number_of_processes(torchrun, digit
     assert together["loss"] == pytest.approx(alone.loss, rel=1e-6)
 
 
+@pytest.mark.long
 def test_two_processes_that_are_killed_and_started_again_come_to_the_very_same_end(
     torchrun, digit_folder, tmp_path, assert_same_outcome
 ):

@@ -70,7 +70,7 @@ def signal_after_step(monkeypatch):
         pytest.param(EVERYTHING, 7, 0, id="with everything that draws at random"),
         pytest.param(EVERYTHING, 8, 2, id="with everything that draws at random and 2 workers"),
         pytest.param([*PLAIN, "precision=bf16", "ema.decay=0.99"], 6, 0, id="with bf16"),
-        pytest.param([*PLAIN, "precision=fp16"], 6, 0, id="with fp16 and its scaler"),
+        pytest.param([*PLAIN, "precision=fp16"], 6, 0, id="with fp16 and its scaler", marks=pytest.mark.long),
     ],
 )
 def test_a_stopped_run_goes_on_to_the_very_same_end(
@@ -108,6 +108,7 @@ def test_a_run_stopped_while_it_validates_validates_again(digit_folder, tmp_path
     assert_same_outcome(whole, stopped)
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_again_and_again_comes_to_the_very_same_end(
     process, digit_folder, tmp_path, assert_same_outcome
 ):
