@@ -22,6 +22,7 @@ __all__ = [
     "evaluate",
     "info",
     "list_models",
+    "publish",
     "table",
     "train",
 ]
@@ -35,6 +36,7 @@ _LAZY = {
     "evaluate": "wavenet_zoo.engine.evaluate",
     "info": "wavenet_zoo.catalog",
     "list_models": "wavenet_zoo.catalog",
+    "publish": "wavenet_zoo.hub.publish",
     "table": "wavenet_zoo.evidence.tables",
     "train": "wavenet_zoo.engine.train",
 }
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from wavenet_zoo.evidence.ablation import ablate
     from wavenet_zoo.evidence.connectivity import connectivity
     from wavenet_zoo.evidence.tables import table
+    from wavenet_zoo.hub.publish import publish
 
 
 @when_imported("timm")

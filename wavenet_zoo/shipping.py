@@ -4,16 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from wavenet_zoo.engine.environment import package_versions
 from wavenet_zoo.engine.evaluate import evaluate
 from wavenet_zoo.engine.results import write_json
 from wavenet_zoo.engine.run_folder import read_json
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.files import write_atomically
 from wavenet_zoo.models._manifest import SCHEMA, checkpoints_folder, read_manifest
-from wavenet_zoo.weights import read_metadata
+from wavenet_zoo.weights import WeightsMetadata, read_metadata
 
-__all__ = ["keep_run", "ship_weights"]
+__all__ = ["keep_run", "manifest_entry", "ship_weights", "write_entry"]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -69,29 +68,55 @@ def ship_weights(run: str | Path, tag: str, description: str, folder: Path | Non
     name = f"{metadata.model}.{tag}"
     result = evaluate(metadata.model, source)
     write_atomically(folder / f"{name}.safetensors", source.read_bytes())
-    entry = {
+    file = {"sha256": result.weights["sha256"], "size": source.stat().st_size}
+    entry = manifest_entry(name, {"file": f"{name}.safetensors"}, metadata, result.to_dict(), file, description)
+    write_entry(entry, folder)
+    return entry
+
+
+def manifest_entry(
+    name: str,
+    source: dict[str, str],
+    metadata: WeightsMetadata,
+    record: dict[str, Any],
+    file: dict[str, Any],
+    description: str,
+    license: str = "apache-2.0",
+) -> dict[str, Any]:
+    """Return an entry of ``checkpoints/manifest.json``.
+
+    Args:
+        name: ``architecture.tag``.
+        source: ``{"file": NAME}`` beside the manifest, or ``{"hub": "ORG/NAME@REVISION"}``.
+        metadata: What the weights say of themselves.
+        record: Of their evaluation.
+        file: Their ``sha256`` and ``size``.
+        description: One sentence.
+        license: Of the weights.
+    """
+    keys = ("top1", "top5", "loss", "images", "correct_top1", "correct_top5")
+    return {
         "name": name,
-        "file": f"{name}.safetensors",
-        "sha256": result.weights["sha256"],
-        "size": source.stat().st_size,
+        **source,
+        "sha256": file["sha256"],
+        "size": file["size"],
         "description": description,
-        "license": "apache-2.0",
+        "license": license,
         **metadata.model_dump(mode="json", exclude={"model", "model_kwargs", "versions"}),
-        "results": {
-            f"{result.data['name']}/{result.data['split']}": {
-                "top1": result.top1,
-                "top5": result.top5,
-                "loss": result.loss,
-                "images": result.images,
-                "correct_top1": result.correct_top1,
-                "correct_top5": result.correct_top5,
-            }
-        },
-        "versions": package_versions(),
+        "results": {f"{record['data']['name']}/{record['data']['split']}": {key: record[key] for key in keys}},
+        "versions": record["environment"]["versions"],
     }
-    path = folder / "manifest.json"
+
+
+def write_entry(entry: dict[str, Any], folder: Path | None = None) -> None:
+    """Write an entry into ``manifest.json``, in the place of one of the same name.
+
+    Args:
+        entry: What :func:`manifest_entry` returns.
+        folder: Where the manifest is, or will be; by default the checkout's ``checkpoints/``.
+    """
+    path = (folder or checkpoints_folder() or CHECKOUT / "checkpoints") / "manifest.json"
     others = json.loads(path.read_text(encoding="utf-8"))["checkpoints"] if path.is_file() else []
-    entries = sorted([*(other for other in others if other["name"] != name), entry], key=lambda e: e["name"])
+    entries = sorted([*(other for other in others if other["name"] != entry["name"]), entry], key=lambda e: e["name"])
     write_json(path, {"schema": SCHEMA, "checkpoints": entries})
     read_manifest.cache_clear()
-    return entry

@@ -16,6 +16,7 @@ import safetensors
 import safetensors.torch
 import timm
 import torch
+from huggingface_hub import hf_hub_download
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from timm.models import (
     clean_state_dict,
@@ -29,8 +30,8 @@ from timm.models import (
 from wavenet_zoo.data.classes import imagenet_classes
 from wavenet_zoo.data.preprocessing import Preprocessing
 from wavenet_zoo.errors import WavezooError, did_you_mean
-from wavenet_zoo.files import sha256_of
 from wavenet_zoo.models._manifest import read_manifest
+from wavenet_zoo.models._weights_source import WEIGHTS_FILE, check_hash, check_reachable
 
 __all__ = [
     "METADATA_KEY",
@@ -38,6 +39,7 @@ __all__ = [
     "WeightsMetadata",
     "build_model",
     "check_model_name",
+    "fetch_weights",
     "load_model",
     "pretrained_tags",
     "read_metadata",
@@ -179,7 +181,10 @@ def build_model(model: str, model_kwargs: Mapping[str, Any] | None = None, **kwa
 
 
 def load_model(
-    model: str, weights: str | Path | None = None, model_kwargs: Mapping[str, Any] | None = None
+    model: str,
+    weights: str | Path | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    variant: Literal["raw", "ema"] | None = None,
 ) -> tuple[Any, Weights]:
     """Build a model with its weights.
 
@@ -188,6 +193,8 @@ def load_model(
         weights: A tag, a file (safetensors, or a checkpoint of a training run), or ``none`` for random weights. By
             default the model's pretrained weights.
         model_kwargs: Arguments for the model; those that the weights were trained with go without saying.
+        variant: Of a training checkpoint's weights the ``raw`` ones or their moving average, ``ema``; by default the
+            average where there is one.
 
     Returns:
         The model, and what is known of its weights.
@@ -208,7 +215,7 @@ def load_model(
             if path.name == str(weights) and path.suffix == "":
                 raise _unknown_tag(architecture, str(weights), pretrained_tags(architecture))
             raise WavezooError(f"{path}: no such weights file")
-        built, known = _model_from_file(architecture, path, model_kwargs)
+        built, known = _model_from_file(architecture, path, model_kwargs, variant)
     in_weights = built.pretrained_cfg["num_classes"]
     if built.num_classes != in_weights:  # timm has left the classifier random then, which nobody would see
         raise WavezooError(
@@ -254,12 +261,13 @@ def _pretrained_model(architecture: str, tag: str, model_kwargs: Mapping[str, An
     name = architecture if tag == "default" else f"{architecture}.{tag}"
     entry = read_manifest().get(name)
     if entry is not None:
-        path = Path(entry["path"])
-        _check_shipped(path, entry)
-        built, weights = _model_from_file(architecture, path, model_kwargs)
-        weights.name, weights.kind, weights.results = name, "tag", entry["results"]
+        built, weights = _model_from_file(architecture, fetch_weights(entry), model_kwargs)
+        weights.name, weights.kind, weights.results = name, "tag", entry.get("results", {})
         return built, weights
     try:
+        hub_id = get_pretrained_cfg(name).hf_hub_id
+        if hub_id:
+            check_reachable(name, f"{hub_id}{architecture}.{tag}" if hub_id == "timm/" else hub_id)
         built = build_model(name, model_kwargs, pretrained=True)
     except WavezooError:
         raise
@@ -270,17 +278,37 @@ def _pretrained_model(architecture: str, tag: str, model_kwargs: Mapping[str, An
     return built, Weights(name, "tag", model_kwargs=dict(model_kwargs or {}), classes=classes)
 
 
-def _check_shipped(path: Path, entry: Mapping[str, Any]) -> None:
-    if not path.is_file():
-        raise WavezooError(f"{path}: the weights of {entry['name']} are missing", "install wavenet_zoo again")
-    if sha256_of(path) != entry["sha256"]:
-        raise WavezooError(
-            f"{path}: does not match the sha256 in manifest.json", "the file was changed or damaged; install again"
-        )
+def fetch_weights(entry: Mapping[str, Any], cache_dir: str | None = None) -> Path:
+    """Return the file of an entry of the manifest, downloaded where it is on the Hub, and the one that was listed.
+
+    Raises:
+        WavezooError: If it is missing, cannot be had, or its sha256 is another.
+    """
+    try:
+        if "path" in entry:
+            path = Path(entry["path"])
+            if not path.is_file():
+                raise WavezooError(f"{path}: the weights of {entry['name']} are missing", "install wavenet_zoo again")
+            check_hash(path, entry["sha256"], "it does not match manifest.json: changed or damaged; install it again")
+            return path
+        check_reachable(entry["name"], entry["hub"], cache_dir)
+        repo, _, revision = entry["hub"].partition("@")
+        path = Path(hf_hub_download(repo, WEIGHTS_FILE, revision=revision or None, cache_dir=cache_dir))
+        check_hash(path, entry["sha256"], f"damaged on the way: remove {path.resolve()} and load it again")
+    except WavezooError:
+        raise
+    except Exception as error:  # whatever the Hub raises
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WavezooError(f"{entry['name']}: {reason}") from error
+    return path
 
 
-def _model_from_file(architecture: str, path: Path, model_kwargs: Mapping[str, Any] | None) -> tuple[Any, Weights]:
-    file = _read_file(path)
+def _model_from_file(
+    architecture: str, path: Path, model_kwargs: Mapping[str, Any] | None, variant: str | None = None
+) -> tuple[Any, Weights]:
+    file = _read_file(path, variant)
+    if variant is not None and file.variant != variant:
+        raise WavezooError(f"{path}: holds no {'moving average' if variant == 'ema' else 'raw weights'}")
     metadata = file.metadata or WeightsMetadata(model=architecture)
     if metadata.model != architecture:
         raise WavezooError(f"{path}: weights of {metadata.model}, not of {architecture}", f"evaluate {metadata.model}")
@@ -339,7 +367,7 @@ class _WeightsFile:
     sha256: str = ""
 
 
-def _read_file(path: Path) -> _WeightsFile:
+def _read_file(path: Path, variant: str | None = None) -> _WeightsFile:
     if path.is_dir():
         raise WavezooError(f"{path}: is a folder, not a weights file")
     try:
@@ -352,7 +380,7 @@ def _read_file(path: Path) -> _WeightsFile:
     is_pickle = content[8:9] != b"{" and (content[:2] == b"PK" or content[:1] == b"\x80")
     if is_pickle and path.suffix == ".safetensors":
         raise WavezooError(f"{path}: is a pickle under the name of a safetensors file; it was not opened")
-    file = _read_checkpoint(path, content) if is_pickle else _read_safetensors(path, content)
+    file = _read_checkpoint(path, content, variant) if is_pickle else _read_safetensors(path, content)
     for key, value in file.tensors.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise WavezooError(f"{path}: tensor {key} holds values that are not finite")
@@ -372,7 +400,7 @@ def _read_safetensors(path: Path, content: bytes) -> _WeightsFile:
     return _WeightsFile(clean_state_dict(tensors), metadata, metadata.variant if metadata else "raw")
 
 
-def _read_checkpoint(path: Path, content: bytes) -> _WeightsFile:
+def _read_checkpoint(path: Path, content: bytes, wanted: str | None = None) -> _WeightsFile:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd pickles, which fail in a line of ours if they do
@@ -389,6 +417,8 @@ def _read_checkpoint(path: Path, content: bytes) -> _WeightsFile:
     metadata = _read_metadata(path, checkpoint["metadata"]) if "metadata" in checkpoint else None
     state_dict, variant = checkpoint, "raw"
     for key in ("state_dict_ema", "model_ema", "state_dict", "model"):  # in timm's order
+        if wanted == "raw" and key.endswith("ema"):
+            continue
         if isinstance(checkpoint.get(key), dict):
             state_dict, variant = checkpoint[key], "ema" if key.endswith("ema") else "raw"
             break

@@ -27,7 +27,7 @@ from wavenet_zoo.errors import (
 )
 
 # each in the file of its name
-COMMANDS = ("list", "info", "count", "recipe", "train", "eval", "ablate", "connectivity", "table")
+COMMANDS = ("list", "info", "count", "recipe", "train", "eval", "ablate", "connectivity", "table", "publish", "weights")
 
 
 class _Terminated(BaseException):

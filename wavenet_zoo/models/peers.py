@@ -14,10 +14,12 @@ import torch.nn as nn
 import torch.nn.functional as F
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import create_classifier
-from timm.models import build_model_with_cfg, create_model, generate_default_cfgs, register_model
+from timm.models import create_model, generate_default_cfgs, register_model
 from torch.types import Device
 
+from ._manifest import with_weights
 from ._peer_net import PeerNet
+from ._weights_source import build_with_checked_weights
 from .waveletnet import WaveletNet, WaveletNetCfg
 
 
@@ -360,10 +362,11 @@ def _device_and_dtype(kwargs: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _create(builder: Any, variant: str, pretrained: bool, **kwargs: Any) -> Any:
-    return build_model_with_cfg(
+    return build_with_checked_weights(
         builder,
         variant,
         pretrained,
+        _CFGS[variant],
         feature_cfg=dict(out_indices=(0, 1, 2) if variant != "alexnet_2012" else (0, 1), flatten_sequential=True),
         **kwargs,
     )
@@ -389,21 +392,21 @@ def _cfg_cifar(**kwargs: Any) -> Dict[str, Any]:
     return _cfg(**{**cifar, "mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616), **kwargs})
 
 
-default_cfgs = generate_default_cfgs(
-    {
-        "alexnet_2012": _cfg(pool_size=(1, 1)),
-        "shufflenet_v1_x0_5": _cfg(),
-        "shufflenet_v1_x1": _cfg(),
-        "shufflenet_v1_x1_5": _cfg(),
-        "shufflenet_v1_x2": _cfg(),
-        "nasnet_a_mobile": _cfg(first_conv="features.init_block.conv"),
-        "densenet40_cifar": _cfg_cifar(first_conv="stem"),
-        "preresnet164_cifar": _cfg_cifar(first_conv="stem"),
-        "igcv2_cifar": _cfg_cifar(),
-        "igcv3_cifar": _cfg_cifar(),
-        "mobilenetv2_cifar": _cfg_cifar(first_conv="conv_stem"),
-    }
-)
+_CFGS = {
+    "alexnet_2012": _cfg(pool_size=(1, 1)),
+    "shufflenet_v1_x0_5": _cfg(),
+    "shufflenet_v1_x1": _cfg(),
+    "shufflenet_v1_x1_5": _cfg(),
+    "shufflenet_v1_x2": _cfg(),
+    "nasnet_a_mobile": _cfg(first_conv="features.init_block.conv"),
+    "densenet40_cifar": _cfg_cifar(first_conv="stem"),
+    "preresnet164_cifar": _cfg_cifar(first_conv="stem"),
+    "igcv2_cifar": _cfg_cifar(),
+    "igcv3_cifar": _cfg_cifar(),
+    "mobilenetv2_cifar": _cfg_cifar(first_conv="conv_stem"),
+}
+
+default_cfgs = generate_default_cfgs(with_weights(_CFGS))
 
 
 @register_model
@@ -443,7 +446,7 @@ def shufflenet_v1_x2(pretrained: bool = False, **kwargs: Any) -> PeerNet:
 @register_model
 def nasnet_a_mobile(pretrained: bool = False, **kwargs: Any) -> NasNetMobile:
     """NASNet-A 4 @ 1056 (Table 5), through pytorchcv: the extra ``peers``."""
-    return build_model_with_cfg(NasNetMobile, "nasnet_a_mobile", pretrained, **kwargs)
+    return build_with_checked_weights(NasNetMobile, "nasnet_a_mobile", pretrained, _CFGS["nasnet_a_mobile"], **kwargs)
 
 
 @register_model
@@ -473,10 +476,11 @@ def igcv3_cifar(pretrained: bool = False, **kwargs: Any) -> PeerNet:
 @register_model
 def mobilenetv2_cifar(pretrained: bool = False, **kwargs: Any) -> WaveletNet:
     """MobileNetV2 for 32 px (Table 2)."""
-    return build_model_with_cfg(
+    return build_with_checked_weights(
         WaveletNet,
         "mobilenetv2_cifar",
         pretrained,
+        _CFGS["mobilenetv2_cifar"],
         model_cfg=MOBILENETV2_CIFAR_CFG,
         feature_cfg=dict(out_indices=(0, 1, 2), flatten_sequential=True),
         **{"kappas": (0, 0, 0), **kwargs},

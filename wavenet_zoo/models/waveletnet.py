@@ -22,12 +22,13 @@ from timm.layers import (
     get_norm_act_layer,
     make_divisible,
 )
-from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models import checkpoint_seq, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch.types import Device
 
-from ._manifest import pretrained_cfg, read_manifest
+from ._manifest import with_weights
 from ._waveletnet_unit import WaveletNetUnit
+from ._weights_source import build_with_checked_weights
 
 __all__ = ["WaveletNet", "WaveletNetCfg", "WaveletNetUnit", "checkpoint_filter_fn"]
 
@@ -322,12 +323,13 @@ def checkpoint_filter_fn(state_dict: Dict[str, torch.Tensor], model: nn.Module) 
 
 
 def _create_waveletnet(variant: str, cfg: WaveletNetCfg, pretrained: bool = False, **kwargs: Any) -> WaveletNet:
-    return build_model_with_cfg(
+    return build_with_checked_weights(
         WaveletNet,
         variant,
         pretrained,
+        _CFGS[variant],
+        checkpoint_filter_fn,
         model_cfg=cfg,
-        pretrained_filter_fn=checkpoint_filter_fn,
         feature_cfg=dict(out_indices=tuple(range(1 + sum(s > 1 for _, _, s in cfg.stages))), flatten_sequential=True),
         **kwargs,
     )
@@ -365,22 +367,20 @@ def _cfg_cifar(**kwargs: Any) -> Dict[str, Any]:
 
 
 _CFGS = {
-    "waveletnet_x0_75": _cfg,
-    "waveletnet_x1": _cfg,
-    "waveletnet_x1_25": _cfg,
-    "waveletnet_x1_k3": _cfg,
-    "waveletnet_x1_k5": _cfg,
-    "waveletnet_cifar_m1": _cfg_cifar,
-    "waveletnet_cifar_m2": _cfg_cifar,
-    "waveletnet_cifar_m3": _cfg_cifar,
-    "waveletnet_cifar_m6": _cfg_cifar,
-    "waveletnet_cifar_m12": _cfg_cifar,
-    "waveletnet_cifar_m24": _cfg_cifar,
+    "waveletnet_x0_75": _cfg(),
+    "waveletnet_x1": _cfg(),
+    "waveletnet_x1_25": _cfg(),
+    "waveletnet_x1_k3": _cfg(),
+    "waveletnet_x1_k5": _cfg(),
+    "waveletnet_cifar_m1": _cfg_cifar(),
+    "waveletnet_cifar_m2": _cfg_cifar(),
+    "waveletnet_cifar_m3": _cfg_cifar(),
+    "waveletnet_cifar_m6": _cfg_cifar(),
+    "waveletnet_cifar_m12": _cfg_cifar(),
+    "waveletnet_cifar_m24": _cfg_cifar(),
 }
 
-_TAGGED = {name: _CFGS[name.split(".")[0]](**pretrained_cfg(entry)) for name, entry in read_manifest().items()}
-_UNTAGGED = {name: cfg() for name, cfg in _CFGS.items() if not any(tagged.startswith(f"{name}.") for tagged in _TAGGED)}
-default_cfgs = generate_default_cfgs({**_TAGGED, **_UNTAGGED})
+default_cfgs = generate_default_cfgs(with_weights(_CFGS))
 
 
 @register_model
