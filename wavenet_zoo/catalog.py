@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from timm import list_models as timm_list_models
@@ -12,7 +13,7 @@ from wavenet_zoo.complexity import Complexity, count
 from wavenet_zoo.data.preprocessing import Preprocessing, preprocessing_of
 from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.models import WaveletNet
-from wavenet_zoo.models._manifest import read_manifest
+from wavenet_zoo.models._manifest import checkpoints_folder, read_manifest
 from wavenet_zoo.progress import Progress
 from wavenet_zoo.weights import build_model, check_model_name, pretrained_tags
 
@@ -148,7 +149,9 @@ def _describe_weights(architecture: str, tag: str) -> dict[str, Any]:
     entry = read_manifest().get(name)
     if entry is not None:
         keys = ("sha256", "size", "data", "recipe", "results", "versions", "license")
-        return {"name": name, "origin": "shipped with wavenet_zoo", **{key: entry[key] for key in keys}}
+        shipped = checkpoints_folder() is not None and Path(entry.get("path", "")).parent == checkpoints_folder()
+        origin = "shipped with wavenet_zoo" if shipped else entry.get("path") or f"hf-hub:{entry['hub']}"
+        return {"name": name, "origin": origin, **{key: entry[key] for key in keys}}
     cfg = get_pretrained_cfg(name)
     return {"name": name, "origin": f"hf-hub:{cfg.hf_hub_id}" if cfg.hf_hub_id else cfg.url or cfg.file}
 

@@ -25,8 +25,13 @@ def fault():
 
 
 @pytest.fixture
-def hub():
-    server = _load("server").Hub()
+def hub(request, tmp_path):
+    """A Hub; with ``indirect`` parameter ``xet`` one that stores large files in hf_xet's filesystem store."""
+    store = None
+    if getattr(request, "param", None) == "xet":
+        pytest.importorskip("hf_xet", reason="needs hf_xet")
+        store = _load("xet").XetStore(tmp_path / "cas")
+    server = _load("server").Hub(store)
     yield server
     server.close()
 

@@ -58,13 +58,13 @@ class Fault:
 class Hub:
     """The server and its state; ``requests`` has every request so far as ``METHOD /path``."""
 
-    def __init__(self, xet_folder: Any = None):
+    def __init__(self, xet: Any = None):
         self.repositories: dict[str, Repository] = {}
         self.stored: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.received: list[str] = []  # Authorization of uploads to the store, which must have none
         self.faults: list[Fault] = []
-        self.xet_folder = xet_folder
+        self.xet = xet  # an XetStore, or None where this Hub has none
         self.lock = threading.Lock()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.server.daemon_threads = True
@@ -287,11 +287,19 @@ class _Handler(BaseHTTPRequestHandler):
         return lambda: self._json({"commitOid": oid, "commitUrl": url, **more})
 
     def _content_of(self, sha256: str) -> bytes | None:
-        if sha256 not in self.hub.stored and self.hub.xet_folder is not None:
-            from tests_hub_xet import read_stored  # filled in by the fixture
-
-            self.hub.stored.update(read_stored(self.hub.xet_folder))
+        if sha256 not in self.hub.stored and self.hub.xet is not None and (content := self.hub.xet.read(sha256)):
+            self.hub.stored[sha256] = content
         return self.hub.stored.get(sha256)
+
+    def xet_token(self, repo: str, kind: str, revision: str) -> Any:
+        if self.hub.xet is None:
+            return lambda: self._json({"error": "not found"}, 404)
+        if kind == "write" and not self._may_write(repo):
+            return None
+        expires = int(time.time()) + 3600
+        value = {"accessToken": "xet", "exp": expires, "casUrl": self.hub.xet.endpoint}
+        headers = {"X_Xet_Cas_Url": self.hub.xet.endpoint, "X_Xet_Access_Token": "xet"}
+        return lambda: self._json(value, X_Xet_Token_Expiration=str(expires), **headers)
 
     # ------------------------------------------------------------------------------------------------------ to read
 
@@ -333,6 +341,11 @@ class _Handler(BaseHTTPRequestHandler):
         if large:
             self.send_header("X-Linked-Size", str(len(content)))
             self.send_header("X-Linked-ETag", f'"{sha256}"')
+        if large and self.hub.xet is not None and (stored := self.hub.xet.files().get(sha256)):
+            self.send_header("X-Xet-Hash", stored[0])
+            repo = self.path.split("/resolve/")[0].strip("/")
+            route = f"{self.hub.endpoint}/api/models/{repo}/xet-read-token/{commit}"
+            self.send_header("X-Xet-Refresh-Route", route)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command == "HEAD":
@@ -358,6 +371,7 @@ _ROUTES = [
     ("POST", rf"/api/models/{_REPO}/commit/(?P<revision>.+)", _Handler.commit),
     ("GET", rf"/api/models/{_REPO}", _Handler.info),
     ("GET", rf"/api/models/{_REPO}/revision/(?P<revision>.+)", _Handler.info),
+    ("GET", rf"/api/models/{_REPO}/xet-(?P<kind>read|write)-token/(?P<revision>.+)", _Handler.xet_token),
     ("HEAD", rf"/{_REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", _Handler.resolve),
     ("GET", rf"/{_REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", _Handler.resolve),
 ]

@@ -73,6 +73,23 @@ def test_what_is_published_comes_back_in_every_form_in_a_fresh_process_with_an_e
         torch.testing.assert_close(torch.tensor(logits), expected_logits(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("hub", ["xet"], indirect=True)
+def test_with_xet_it_comes_back_the_same_and_is_not_sent_twice(hub, run, weights):
+    finished = run(*arguments(weights), HF_HUB_DISABLE_XET=None)
+    if "local://" in finished.stderr or "invalid" in finished.stderr.lower():
+        pytest.skip(f"hf_xet no longer takes local://: {finished.stderr.splitlines()[-1]}")
+    assert finished.returncode == 0, finished.stderr
+    assert_published(hub, weights)
+    assert not hub.count("PUT /_lfs/") and hub.count("xet-write-token")
+    loaded = run("-c", LOGITS, f"hf-hub:{REPO}", home="empty", token=None, HF_HUB_DISABLE_XET=None)
+    assert loaded.returncode == 0, loaded.stderr
+    torch.testing.assert_close(torch.tensor(json.loads(loaded.stdout)[0]), expected_logits(), rtol=0, atol=1e-5)
+    assert hub.count("xet-read-token")
+    assert run(*arguments(weights), HF_HUB_DISABLE_XET=None).returncode == 0
+    assert len(hub.repositories[REPO].commits) == 2
+
+
 def test_one_commit_with_five_files_and_a_card_whose_figures_were_measured(hub, run, weights):
     finished = run(*arguments(weights))
     assert finished.returncode == 0, finished.stderr
@@ -102,6 +119,7 @@ def test_one_commit_with_five_files_and_a_card_whose_figures_were_measured(hub, 
     assert not [r for r in hub.requests[before:] if r in hub.writes] and len(hub.repositories[REPO].commits) == 2
 
 
+@pytest.mark.long
 def test_a_dry_run_writes_the_files_shows_the_card_and_asks_nobody(hub, run, weights, tmp_path):
     finished = run(*arguments(weights, "--dry-run"), token=None)
     assert finished.returncode == 0, finished.stderr
@@ -183,8 +201,8 @@ def test_a_recipe_that_is_not_the_one_of_the_weights_is_refused(weights, monkeyp
     ("token", "repo", "reason"),
     [
         (None, REPO, "no token for the Hub"),
-        ("hf_read", REPO, "may only read"),
-        ("hf_write", "others/model", "may not publish under 'others'"),
+        pytest.param("hf_read", REPO, "may only read", marks=pytest.mark.long),
+        pytest.param("hf_write", "others/model", "may not publish under 'others'", marks=pytest.mark.long),
         pytest.param("hf_wrong", REPO, "not valid", marks=pytest.mark.long),
     ],
 )
@@ -247,6 +265,13 @@ def test_what_does_not_pass_ends_in_one_line_with_the_repository_as_it_was(
         assert note.startswith(("Hub: ", "Retrying in ")) or "thrown while requesting" in note or "HTTP Error" in note
     assert "hf_write" not in finished.stderr + finished.stdout
     assert hub.repositories[REPO].head == head
+
+
+@pytest.mark.long
+def test_the_token_is_in_no_traceback(hub, fault, run, weights):
+    hub.faults.append(fault("POST .*/commit/", 403, 1000))
+    finished = run(*arguments(weights, "--debug"), WAVEZOO_DEBUG="1", HF_DEBUG="1")
+    assert "Traceback" in finished.stderr and "hf_write" not in finished.stderr + finished.stdout
 
 
 @pytest.mark.long

@@ -33,8 +33,8 @@ def to_markdown(table: PaperTable) -> str:
     rules = ["---" if column.kind == "text" else "---:" for column in table.columns]
     lines = [f"**Table {table.number}.** {table.caption}.", ""]
     lines += [f"| {' | '.join(line)} |" for line in (titles, rules, *cells(table))]
-    footnotes = [f"[{i}] {remark}." for i, remark in enumerate(remarks_of(table), 1)]
-    return "\n".join([*lines, "", " ".join([*table.notes, *footnotes])]) + "\n"
+    footnotes = [f"- [{i}] {remark}." for i, remark in enumerate(remarks_of(table), 1)]
+    return "\n".join([*lines, "", *table.notes, *([""] if footnotes else []), *footnotes]) + "\n"
 
 
 def to_csv(table: PaperTable) -> str:

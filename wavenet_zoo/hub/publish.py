@@ -183,7 +183,10 @@ def _download_again(package: Package, revision: str, note: Callable[[str], None]
                     "download it once more; do not use this revision until it comes back whole",
                     INTERNAL_FAILURE,
                 )
-        model = timm.create_model(f"hf-hub:{package.repo}@{revision}", pretrained=True, cache_dir=cache)
+        try:
+            model = timm.create_model(f"hf-hub:{package.repo}@{revision}", pretrained=True, cache_dir=cache)
+        except RuntimeError as error:
+            raise WavezooError(f"{package.repo}: timm does not load it: {error}", exit_code=INTERNAL_FAILURE) from error
         if not torch.allclose(logits_of(model), package.logits, rtol=0, atol=LOGITS_TOLERANCE):
             raise WavezooError(
                 f"{package.repo}: what timm loads from there gives other logits", exit_code=INTERNAL_FAILURE

@@ -135,7 +135,11 @@ def _check_loaded(variant: str, cfg: Dict[str, Any], cache_dir: Optional[str]) -
             return
         blob = path.resolve()
         listed = entry.get("sha256") if entry.get("hub") == cfg["hf_hub_id"] else None
-        if listed is None and re.fullmatch("[0-9a-f]{64}", blob.name):
-            listed = blob.name
+        if (
+            listed is None
+            and re.fullmatch("[0-9a-f]{64}", blob.name)
+            and blob.parent.parent.name.startswith("models--")
+        ):
+            listed = blob.name  # its sha256; what came through Xet lies elsewhere, under a hash of Xet's own
         if listed is not None:
             check_hash(path, listed, f"damaged on the way: remove {blob} and load it again")
