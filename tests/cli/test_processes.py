@@ -52,6 +52,7 @@ def test_signals_end_a_run_with_their_code_and_leave_the_last_checkpoint(
     assert not list((tmp_path / "run").glob(".*.tmp"))
 
 
+@pytest.mark.long
 def test_a_run_with_loader_processes_ends_when_it_is_done(process, digit_folder):
     run = process(
         "-m", "wavenet_zoo", "train", "digits", "--data", digit_folder, "--workers", 2,

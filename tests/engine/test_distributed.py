@@ -83,6 +83,7 @@ def test_two_processes_that_are_killed_and_started_again_come_to_the_very_same_e
     assert_same_outcome(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.long
 def test_two_processes_stop_together_learn_what_one_would_and_one_may_go_on_if_told(torchrun, digit_folder, tmp_path):
     overrides = [*PLAIN, "schedule.epochs=200"]
     command = ["train", "digits", "--data", digit_folder, "--workers", 1, "--out", "run", *settings(overrides)]

@@ -221,6 +221,7 @@ def test_what_a_kill_left_half_written_is_cleared_away(digit_folder, stopped_run
     assert [step["step"] for step in steps] == list(range(1, 11)) and all(step["loss"] < 9 for step in steps)
 
 
+@pytest.mark.long
 def test_one_process_at_a_time_works_in_a_folder(process, digit_folder, tmp_path):
     command = ["-m", "wavenet_zoo", "train", "digits", "--data", digit_folder, "--out", "run", "--workers", 2]
     command += ["--set", "batch_size=20", "--set", "schedule.epochs=10000"]

@@ -56,6 +56,7 @@ def test_what_is_finished_is_not_trained_again_and_another_side_joins(quick, tmp
     assert (tmp_path / "runs" / "no_dfwt.json").exists()  # the first comparison is still there
 
 
+@pytest.mark.long
 def test_killed_and_started_again_it_ends_as_if_never_stopped(process, quick, small_digits, tmp_path):
     settings = ["schedule.epochs=3", "batch_size=10"]
     whole = ablate(None, small_digits, tmp_path / "whole", settings, no_dfwt=True, seeds=1, workers=0)
