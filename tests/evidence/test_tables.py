@@ -145,13 +145,13 @@ def own_runs(tmp_path_factory, small_digits):
 
 
 def test_own_runs_stand_in_the_measured_columns_with_data_recipe_seeds_and_weights(own_runs):
-    rows = [row for row in table(3, runs=[own_runs]).rows if "1 epochs" in (row.get("measured_on") or "")]
+    rows = [row for row in table(3, runs=[own_runs]).rows if "1 epoch," in (row.get("measured_on") or "")]
     (row,) = rows
     result = json.loads((own_runs / "with0" / "result.json").read_text())
     without = json.loads((own_runs / "without" / "result.json").read_text())
     assert row["original"] == f"{100 - result['last']['top1']:.2f}"  # the seed that both sides have
     assert row["measured"]["gaps"] == [(100 - without["last"]["top1"]) - (100 - result["last"]["top1"])]
-    for part in ("small-digits, recipe digits, 1 epochs, seed 0", result["weights_sha256"][:12]):
+    for part in ("small-digits, recipe digits, 1 epoch, seed 0", result["weights_sha256"][:12]):
         assert part in row["measured_on"]
     assert row.get("original_paper") is None
 

@@ -84,7 +84,7 @@ def _show(output: Output, result: "Ablation") -> None:
     for arm in others:
         columns += [arm.title, "gap"]
     rows = [_row(f"seed {seed}", result, i) for i, seed in enumerate(result.seeds)]
-    rows.append(["mean", str(original.error), *(str(part) for arm in others for part in (arm.error, arm.gap))])
+    rows.append(["mean", str(original.error), *(cell for arm in others for cell in _means(arm))])
     sources = [arm.published.source for arm in result.arms if arm.published]
     rows += [_published(result, source) for source in dict.fromkeys(sources)]
     for title, key in (("params", "params"), ("MACs", "macs")):
@@ -106,6 +106,11 @@ def _row(title: str, result: "Ablation", i: int) -> list[str]:
         gap = "" if arm.gap is None else f"{arm.gap.values[i]:+.2f}"
         line += [f"{arm.error.values[i]:.2f}", gap]
     return line
+
+
+def _means(arm: "ArmResult") -> list[str]:
+    sign = "+" if arm.gap is not None and arm.gap.mean >= 0 else ""
+    return [str(arm.error), f"{sign}{arm.gap}"]
 
 
 def _published(result: "Ablation", source: str) -> list[str]:

@@ -189,7 +189,7 @@ def ablate(
         model=plan.model.name,
         recipe=recipe_name(recipe),
         recipe_sha256=plan.sha256(),
-        data=facts["data"],
+        data=facts["metadata"]["data"],
         images=facts["validation_images"],
         epochs=plan.schedule.epochs,
         seeds=numbers,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from wavenet_zoo.evidence.measured import Measured
@@ -53,14 +54,14 @@ def _row(original: Measured, changed: Measured) -> dict[str, Any]:
     errors, changed_errors = estimate([one[s][0] for s in seeds]), estimate([other[s][0] for s in seeds])
     gap = estimate([other[seed][0] - one[seed][0] for seed in seeds])
     arguments = {key: value for key, value in original.model_kwargs.items() if key != "use_dfwt"}
-    weights = ", ".join(f"{one[seed][1][:12]} and {other[seed][1][:12]}" for seed in seeds)
+    pairs = [f"{one[seed][1][:12]} and {other[seed][1][:12]}" for seed in seeds]
+    shown = replace(original, seeds=seeds, weights_sha256=[])
     return {
         "model": " ".join([original.model, *(f"{key}={value}" for key, value in arguments.items())]),
         "original": str(errors),
         "no_dfwt": str(changed_errors),
         "gap": str(gap),
-        "measured_on": f"{original.data}, recipe {original.recipe}, {original.epochs} epochs, "
-        f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, weights {weights}",
+        "measured_on": f"{shown.describe()}{', '.join(pairs)}",
         "measured": {"original": original.to_dict(), "no_dfwt": changed.to_dict(), "gaps": gap.values},
     }
 

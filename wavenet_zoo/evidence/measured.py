@@ -64,7 +64,8 @@ class Measured:
         """Return where the error comes from: data set, recipe, seeds and weights."""
         seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
         weights = ", ".join(digest[:12] for digest in self.weights_sha256)
-        return f"{self.data}, recipe {self.recipe}, {self.epochs} epochs, {seeds}, weights {weights}"
+        epochs = f"{self.epochs} epoch{'s' if self.epochs > 1 else ''}"
+        return f"{self.data}, recipe {self.recipe}, {epochs}, {seeds}, weights {weights}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""

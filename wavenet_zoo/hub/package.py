@@ -65,7 +65,9 @@ def make_package(model: str, weights: str | Path, repo: str, results: str | Path
     check_repo_name(repo)
     path = Path(weights)
     if path.suffix != ".safetensors":
-        raise WavezooError(f"{path}: only safetensors files are published", f"wavezoo weights convert {path}")
+        raise WavezooError(
+            f"{path}: only safetensors files are published", f"wavezoo weights convert {model} {path} model.safetensors"
+        )
     built, known = load_model(model, path)
     metadata = read_metadata(path)
     record = _read_record(model, path, Path(results) if results else path.parent / "evaluation.json", known.sha256)
