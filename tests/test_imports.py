@@ -13,9 +13,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / "wavenet_zoo"
 # Imports point from later lines to earlier ones.
 LAYERS = [
     {"errors", "progress", "seeds"},
-    {"files", "layers"},
+    {"files", "layers", "recipe_errors"},
     {"figures", "models", "recipes"},
     {"data"},
+    {"weights_file"},
     {"weights"},
     {"complexity"},
     {"engine", "catalog"},

@@ -10,7 +10,8 @@ import torch
 
 import wavenet_zoo  # noqa: F401
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.weights import WeightsMetadata, load_model, weights_bytes
+from wavenet_zoo.weights import load_model
+from wavenet_zoo.weights_file import WeightsMetadata, weights_bytes
 
 MODEL = "waveletnet_cifar_m1"
 

@@ -10,7 +10,7 @@ from wavenet_zoo.engine.run_folder import read_json
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.files import write_atomically
 from wavenet_zoo.models._manifest import SCHEMA, checkpoints_folder, read_manifest
-from wavenet_zoo.weights import WeightsMetadata, read_metadata
+from wavenet_zoo.weights_file import WeightsMetadata, read_metadata
 
 __all__ = ["keep_run", "manifest_entry", "ship_weights", "write_entry"]
 

@@ -1,25 +1,15 @@
 """Weights: which a name or a file means, reading them safely, and building the model that they belong to."""
 
-import hashlib
 import inspect
-import io
-import json
-import pickle
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors
-import safetensors.torch
 import timm
 import torch
 from huggingface_hub import hf_hub_download
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from timm.models import (
-    clean_state_dict,
     get_arch_pretrained_cfgs,
     get_pretrained_cfg,
     is_model,
@@ -32,58 +22,18 @@ from wavenet_zoo.data.preprocessing import Preprocessing
 from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.models._manifest import read_manifest
 from wavenet_zoo.models._weights_source import WEIGHTS_FILE, check_hash, check_reachable
+from wavenet_zoo.weights_file import WeightsMetadata, read_weights_file
 
 __all__ = [
-    "METADATA_KEY",
     "Weights",
-    "WeightsMetadata",
     "build_model",
     "check_model_name",
     "fetch_weights",
     "load_model",
     "pretrained_tags",
-    "read_metadata",
-    "weights_bytes",
 ]
 
-METADATA_KEY = "wavenet_zoo"  # in the header of our safetensors files: what the weights are, as JSON
 RANDOM_SEED = 0
-
-
-class WeightsMetadata(BaseModel):
-    """What a weights file says of itself, in the header of safetensors or in a training checkpoint.
-
-    Attributes:
-        model: Name of the model, without a tag.
-        model_kwargs: Arguments that it was trained with; the tensors alone would not tell.
-        classes: Name of every output.
-        data: What the data set is called.
-        data_fingerprint: Hash of the images that it learned from.
-        validation_fingerprint: Hash of the images that it was validated on.
-        preprocessing: How an image becomes a tensor.
-        recipe: Name of the recipe.
-        recipe_sha256: Hash of every value in effect.
-        seed: Of the run.
-        epoch: Epochs trained.
-        variant: ``ema`` where these are the moving average of the weights, else ``raw``.
-        versions: Of the libraries that trained it.
-    """
-
-    model_config = ConfigDict(protected_namespaces=())
-
-    model: str
-    model_kwargs: dict[str, JsonValue] = {}
-    classes: list[str] | None = None
-    data: str | None = None
-    data_fingerprint: str | None = None
-    validation_fingerprint: str | None = None
-    preprocessing: Preprocessing | None = None
-    recipe: str | None = None
-    recipe_sha256: str | None = None
-    seed: int | None = None
-    epoch: int | None = None
-    variant: Literal["raw", "ema"] = "raw"
-    versions: dict[str, str] = {}
 
 
 @dataclass
@@ -225,25 +175,6 @@ def load_model(
     return built, known
 
 
-def weights_bytes(state_dict: Mapping[str, torch.Tensor], metadata: WeightsMetadata) -> bytes:
-    """Return a safetensors file with ``metadata`` in its header, where :func:`load_model` looks for it."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in state_dict.items()}
-    # one key: with more, their order in the file, and so its hash, would change from run to run
-    return safetensors.torch.save(tensors, {METADATA_KEY: json.dumps(metadata.model_dump(mode="json"), sort_keys=True)})
-
-
-def read_metadata(path: Path) -> WeightsMetadata:
-    """Return what a weights file of this project says of itself.
-
-    Raises:
-        WavezooError: If it is not one, or damaged.
-    """
-    metadata = _read_file(path).metadata
-    if metadata is None:
-        raise WavezooError(f"{path}: does not say what it holds", "only weights of wavezoo's own runs do")
-    return metadata
-
-
 def _random_model(model: str, model_kwargs: Mapping[str, Any] | None) -> tuple[Any, Weights]:
     with torch.random.fork_rng():
         torch.manual_seed(RANDOM_SEED)
@@ -306,7 +237,7 @@ def fetch_weights(entry: Mapping[str, Any], cache_dir: str | None = None) -> Pat
 def _model_from_file(
     architecture: str, path: Path, model_kwargs: Mapping[str, Any] | None, variant: str | None = None
 ) -> tuple[Any, Weights]:
-    file = _read_file(path, variant)
+    file = read_weights_file(path, variant)
     if variant is not None and file.variant != variant:
         raise WavezooError(f"{path}: holds no {'moving average' if variant == 'ema' else 'raw weights'}")
     metadata = file.metadata or WeightsMetadata(model=architecture)
@@ -357,92 +288,6 @@ def _first_differences(model: Mapping[str, torch.Tensor], file: Mapping[str, tor
     differences = shapes[:2] + missing[:1] + unexpected[:1]
     total = len(shapes) + len(missing) + len(unexpected)
     return "; ".join(differences) + (f" ({total} tensors differ)" if total > len(differences) else "")
-
-
-@dataclass
-class _WeightsFile:
-    tensors: dict[str, torch.Tensor]
-    metadata: WeightsMetadata | None
-    variant: str = "raw"
-    sha256: str = ""
-
-
-def _read_file(path: Path, variant: str | None = None) -> _WeightsFile:
-    if path.is_dir():
-        raise WavezooError(f"{path}: is a folder, not a weights file")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise WavezooError(f"{path}: cannot be read: {error.strerror}") from error
-    if not content:
-        raise WavezooError(f"{path}: is empty (0 bytes)")
-    # safetensors begins with 8 bytes of a length, which may look like anything, and then the brace of its header
-    is_pickle = content[8:9] != b"{" and (content[:2] == b"PK" or content[:1] == b"\x80")
-    if is_pickle and path.suffix == ".safetensors":
-        raise WavezooError(f"{path}: is a pickle under the name of a safetensors file; it was not opened")
-    file = _read_checkpoint(path, content, variant) if is_pickle else _read_safetensors(path, content)
-    for key, value in file.tensors.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise WavezooError(f"{path}: tensor {key} holds values that are not finite")
-    file.sha256 = hashlib.sha256(content).hexdigest()
-    return file
-
-
-def _read_safetensors(path: Path, content: bytes) -> _WeightsFile:
-    try:
-        tensors = safetensors.torch.load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        text = header.get("__metadata__", {}).get(METADATA_KEY)
-        metadata = _read_metadata(path, json.loads(text)) if text is not None else None
-    except (safetensors.SafetensorError, ValueError) as error:
-        reason = str(error).removeprefix("Error while deserializing header: ")
-        raise WavezooError(f"{path}: truncated, or not a safetensors file: {reason}") from error
-    return _WeightsFile(clean_state_dict(tensors), metadata, metadata.variant if metadata else "raw")
-
-
-def _read_checkpoint(path: Path, content: bytes, wanted: str | None = None) -> _WeightsFile:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd pickles, which fail in a line of ours if they do
-            checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WavezooError(
-            f"{path}: refused, since loading this pickle would run code{_unsafe_globals(content)}",
-            "ask for a safetensors file",
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise WavezooError(f"{path}: truncated, or not a checkpoint that torch wrote") from error
-    if not isinstance(checkpoint, dict):
-        raise WavezooError(f"{path}: holds a {type(checkpoint).__name__}, not weights")
-    metadata = _read_metadata(path, checkpoint["metadata"]) if "metadata" in checkpoint else None
-    state_dict, variant = checkpoint, "raw"
-    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):  # in timm's order
-        if wanted == "raw" and key.endswith("ema"):
-            continue
-        if isinstance(checkpoint.get(key), dict):
-            state_dict, variant = checkpoint[key], "ema" if key.endswith("ema") else "raw"
-            break
-    tensors = {key: value for key, value in state_dict.items() if isinstance(value, torch.Tensor)}
-    if not tensors:
-        raise WavezooError(f"{path}: holds no weights")
-    return _WeightsFile(clean_state_dict(tensors), metadata, variant)
-
-
-def _read_metadata(path: Path, values: Any) -> WeightsMetadata:
-    try:
-        return WeightsMetadata.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise WavezooError(f"{path}: its metadata cannot be read: {where or 'metadata'}: {first['msg']}") from error
-
-
-def _unsafe_globals(content: bytes) -> str:
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content))
-    except Exception:  # only for the message: the file was refused already
-        return ""
-    return f" ({', '.join(names)})" if names else ""
 
 
 def _is_tag(architecture: str, weights: str) -> bool:

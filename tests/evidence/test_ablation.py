@@ -54,6 +54,10 @@ def test_what_is_finished_is_not_trained_again_and_another_side_joins(quick, tmp
     assert again.arms[:2] == first.arms
     assert again.arms[2].name == "haar_neighbours" and again.arms[2].gap is not None
     assert (tmp_path / "runs" / "no_dfwt.json").exists()  # the first comparison is still there
+    (tmp_path / "runs").rename(tmp_path / "moved")
+    moved = ablate(out=tmp_path / "moved", no_dfwt=True, **quick)
+    assert [arm.error for arm in moved.arms] == [arm.error for arm in first.arms]
+    assert moved.arms[0].runs[0]["out"] == str(tmp_path / "moved" / "original" / "seed0")
 
 
 @pytest.mark.long

@@ -62,7 +62,7 @@ def command(
                 *(("file", f"{name}, {file['size']:,} bytes, sha256 {file['sha256'][:12]}")
                   for name, file in done.files.items()),
                 ("load", f'import timm, wavenet_zoo; timm.create_model("hf-hub:{done.repo}", pretrained=True)'),
-                ("manifest", json.dumps(done.entry)),
+                *([("manifest", json.dumps(done.entry))] if done.entry else []),
             ]
         )
     )  # fmt: skip

@@ -23,7 +23,8 @@ from wavenet_zoo.engine.environment import package_versions
 from wavenet_zoo.engine.optimization import make_ema, make_mixup, make_optimizer, make_scheduler
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.recipes import Recipe, load_recipe
-from wavenet_zoo.weights import WeightsMetadata, build_model
+from wavenet_zoo.weights import build_model
+from wavenet_zoo.weights_file import WeightsMetadata
 
 __all__ = ["Setup", "check_recipe", "prepare"]
 

@@ -27,7 +27,7 @@ from wavenet_zoo.engine.tally import Tally, count_correct
 from wavenet_zoo.files import sha256_of, write_atomically
 from wavenet_zoo.progress import Progress
 from wavenet_zoo.recipes import load_recipe, recipe_name
-from wavenet_zoo.weights import weights_bytes
+from wavenet_zoo.weights_file import weights_bytes
 
 __all__ = ["TrainingRun", "train"]
 

@@ -167,17 +167,18 @@ def ablate(
     for seed in numbers:  # pair by pair, so that what there is can be compared at any time
         for arm in (original, *arms):
             note(f"{1 + sum(map(len, runs.values()))} of {total}: {arm.title}, seed {seed}")
+            place = folder / arm.name / f"seed{seed}"  # not what a finished run says of itself: it may have been moved
             run = train(
                 recipe,
                 data,
-                folder / arm.name / f"seed{seed}",
+                place,
                 [*overrides, *arm.overrides, f"seed={seed}"],
                 workers=workers,
                 device=device,
                 progress=progress,
                 note=note_once,
             )
-            runs[arm.name].append({"seed": seed, "out": run.out, "error": 100 - run.last["top1"],
+            runs[arm.name].append({"seed": seed, "out": str(place), "error": 100 - run.last["top1"],
                                    "weights_sha256": run.weights_sha256, "seconds": run.seconds})  # fmt: skip
     facts = json.loads((folder / original.name / f"seed{numbers[0]}" / "run.json").read_text(encoding="utf-8"))
     classes = len(facts["metadata"]["classes"])

@@ -12,7 +12,7 @@ from wavenet_zoo.engine.run_folder import read_json
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.evidence.statistics import Estimate, estimate
 from wavenet_zoo.recipes import Recipe, load_recipe
-from wavenet_zoo.weights import WeightsMetadata
+from wavenet_zoo.weights_file import WeightsMetadata
 
 __all__ = ["Measured", "MeasuredRun", "find_runs", "group_runs", "results_folder"]
 

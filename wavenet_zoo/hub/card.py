@@ -5,7 +5,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from wavenet_zoo.complexity import Complexity
-from wavenet_zoo.weights import WeightsMetadata
+from wavenet_zoo.weights_file import WeightsMetadata
 
 __all__ = ["model_card"]
 

@@ -11,7 +11,8 @@ from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.files import write_atomically
 from wavenet_zoo.models._manifest import read_manifest
 from wavenet_zoo.models._weights_source import cached_file
-from wavenet_zoo.weights import fetch_weights, load_model, read_metadata, weights_bytes
+from wavenet_zoo.weights import fetch_weights, load_model
+from wavenet_zoo.weights_file import read_metadata, weights_bytes
 
 __all__ = ["Checked", "ListedWeights", "convert_weights", "download_weights", "list_weights", "verify_weights"]
 

@@ -18,7 +18,8 @@ from wavenet_zoo.files import write_atomically
 from wavenet_zoo.hub.card import model_card
 from wavenet_zoo.hub.client import check_repo_name
 from wavenet_zoo.recipes import list_recipes, load_recipe
-from wavenet_zoo.weights import WeightsMetadata, load_model, read_metadata
+from wavenet_zoo.weights import load_model
+from wavenet_zoo.weights_file import WeightsMetadata, read_metadata
 
 __all__ = ["LOGITS_TOLERANCE", "Package", "logits_of", "make_package", "write_package"]
 
@@ -122,7 +123,8 @@ def _read_record(model: str, weights: Path, path: Path, sha256: str | None) -> d
         )  # fmt: skip
         name = record["weights"]["data"] if own_data else Path(record["data"]["name"]).name
         record["data"] = {**record["data"], "name": name}
-        record["weights"] = {**record["weights"], "name": "model.safetensors"}
+        said = record["weights"]["description"].replace(record["weights"]["name"], "model.safetensors")
+        record["weights"] = {**record["weights"], "name": "model.safetensors", "description": said}
     except (KeyError, TypeError) as error:
         raise WavezooError(f"{path}: is no evaluation record: {error} is missing", how) from error
     return record

@@ -15,7 +15,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 from wavenet_zoo.hub.client import ask, check_access
 from wavenet_zoo.hub.package import LOGITS_TOLERANCE, Package, logits_of, make_package, write_package
-from wavenet_zoo.shipping import manifest_entry, write_entry
+from wavenet_zoo.shipping import CHECKOUT, manifest_entry, write_entry
 
 __all__ = ["Published", "publish"]
 
@@ -31,7 +31,7 @@ class Published:
         changed: False where the repository held these very files already, so that nothing was sent.
         folder: Where a dry run wrote the files.
         files: Size and sha256 of every file.
-        entry: The line for ``checkpoints/manifest.json``.
+        entry: The line for ``checkpoints/manifest.json``; None for weights that need arguments, which a tag cannot say.
         card: README.md.
     """
 
@@ -41,7 +41,7 @@ class Published:
     changed: bool
     folder: str | None
     files: dict[str, dict[str, Any]]
-    entry: dict[str, Any]
+    entry: dict[str, Any] | None
     card: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,7 +86,13 @@ def publish(
         WavezooError: If something is not as it has to be; nothing was sent then. If the Hub fails, the repository is as
             it was, or holds the whole commit. If what is downloaded again is not what was sent.
     """
+    manifest = CHECKOUT / "checkpoints"
+    if record and not (manifest / "manifest.json").is_file():
+        raise WavezooError(f"{manifest}: no manifest to record it in", "--record is for a checkout of wavenet_zoo")
     package = make_package(model, weights, repo, results)
+    if record and package.metadata.model_kwargs:
+        raise WavezooError(f"{weights}: trained with {package.metadata.model_kwargs}, which a tag cannot say",
+                           "publish it without --record")  # fmt: skip
     tag = tag or str(package.metadata.data).lower().replace("-", "_")
     name = f"{package.metadata.model}.{tag}"
     facts = {file: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -97,9 +103,11 @@ def publish(
         source = {"hub": f"{repo}@{revision}" if revision else repo}
         about = f"Weights of {package.metadata.model} on the Hub at {repo}."
         weights_file = facts["model.safetensors"]
-        entry = manifest_entry(name, source, package.metadata, package.record, weights_file, about, package.license)
-        if record and revision:
-            write_entry(entry)
+        entry = None
+        if not package.metadata.model_kwargs:
+            entry = manifest_entry(name, source, package.metadata, package.record, weights_file, about, package.license)
+        if entry and record and revision:
+            write_entry(entry, manifest)
         return Published(repo, revision, url, changed, str(folder) if folder else None, facts, entry, card)
 
     if dry_run:
