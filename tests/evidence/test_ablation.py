@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from wavenet_zoo import WavezooError, ablate
-from wavenet_zoo.engine.setup import _initial_model, check_recipe
+from wavenet_zoo.engine.setup import _initial_model
 from wavenet_zoo.recipes import load_recipe
 
 QUICK = ["schedule.epochs=2", "batch_size=50"]
@@ -144,9 +144,25 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_trained(tmp_path,
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_the_papers_setting_is_one_flag_away():
-    assert load_recipe("cifar10/waveletnet_m24").schedule.epochs == 164
-    assert check_recipe("imagenet/waveletnet_x1")["params"] == 2_722_272
+@pytest.mark.parametrize(
+    ("options", "model", "epochs"),
+    [
+        ({"no_dfwt": True}, "waveletnet_cifar_m24", 164),
+        ({"kappas": [(0, 5, 5)]}, "waveletnet_x1", 120),
+        ({"widths": [0.75]}, "waveletnet_x1", 120),
+    ],
+)
+def test_the_papers_setting_is_one_flag_away(monkeypatch, tmp_path, options, model, epochs):
+    asked = []
+
+    def instead_of_days(recipe, data, out, overrides, **more):
+        asked.append(load_recipe(recipe, overrides))
+        raise WavezooError("far enough")
+
+    monkeypatch.setattr("wavenet_zoo.evidence.ablation.train", instead_of_days)
+    with pytest.raises(WavezooError, match="far enough"):
+        ablate(out=tmp_path, paper=True, **options)
+    assert [(plan.model.name, plan.schedule.epochs) for plan in asked] == [(model, epochs)]
 
 
 def test_the_command_prints_table_3_with_the_papers_figures_beside_it(wavezoo, small_digits, tmp_path):

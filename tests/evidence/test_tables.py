@@ -24,7 +24,7 @@ def test_every_table_prints_in_every_form(tables, number):
     lines = list(csv.reader(io.StringIO(to_csv(made))))
     assert len(lines) == len(made.rows) + 1 and {len(line) for line in lines} == {len(made.columns) + 1}
     assert to_markdown(made).count("\n| ") == len(made.rows) + 2  # titles and rule
-    assert all(len(line) == len(made.columns) for line in cells(made))
+    assert all(len(line) == len(made.columns) for line in cells(made.columns, made.rows))
 
 
 def test_complexity_of_tables_6_and_7_is_printed_as_the_paper_prints_it(tables):
@@ -186,7 +186,7 @@ def test_the_command_prints_each_form(wavezoo, tables):
     assert wavezoo("table", 6, "--format", "markdown").out == to_markdown(tables[6])
     assert wavezoo("table", 6, "--format", "csv").out == to_csv(tables[6])
     assert wavezoo("table", 6, "--json").json["rows"][1]["params"] == 2_722_272
-    assert remarks_of(tables[6])[0] in wavezoo("table", 6).out
+    assert remarks_of(tables[6].rows)[0] in wavezoo("table", 6).out
 
 
 @pytest.mark.parametrize("arguments", [["8"], ["0"], [], ["6", "--format", "html"], ["6", "--plot", "x.bmp"]])

@@ -78,7 +78,7 @@ def test_what_is_published_comes_back_in_every_form_in_a_fresh_process_with_an_e
 @pytest.mark.parametrize("hub", ["xet"], indirect=True)
 def test_with_xet_it_comes_back_the_same_and_is_not_sent_twice(hub, run, weights):
     finished = run(*arguments(weights), HF_HUB_DISABLE_XET=None)
-    if "local://" in finished.stderr or "invalid" in finished.stderr.lower():
+    if finished.returncode and "local://" in finished.stderr:
         pytest.skip(f"hf_xet no longer takes local://: {finished.stderr.splitlines()[-1]}")
     assert finished.returncode == 0, finished.stderr
     assert_published(hub, weights)

@@ -35,39 +35,14 @@ def command(pattern: str | None, peers: bool, as_json: bool, quiet: bool) -> Non
 
 
 def _show_peers(output: Output) -> None:
-    from wavenet_zoo.evidence.system_tables import list_peers
+    from wavenet_zoo.evidence.formats import cells, remarks_of
+    from wavenet_zoo.evidence.system_tables import PEER_COLUMNS, list_peers
 
-    peers = list_peers()
+    rows = [peer.to_dict() for peer in list_peers()]
     if output.as_json:
-        output.json([peer.to_dict() for peer in peers])
+        output.json(rows)
         return
-    rows, remarks = [], []
-    for peer in peers:
-        mark = ""
-        if peer.remark:
-            if peer.remark not in remarks:
-                remarks.append(peer.remark)
-            mark = f" [{remarks.index(peer.remark) + 1}]"
-        rows.append(
-            (f"{peer.model}{mark}", peer.title, str(peer.table), _size(peer.input_size),
-             peer.params_paper or "-", _count(peer.params), _percent(peer.params_difference),
-             peer.macs_paper or "-", _count(peer.macs), _percent(peer.macs_difference))
-        )  # fmt: skip
-    columns = ["model", "in the paper", "table", "input", "params, paper", "params", "difference", "MACs, paper",
-               "MACs", "difference"]  # fmt: skip
     output.show(
-        table(columns, rows, text=["model", "in the paper"]),
-        facts([(f"[{i}]", remark) for i, remark in enumerate(remarks, 1)]),
+        table([column.title for column in PEER_COLUMNS], cells(PEER_COLUMNS, rows), text=["model", "in the paper"]),
+        facts([(f"[{i}]", remark) for i, remark in enumerate(remarks_of(rows), 1)]),
     )
-
-
-def _count(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{round(value, 1) + 0:+.1f} %"
-
-
-def _size(shape: list[int] | None) -> str:
-    return "-" if shape is None else "x".join(map(str, shape))

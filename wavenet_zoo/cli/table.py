@@ -55,8 +55,8 @@ def command(
         text = [column.title for column in result.columns if column.kind == "text"]
         output.show(
             facts([(f"Table {result.number}", result.caption)]),
-            table([column.title for column in result.columns], cells(result), text=text),
-            facts([(f"[{i}]", remark) for i, remark in enumerate(remarks_of(result), 1)]),
+            table([column.title for column in result.columns], cells(result.columns, result.rows), text=text),
+            facts([(f"[{i}]", remark) for i, remark in enumerate(remarks_of(result.rows), 1)]),
             facts([("", note) for note in result.notes]),
         )
     else:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wavenet_zoo.evidence.tables import Column, PaperTable
@@ -10,21 +11,21 @@ from wavenet_zoo.evidence.tables import Column, PaperTable
 __all__ = ["cells", "remarks_of", "to_csv", "to_markdown"]
 
 
-def cells(table: PaperTable) -> list[list[str]]:
+def cells(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Return every row as text; a number in brackets in the first cell refers to :func:`remarks_of`."""
-    remarks = remarks_of(table)
+    remarks = remarks_of(rows)
     lines = []
-    for row in table.rows:
-        line = [_text(row.get(column.key), column) for column in table.columns]
+    for row in rows:
+        line = [_text(row.get(column.key), column) for column in columns]
         if row.get("remark"):
             line[0] = f"{line[0]} [{remarks.index(row['remark']) + 1}]".strip()
         lines.append(line)
     return lines
 
 
-def remarks_of(table: PaperTable) -> list[str]:
+def remarks_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the remarks of a table, each once, in the order of the rows."""
-    return list(dict.fromkeys(row["remark"] for row in table.rows if row.get("remark")))
+    return list(dict.fromkeys(row["remark"] for row in rows if row.get("remark")))
 
 
 def to_markdown(table: PaperTable) -> str:
@@ -32,8 +33,8 @@ def to_markdown(table: PaperTable) -> str:
     titles = [column.title for column in table.columns]
     rules = ["---" if column.kind == "text" else "---:" for column in table.columns]
     lines = [f"**Table {table.number}.** {table.caption}.", ""]
-    lines += [f"| {' | '.join(line)} |" for line in (titles, rules, *cells(table))]
-    footnotes = [f"- [{i}] {remark}." for i, remark in enumerate(remarks_of(table), 1)]
+    lines += [f"| {' | '.join(line)} |" for line in (titles, rules, *cells(table.columns, table.rows))]
+    footnotes = [f"- [{i}] {remark}." for i, remark in enumerate(remarks_of(table.rows), 1)]
     return "\n".join([*lines, "", *table.notes, *([""] if footnotes else []), *footnotes]) + "\n"
 
 
@@ -54,6 +55,8 @@ def _text(value: Any, column: Column) -> str:
         return f"{value:,}"
     if column.kind == "percent":
         return f"{round(value, 1) + 0:+.1f} %"  # + 0: no -0.0
+    if column.kind == "shape":
+        return "x".join(map(str, value))
     if column.kind == "error":
         return f"{value:.{column.decimals}f}"
     return str(value)

@@ -15,7 +15,7 @@ from wavenet_zoo.models import WaveletNet
 from wavenet_zoo.models.peers import resnet50_v1
 from wavenet_zoo.weights import build_model
 
-__all__ = ["NOTABLE", "Peer", "list_peers", "system_table"]
+__all__ = ["NOTABLE", "PEER_COLUMNS", "Peer", "list_peers", "system_table"]
 
 NOTABLE = 2.0  # percent by which paper and model may differ without a reason
 
@@ -24,6 +24,19 @@ ON_CIFAR10 = re.compile(r"cifar-?10(?!0)", re.IGNORECASE)
 CONVENTION = (
     Column("macs_paper_convention", "MACs, paper's convention", "count"),
     Column("macs_as_printed", "rounded"),
+)
+
+PEER_COLUMNS = (
+    Column("model", "model"),
+    Column("title", "in the paper"),
+    Column("table", "table"),
+    Column("input_size", "input", "shape"),
+    Column("params_paper", "params, paper"),
+    Column("params", "params", "count"),
+    Column("params_difference", "difference", "percent"),
+    Column("macs_paper", "MACs, paper"),
+    Column("macs", "MACs", "count"),
+    Column("macs_difference", "difference", "percent"),
 )
 
 CAPTIONS = {

@@ -10,7 +10,7 @@ from wavenet_zoo.figures import check_figure_path
 
 __all__ = ["Column", "PaperTable", "table"]
 
-Kind = Literal["text", "count", "percent", "error"]
+Kind = Literal["text", "count", "percent", "error", "shape"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Column:
     Attributes:
         key: Its key in the rows.
         title: What stands above it.
-        kind: How its values are written: ``text``, ``count`` (1,234), ``percent`` (+1.2 %), ``error`` (30.6).
+        kind: How its values are written: ``text``, ``count`` (1,234), ``percent`` (+1.2 %), ``error`` (30.6),
+            ``shape`` (3x32x32).
         decimals: Of an error.
     """
 

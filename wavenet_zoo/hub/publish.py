@@ -11,6 +11,7 @@ import timm
 import torch
 from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_download
 from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.utils.sha import git_hash
 
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 from wavenet_zoo.hub.client import ask, check_access
@@ -146,7 +147,7 @@ def _holds(api: HfApi, repo: str, revision: str, package: Package, note: Callabl
     info = ask("its files", lambda: api.model_info(repo, revision=revision, files_metadata=True), note)
     there = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or []}
     return all(
-        there.get(name) in (hashlib.sha256(content).hexdigest(), _git_blob_id(content))
+        there.get(name) in (hashlib.sha256(content).hexdigest(), git_hash(content))
         for name, content in package.files.items()
     )
 
@@ -199,7 +200,3 @@ def _download_again(package: Package, revision: str, note: Callable[[str], None]
             raise WavezooError(
                 f"{package.repo}: what timm loads from there gives other logits", exit_code=INTERNAL_FAILURE
             )
-
-
-def _git_blob_id(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

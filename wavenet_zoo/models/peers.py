@@ -4,20 +4,21 @@ AlexNet, ShuffleNet, DenseNet-40, pre-activation ResNet-164, IGCV2, IGCV3 and Mo
 timm has is not registered again: ``vgg16``, ``resnet50``, ``mobilenetv1_100``, ``mobilenetv2_100``,
 ``mobilenetv2_140``.
 
-Every network here is a stem, stages of units, and a head before pooling and classifier; a unit is what its paper draws.
+Every network built here is a stem, stages of units, and a head before pooling and classifier; a unit is what its paper
+draws.
 """
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.layers import create_classifier
 from timm.models import create_model, generate_default_cfgs, register_model
 from torch.types import Device
 
 from ._manifest import with_weights
+from ._nasnet_mobile import NasNetMobile
 from ._peer_net import PeerNet
 from ._weights_source import build_with_checked_weights
 from .waveletnet import WaveletNet, WaveletNetCfg
@@ -296,62 +297,6 @@ MOBILENETV2_CIFAR_CFG = WaveletNetCfg(  # MobileNetV2 is WaveletNet with depths 
     first_expand_ratio=1,
     head_chs=1280,
 )
-
-
-# ----------------------------------------------------------------------------------------------------------- NASNet-A
-
-
-class NasNetMobile(nn.Module):
-    """NASNet-A (4 @ 1056) of pytorchcv, under timm's contract but for intermediate features.
-
-    Source: Zoph et al., Learning Transferable Architectures for Scalable Image Recognition (2018).
-    """
-
-    def __init__(
-        self,
-        num_classes: int = 1000,
-        in_chans: int = 3,
-        global_pool: str = "avg",
-        drop_rate: float = 0.5,
-        device: Device = None,
-        dtype: Optional[torch.dtype] = None,
-    ):
-        super().__init__()
-        try:
-            from pytorchcv.models.nasnet import nasnet_4a1056
-        except ImportError as error:
-            raise ImportError("nasnet_a_mobile needs pytorchcv: pip install 'wavenet_zoo[peers]'") from error
-        features = nasnet_4a1056(in_channels=in_chans).features.to(device=device, dtype=dtype)
-        features.final_pool = nn.Identity()
-        self.features = features
-        self.num_classes = num_classes
-        self.in_chans = in_chans
-        self.drop_rate = drop_rate
-        self.num_features = 1056
-        self.global_pool, self.classifier = create_classifier(
-            1056, num_classes, pool_type=global_pool, device=device, dtype=dtype
-        )
-        self.head_hidden_size = 1056 * self.global_pool.feat_mult()
-
-    @torch.jit.ignore
-    def group_matcher(self, coarse: bool = False) -> Dict[str, Any]:
-        """Return patterns that group parameters by depth: by stage if ``coarse``, else by cell."""
-        unit = r"^features\.stage(\d+)" if coarse else r"^features\.stage(\d+)\.unit(\d+)"
-        return dict(stem=r"^features\.(init_block|stem)", blocks=[(unit, None)])
-
-    @torch.jit.ignore
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Refuse: each of its cells takes the outputs of two others."""
-        assert not enable, "gradient checkpointing not supported"
-
-    get_classifier = PeerNet.get_classifier
-    reset_classifier = PeerNet.reset_classifier
-    forward_head = PeerNet.forward_head
-    forward = PeerNet.forward
-
-    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the features before pooling, (B, 1056, H / 32, W / 32)."""
-        return self.features(x)
 
 
 # ------------------------------------------------------------------------------------------------------- registration
