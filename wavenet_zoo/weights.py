@@ -195,10 +195,14 @@ def _pretrained_model(architecture: str, tag: str, model_kwargs: Mapping[str, An
         built, weights = _model_from_file(architecture, fetch_weights(entry), model_kwargs)
         weights.name, weights.kind, weights.results = name, "tag", entry.get("results", {})
         return built, weights
+    hub_id = get_pretrained_cfg(name).hf_hub_id
+    if hub_id:
+        try:
+            advice = "connect, or pass --weights FILE"
+            check_reachable(name, f"{hub_id}{architecture}.{tag}" if hub_id == "timm/" else hub_id, advice=advice)
+        except RuntimeError as error:
+            raise WavezooError(str(error)) from error
     try:
-        hub_id = get_pretrained_cfg(name).hf_hub_id
-        if hub_id:
-            check_reachable(name, f"{hub_id}{architecture}.{tag}" if hub_id == "timm/" else hub_id)
         built = build_model(name, model_kwargs, pretrained=True)
     except WavezooError:
         raise

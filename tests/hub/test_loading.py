@@ -126,6 +126,8 @@ def test_the_command_too_says_at_once_that_the_hub_is_out_of_reach(run, digit_fo
     finished = run("eval", "mobilenetv2_100", "--data", digit_folder, HF_ENDPOINT="http://127.0.0.1:9")
     assert finished.returncode == 2 and len(finished.stderr.splitlines()) == 1
     assert "timm/mobilenetv2_100" in finished.stderr and "cannot be reached" in finished.stderr
+    assert "--weights FILE" in finished.stderr and "WAVEZOO_CHECKPOINTS" not in finished.stderr
+    assert finished.stderr.count("mobilenetv2_100.ra_in1k: ") == 1
     assert time.monotonic() - started < 15  # of which most is importing
 
 

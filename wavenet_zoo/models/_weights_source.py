@@ -57,20 +57,25 @@ def build_with_checked_weights(
     return build_model_with_cfg(builder, variant, pretrained, pretrained_filter_fn=checked, **kwargs)
 
 
-def check_reachable(name: str, hub_id: str, cache_dir: Optional[str] = None) -> None:
+def check_reachable(
+    name: str,
+    hub_id: str,
+    cache_dir: Optional[str] = None,
+    advice: str = f"connect, or put them into a folder that {COLLECTION} names",
+) -> None:
     """Make sure that weights on the Hub are in the cache, or that the Hub answers.
 
     Args:
         name: Of the weights, for the message.
         hub_id: ``ORG/NAME`` or ``ORG/NAME@REVISION``.
         cache_dir: In place of the Hub's own cache.
+        advice: What to do where it does not answer.
 
     Raises:
         RuntimeError: If neither is so.
     """
     if cached_file(hub_id, cache_dir) is not None:
         return
-    advice = f"connect, or put them into a folder that {COLLECTION} names"
     if constants.HF_HUB_OFFLINE:
         raise RuntimeError(
             f"{name}: its weights are on the Hub at {hub_id}, which HF_HUB_OFFLINE switches off ({advice})"
