@@ -1,6 +1,7 @@
 import csv
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -251,3 +252,17 @@ def test_validation_classes_are_matched_to_the_training_classes(digit_folder, ou
     (digit_folder / "val" / "3").rename(digit_folder / "val" / "three")
     with pytest.raises(WavezooError, match="'three'"):
         train("digits", digit_folder, out, SHORT)
+
+
+def test_the_form_of_the_units_is_recorded_and_a_run_that_goes_on_in_another_says_so(digit_folder, tmp_path):
+    settings = dict(recipe="digits", data=digit_folder, overrides=["schedule.epochs=1", "batch_size=16"])
+    dense = train(out=tmp_path / "dense", **settings)
+    factored = train(out=tmp_path / "factored", form="factored", **settings)
+    assert json.loads((tmp_path / "dense" / "run.json").read_text())["form"] == "dense"
+    assert json.loads((tmp_path / "factored" / "run.json").read_text())["form"] == "factored"
+    first = [json.loads(Path(run.out, "steps.jsonl").read_text().splitlines()[0])["loss"] for run in (dense, factored)]
+    assert first[0] == pytest.approx(first[1], rel=1e-5)  # equal weights and images; then rounding goes its own way
+    notes = []
+    (tmp_path / "factored" / "result.json").unlink()
+    train(out=tmp_path / "factored", note=notes.append, **settings)
+    assert any("form factored, now dense" in note for note in notes)

@@ -1,7 +1,8 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
-from wavenet_zoo.layers import DFWT
+from wavenet_zoo.layers import DFWT, dfwt, fold_dfwt, haar_matrix
 
 
 def kronecker_haar(k):
@@ -89,3 +90,13 @@ def test_dfwt_has_no_state_and_keeps_dtype_and_layout():
 def test_kappa_0_is_the_identity():
     x = torch.randn(1, 6, 2, 2)
     assert DFWT(6, kappa=0)(x) is x
+
+
+@pytest.mark.parametrize("haar", ["halves", "neighbours"])
+@pytest.mark.parametrize(("channels", "depth"), [(8, 0), (8, 3), (12, 2), (24, 3), (96, 5)])
+def test_a_kernel_with_dfwt_folded_in_does_what_the_two_do_one_after_the_other(channels, depth, haar):
+    weight = torch.randn(7, channels, 3, 3, dtype=torch.float64)
+    x = torch.randn(2, channels, 5, 5, dtype=torch.float64)
+    folded = fold_dfwt(weight, depth, haar)
+    torch.testing.assert_close(F.conv2d(x, folded), F.conv2d(dfwt(x, depth, haar), weight))
+    torch.testing.assert_close(folded[:, :, 0, 0], weight[:, :, 0, 0] @ haar_matrix(channels, depth, haar).double())

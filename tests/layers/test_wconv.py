@@ -83,3 +83,16 @@ def test_the_layer_lives_on_meta_and_in_bfloat16():
     assert WConv2d(8, 8, device="meta").weight[0].is_meta
     layer = WConv2d(8, 8, dtype=torch.bfloat16)
     assert layer(torch.randn(1, 8, 2, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+def test_computing_densely_changes_neither_output_nor_gradients():
+    torch.manual_seed(0)
+    layer = WConv2d(24, 16, kernel_size=3, kappa=3, bias=True).double()
+    torch.nn.init.normal_(layer.bias)
+    x = torch.randn(2, 24, 5, 5, dtype=torch.float64)
+    factored = layer(x)
+    gradients = torch.autograd.grad(factored.square().sum(), list(layer.parameters()))
+    layer.dense = True
+    torch.testing.assert_close(layer(x), factored)
+    for a, b in zip(torch.autograd.grad(layer(x).square().sum(), list(layer.parameters())), gradients):
+        torch.testing.assert_close(a, b)

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Send a batch through, check the data, estimate time; write nothing.")
 @click.option("--workers", type=click.IntRange(min=0), help="Decoding processes.  [default: one per core]")
 @click.option("--compile/--no-compile", default=False, help="Put the model behind torch.compile.  [default: no]")
+@click.option(
+    "--form", type=click.Choice(["dense", "factored"]), default="dense", show_default=True,
+    help="How WaveletNet computes: DFWT and WConv composed into one convolution, or as the paper writes them.",
+)  # fmt: skip
 @click.option("--deterministic", is_flag=True, help="Let GPUs too give the same result each time, at some cost.")
 @click.option(
     "--checkpoint-minutes", type=click.FloatRange(min=0), default=10, show_default=True, metavar="MINUTES",
@@ -40,6 +44,7 @@ def command(
     dry_run: bool,
     workers: int | None,
     compile: bool,
+    form: str,
     deterministic: bool,
     checkpoint_minutes: float,
     inexact: bool,
@@ -60,15 +65,15 @@ def command(
     output = Output(as_json, quiet)
     if dry_run:
         trial = try_out(
-            recipe, data, out, overrides, workers=workers, device=device, compile=compile, progress=output.progress,
-            note=output.note,
+            recipe, data, out, overrides, workers=workers, device=device, compile=compile, form=form,
+            progress=output.progress, note=output.note,
         )  # fmt: skip
         output.json(trial.to_dict()) if as_json else _show_dry_run(output, trial)
         return
     run = train(
-        recipe, data, out, overrides, workers=workers, device=device, compile=compile, deterministic=deterministic,
-        checkpoint_minutes=checkpoint_minutes, inexact=inexact, tensorboard=tensorboard, progress=output.progress,
-        note=output.note,
+        recipe, data, out, overrides, workers=workers, device=device, compile=compile, form=form,
+        deterministic=deterministic, checkpoint_minutes=checkpoint_minutes, inexact=inexact, tensorboard=tensorboard,
+        progress=output.progress, note=output.note,
     )  # fmt: skip
     output.json(run.to_dict()) if as_json else _show(output, run)
 

@@ -91,6 +91,7 @@ def dry_run(
     workers: int | None = None,
     device: str = "auto",
     compile: bool = False,
+    form: str = "dense",
     progress: bool = False,
     note: Callable[[str], None] = lambda line: None,
 ) -> DryRun:
@@ -106,6 +107,7 @@ def dry_run(
         workers: Decoding processes.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         compile: Put the model behind torch.compile.
+        form: ``dense`` or ``factored``, as for :func:`wavenet_zoo.train`.
         progress: Show progress on stderr.
         note: Called with a line on what was decided.
 
@@ -116,8 +118,9 @@ def dry_run(
     name = recipe_name(recipe)
     folder = Path(out) if out is not None else Path("runs") / name
     with join_processes(device) as processes:
-        setup = prepare(plan, name, data, processes, workers, compile, note if processes.is_main else lambda line: None)
-        state = _folder_state(folder, setup, processes, compile)
+        say = note if processes.is_main else lambda line: None
+        setup = prepare(plan, name, data, processes, workers, compile, form, say)
+        state = _folder_state(folder, setup, processes, compile, form)
         for source in (setup.training, setup.validation):
             _open_every_image(source, progress and processes.is_main)
         shapes, loss, seconds_per_step = _try_steps(setup)
@@ -222,12 +225,12 @@ def _open_every_image(source: ImageSource, progress: bool) -> None:
             bar.advance(1)
 
 
-def _folder_state(folder: Path, setup: Setup, processes: Processes, compile: bool) -> str:
+def _folder_state(folder: Path, setup: Setup, processes: Processes, compile: bool, form: str) -> str:
     if not folder.exists() or not any(folder.iterdir()):
         return f"{folder}: a new run would begin there"
     if not (folder / "run.json").exists():
         raise WavezooError(f"{folder}: holds something already that is not a run", "pass another folder with --out")
-    check_same_run(folder, setup.plan, describe_run(setup, compile, deterministic=False), inexact=True)
+    check_same_run(folder, setup.plan, describe_run(setup, compile, form, deterministic=False), inexact=True)
     if (folder / "result.json").exists():
         return f"{folder}: holds this run, finished"
     return f"{folder}: holds this run; it would go on"

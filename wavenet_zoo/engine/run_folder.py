@@ -58,7 +58,7 @@ def claim_folder(folder: Path) -> Iterator[None]:
                         folder.rmdir()
 
 
-def describe_run(setup: Setup, compile: bool, deterministic: bool) -> dict[str, Any]:
+def describe_run(setup: Setup, compile: bool, form: str, deterministic: bool) -> dict[str, Any]:
     """Return what ``run.json`` holds."""
     return {
         "recipe": setup.metadata.recipe,
@@ -68,6 +68,7 @@ def describe_run(setup: Setup, compile: bool, deterministic: bool) -> dict[str, 
         "validation_images": len(setup.validation.targets),
         "world_size": setup.processes.world_size,
         "compile": compile,
+        "form": form,
         "deterministic": deterministic,
         "metadata": setup.metadata.model_dump(mode="json"),
         "environment": describe_environment(setup.processes.device),
@@ -185,6 +186,7 @@ def _facts(record: dict[str, Any]) -> dict[str, Any]:
     return {
         "processes": record["world_size"],
         "compile": record["compile"],
+        "form": record.get("form", "factored"),  # there was no other one
         "deterministic": record["deterministic"],
         "device": environment["accelerator"] or environment["device"],
         "machine": environment["machine"],

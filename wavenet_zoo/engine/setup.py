@@ -22,6 +22,7 @@ from wavenet_zoo.engine.distributed import Processes
 from wavenet_zoo.engine.environment import package_versions
 from wavenet_zoo.engine.optimization import make_ema, make_mixup, make_optimizer, make_scheduler
 from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.models._waveletnet_unit import set_form
 from wavenet_zoo.recipes import Recipe, load_recipe
 from wavenet_zoo.weights import build_model
 from wavenet_zoo.weights_file import WeightsMetadata
@@ -90,6 +91,7 @@ def prepare(
     processes: Processes,
     workers: int | None,
     compile: bool,
+    form: str,
     note: Callable[[str], None],
 ) -> Setup:
     """Build everything that a recipe asks for.
@@ -101,6 +103,7 @@ def prepare(
         processes: This process and the others.
         workers: Decoding processes of each process.
         compile: Put the model behind torch.compile.
+        form: How WaveletNet's units compute, ``dense`` or ``factored``.
         note: Called with a line on the data and its preprocessing.
 
     Raises:
@@ -134,6 +137,7 @@ def prepare(
     note(f"preprocessing: {preprocessing}")
 
     model = _initial_model(plan, len(classes))
+    set_form(model, form)
     if plan.sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     device = processes.device

@@ -80,6 +80,7 @@ def train(
     workers: int | None = None,
     device: str = "auto",
     compile: bool = False,
+    form: str = "dense",
     deterministic: bool = False,
     checkpoint_minutes: float = 10.0,
     inexact: bool = False,
@@ -105,6 +106,8 @@ def train(
         workers: Decoding processes; by default one per core, none for images that are in memory.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         compile: Put the model behind torch.compile.
+        form: How WaveletNet's units compute: ``dense`` composes DFWT and WConv into one convolution at every step,
+            ``factored`` computes as the paper writes it. Weights and gradients are the same up to rounding.
         deterministic: Let GPUs too give the same result each time, at some cost.
         checkpoint_minutes: A checkpoint is written after every epoch, and after so many minutes within one.
         inexact: Go on also with another number of processes than the run was begun with.
@@ -129,8 +132,8 @@ def train(
             progress, note = False, _say_nothing
         if deterministic:
             make_deterministic()
-        setup = prepare(plan, name, data, processes, workers, compile, note)
-        record = describe_run(setup, compile, deterministic)
+        setup = prepare(plan, name, data, processes, workers, compile, form, note)
+        record = describe_run(setup, compile, form, deterministic)
         position, finished = find_position(folder, setup, record, inexact, note)
         if finished is not None:
             return TrainingRun(**finished)

@@ -6,9 +6,9 @@ import torch
 import torch.nn as nn
 from torch.types import Device
 
-from .partition import usable_depth
+from .partition import dyadic_partition, usable_depth
 
-__all__ = ["DFWT", "dfwt", "haar_matrix"]
+__all__ = ["DFWT", "dfwt", "fold_dfwt", "haar_matrix"]
 
 
 def dfwt(x: torch.Tensor, depth: int, haar: str = "halves") -> torch.Tensor:
@@ -50,6 +50,28 @@ def haar_matrix(
 ) -> torch.Tensor:
     """Return the (C, C) matrix of :func:`dfwt`: ``y = H x`` on column vectors of channels (equation 9)."""
     return dfwt(torch.eye(channels, device=device, dtype=dtype), depth, haar).T
+
+
+def fold_dfwt(weight: torch.Tensor, depth: int, haar: str = "halves") -> torch.Tensor:
+    """Return the kernel that does to ``x`` what ``weight`` does to ``dfwt(x)``: the product ``weight . H``.
+
+    The transform runs backwards over the kernel's inputs, one step at a time: what a difference was weighted by goes to
+    its second half, and with the opposite sign to its first.
+
+    Args:
+        weight: Kernel, (C', C, ...); 2^depth divides C.
+        depth: Number of steps.
+        haar: As in :func:`dfwt`.
+
+    Returns:
+        Kernel of the shape of ``weight``, differentiable in it.
+    """
+    bands = weight.split(dyadic_partition(weight.shape[1], depth), dim=1)
+    t = bands[depth]
+    for step in range(depth - 1, -1, -1):
+        first, second = t - bands[step], t + bands[step]
+        t = torch.cat([first, second], dim=1) if haar == "halves" else torch.stack([first, second], dim=2).flatten(1, 2)
+    return t
 
 
 class DFWT(nn.Module):

@@ -30,9 +30,13 @@ def wconv2d(
         Output, (B, C', H', W') with C' the sum of the C'_i.
     """
     pieces = x.split([w.shape[1] for w in weight], dim=1)
-    outputs = [F.conv2d(pieces[i], w, padding=padding) for i, w in enumerate(weight)]
-    y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
-    return y if bias is None else y + bias.reshape(1, -1, 1, 1)
+    outputs: List[torch.Tensor] = []
+    start = 0
+    for i, w in enumerate(weight):
+        end = start + w.shape[0]
+        outputs.append(F.conv2d(pieces[i], w, None if bias is None else bias[start:end], padding=padding))
+        start = end
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
 
 def wconv2d_dense_weight(weight: List[torch.Tensor]) -> torch.Tensor:
@@ -69,6 +73,7 @@ class WConv2d(nn.Module):
     Attributes:
         weight: The pieces, piece i of shape (D'_i, D_i, K, K).
         depth: The depth in use.
+        dense: Compute with :meth:`dense_weight`, composed anew at every call: more multiplications, fewer operations.
 
     Shape:
         (B, D, H, W) -> (B, D', H, W) with the default padding and an odd kernel.
@@ -108,6 +113,7 @@ class WConv2d(nn.Module):
             for in_piece, out_piece in zip(in_pieces, out_pieces)
         )
         self.bias = nn.Parameter(torch.empty(out_channels, **dd)) if bias else None
+        self.dense = False
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -123,6 +129,8 @@ class WConv2d(nn.Module):
         return wconv2d_dense_weight(list(self.weight))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.dense:
+            return F.conv2d(x, self.dense_weight(), self.bias, padding=self.padding)
         return wconv2d(x, list(self.weight), self.bias, self.padding)
 
     def extra_repr(self) -> str:

@@ -4,12 +4,14 @@ from typing import Any, Dict, Optional, Tuple
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from timm.layers import DropPath, LayerType, create_conv2d, get_norm_act_layer
 from torch.types import Device
 
-from ..layers import DFWT, WConv2d
+from ..layers import DFWT, WConv2d, fold_dfwt
+from ._folded_unit import fold_unit
 
-__all__ = ["WaveletNetUnit"]
+__all__ = ["WaveletNetUnit", "set_form"]
 
 
 class WaveletNetUnit(nn.Module):
@@ -31,6 +33,9 @@ class WaveletNetUnit(nn.Module):
         act_layer: Activation.
         norm_layer: Normalization.
         drop_path_rate: Stochastic depth rate of the residual branch.
+
+    Attributes:
+        form: ``factored`` or ``dense``: see :func:`set_form`.
 
     Shape:
         (B, in_chs, H, W) -> (B, out_chs, H / stride, W / stride)
@@ -59,6 +64,7 @@ class WaveletNetUnit(nn.Module):
         mid_chs = round(in_chs * expand_ratio)
         self.has_skip = stride == 1 and in_chs == out_chs
         self.stride = stride
+        self.form = "factored"
         self.dfwt_first = dfwt_after == "expand"
 
         expand = expand_ratio != 1
@@ -82,10 +88,43 @@ class WaveletNetUnit(nn.Module):
             x = self.dfwt(x)
         x = self.conv_dw(x)
         x = self.bn2(x)
-        if not self.dfwt_first:
-            x = self.dfwt(x)
-        x = self.conv_pwl(x)
+        if self.form == "dense":
+            x = F.conv2d(x, self.projection_weight())
+        else:
+            if not self.dfwt_first:
+                x = self.dfwt(x)
+            x = self.conv_pwl(x)
         x = self.bn3(x)
         if self.has_skip:
             x = self.drop_path(x) + shortcut
         return x
+
+    def projection_weight(self) -> torch.Tensor:
+        """Return DFWT and the last WConv as one kernel, (out_chs, mid_chs, 1, 1), differentiable in the pieces."""
+        weight = self.conv_pwl.dense_weight()
+        return weight if self.dfwt_first else fold_dfwt(weight, self.dfwt.depth, self.dfwt.haar)
+
+    @torch.jit.ignore
+    def fuse(self, form: str = "dense") -> nn.Module:
+        """Return the same map for inference, as :func:`fold_unit` does; ``timm.models.reparameterize_model`` asks."""
+        return fold_unit(self, form)
+
+
+def set_form(model: nn.Module, form: str) -> None:
+    """Choose how the units of a network compute; parameters, state dict and gradients stay what they are.
+
+    Args:
+        model: The network.
+        form: ``factored`` computes as the paper writes it. ``dense`` composes each WConv, with the DFWT before it, into
+            one convolution at every call: more multiplications, fewer and larger operations.
+
+    Raises:
+        ValueError: If there is no such form.
+    """
+    if form not in ("factored", "dense"):
+        raise ValueError(f"form is 'factored' or 'dense', got {form!r}")
+    for module in model.modules():
+        if isinstance(module, WaveletNetUnit):
+            module.form = form
+            if isinstance(module.conv_pw, WConv2d):
+                module.conv_pw.dense = form == "dense" and module.conv_pw.depth > 0

@@ -1,0 +1,226 @@
+"""The WaveletNet unit for inference: batch norms folded, DFWT and the last WConv in the form that is fastest."""
+
+from typing import Any, List, Tuple
+
+import torch
+import torch.nn as nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from ..layers import WConv2d, fold_dfwt
+
+__all__ = ["UNIT_FORMS", "FoldedUnit", "HalvedUnit", "fold_unit"]
+
+UNIT_FORMS = ("factored", "dense", "split", "split2", "split3", "halves")
+
+
+def fold_unit(unit: Any, form: str = "dense") -> nn.Module:
+    """Return a unit's map with its batch norms folded, exact up to rounding.
+
+    DFWT and WConv are linear in the channels and next to each other, so that together they are one matrix M of known
+    structure: outputs that are fed by the first L difference bands see every channel, and all others see sums alone.
+
+    Args:
+        unit: A WaveletNetUnit.
+        form: ``factored``: DFWT, then WConv, as written. ``dense``: M as one 1x1 convolution. ``split`` (``split2``,
+            ``split3``): one 1x1 convolution for the outputs of the first difference band (the first two, three), and
+            one over the sums of channels for the rest; 9/16 of the multiplications at kappa 3. ``halves``: the two
+            halves of the expanded channels are tensors of their own from the start, and their difference and sum go
+            into two convolutions; half the multiplications, and nothing is sliced.
+
+    Returns:
+        The module for inference; its ``form`` is what was possible: the deepest split that the unit's depths allow, and
+        ``dense`` where DFWT or WConv have none, or the DFWT stands elsewhere.
+
+    Raises:
+        ValueError: If there is no such form, or a normalization is not batch norm.
+    """
+    if form not in UNIT_FORMS:
+        raise ValueError(f"a unit's form is one of {', '.join(UNIT_FORMS)}, got {form!r}")
+    depth = 0 if unit.dfwt_first else min(unit.dfwt.depth, unit.conv_pwl.depth)
+    if form != "factored" and depth == 0:
+        form = "dense"
+    if form == "halves":
+        return HalvedUnit(unit)
+    if form == "factored":
+        projection: nn.Module = _fold_wconv(unit.conv_pwl, unit.bn3)
+        if not unit.dfwt_first:
+            projection = nn.Sequential(unit.dfwt, projection)
+    else:
+        weight, bias = _projection(unit)
+        if form == "dense":
+            projection = _conv(_fold_dfwt_of(unit, weight), bias)
+        else:
+            levels = min(int(form.removeprefix("split") or 1), depth)
+            form = "split" if levels == 1 else f"split{levels}"
+            projection = SplitProjection(unit, weight, bias, levels)
+    return FoldedUnit(unit, projection, form)
+
+
+class FoldedUnit(nn.Module):
+    """``expand, act, depthwise, act, projection`` without a batch norm.
+
+    Args:
+        unit: The WaveletNetUnit that it stands for.
+        projection: What follows the depthwise convolution, with its bias.
+        form: What to call it.
+    """
+
+    def __init__(self, unit: Any, projection: nn.Module, form: str):
+        super().__init__()
+        self.form = form
+        self.has_skip = unit.has_skip
+        expand = isinstance(unit.conv_pw, WConv2d)
+        self.conv_pw = (
+            nn.Identity()
+            if not expand
+            else _fold_wconv(unit.conv_pw, unit.bn1)
+            if form == "factored"
+            else _conv(*_fold(unit.conv_pw.dense_weight(), unit.bn1))
+        )
+        self.act1 = unit.bn1.act if expand else nn.Identity()
+        self.dfwt = unit.dfwt if unit.dfwt_first else nn.Identity()
+        self.conv_dw = _depthwise(unit)
+        self.act2 = unit.bn2.act
+        self.projection = projection
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shortcut = x
+        x = self.act1(self.conv_pw(x))
+        x = self.dfwt(x)
+        x = self.act2(self.conv_dw(x))
+        x = self.projection(x)
+        return x + shortcut if self.has_skip else x
+
+    def extra_repr(self) -> str:
+        return f"form={self.form}"
+
+
+class SplitProjection(nn.Module):
+    """DFWT and WConv as two 1x1 convolutions: over all channels, and over their sums.
+
+    Args:
+        unit: The WaveletNetUnit that it stands for.
+        weight: Kernel behind the DFWT, (out_chs, mid_chs, 1, 1).
+        bias: One value per output channel.
+        levels: Number of difference bands whose outputs see all channels.
+    """
+
+    def __init__(self, unit: Any, weight: torch.Tensor, bias: torch.Tensor, levels: int):
+        super().__init__()
+        self.levels = levels
+        self.haar = unit.dfwt.haar
+        mid_chs = weight.shape[1]
+        from_bands = sum(w.shape[0] for w in list(unit.conv_pwl.weight)[:levels])
+        from_sums = weight[from_bands:, mid_chs - (mid_chs >> levels) :]
+        self.conv_all = _conv(_fold_dfwt_of(unit, weight[:from_bands]), bias[:from_bands])
+        self.conv_sums = _conv(fold_dfwt(from_sums, unit.dfwt.depth - levels, self.haar), bias[from_bands:])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        sums = x
+        for _ in range(self.levels):
+            first, second = _halve(sums, self.haar)
+            sums = first + second
+        return torch.cat([self.conv_all(x), self.conv_sums(sums)], dim=1)
+
+
+class HalvedUnit(nn.Module):
+    """The unit with the two halves that its DFWT pairs as tensors of their own.
+
+    Args:
+        unit: A WaveletNetUnit whose DFWT and last WConv have a depth of 1 or more.
+    """
+
+    def __init__(self, unit: Any):
+        super().__init__()
+        self.form = "halves"
+        self.has_skip = unit.has_skip
+        self.haar = unit.dfwt.haar
+        self.expands = isinstance(unit.conv_pw, WConv2d)
+        if self.expands:
+            expand, expand_bias = _fold(unit.conv_pw.dense_weight(), unit.bn1)
+            self.conv_pw = nn.ModuleList(
+                _conv(w, b) for w, b in zip(_halve_rows(expand, self.haar), _halve_rows(expand_bias, self.haar))
+            )
+            self.act1 = unit.bn1.act
+        self.conv_dw = nn.ModuleList(_halve_depthwise(_depthwise(unit), self.haar))
+        self.act2 = unit.bn2.act
+        weight, bias = _projection(unit)
+        from_band, half = unit.conv_pwl.weight[0].shape[:2]
+        self.conv_difference = _conv(weight[:from_band, :half], bias[:from_band])
+        self.conv_sum = _conv(fold_dfwt(weight[from_band:, half:], unit.dfwt.depth - 1, self.haar), bias[from_band:])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.expands:
+            first, second = self.act1(self.conv_pw[0](x)), self.act1(self.conv_pw[1](x))
+        else:
+            first, second = _halve(x, self.haar)
+        first, second = self.act2(self.conv_dw[0](first)), self.act2(self.conv_dw[1](second))
+        y = torch.cat([self.conv_difference(second - first), self.conv_sum(second + first)], dim=1)
+        return y + x if self.has_skip else y
+
+    def extra_repr(self) -> str:
+        return f"form={self.form}"
+
+
+def _halve(x: torch.Tensor, haar: str) -> Tuple[torch.Tensor, torch.Tensor]:
+    if haar == "halves":
+        first, second = x.chunk(2, dim=1)
+        return first, second
+    return x[:, 0::2], x[:, 1::2]
+
+
+def _halve_rows(weight: torch.Tensor, haar: str) -> List[torch.Tensor]:
+    return list(weight.chunk(2)) if haar == "halves" else [weight[0::2], weight[1::2]]
+
+
+def _halve_depthwise(conv: nn.Conv2d, haar: str) -> List[nn.Conv2d]:
+    halves = zip(_halve_rows(conv.weight, haar), _halve_rows(conv.bias, haar))  # type: ignore[arg-type]
+    return [_conv(w, b, conv.stride, conv.padding, groups=w.shape[0]) for w, b in halves]
+
+
+def _projection(unit: Any) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Return the last WConv with its batch norm: a kernel over what comes out of the DFWT, and a bias."""
+    return _fold(unit.conv_pwl.dense_weight(), unit.bn3)
+
+
+def _fold_dfwt_of(unit: Any, weight: torch.Tensor) -> torch.Tensor:
+    return weight if unit.dfwt_first else fold_dfwt(weight, unit.dfwt.depth, unit.dfwt.haar)
+
+
+def _fold(weight: torch.Tensor, norm: nn.Module) -> Tuple[torch.Tensor, torch.Tensor]:
+    if not isinstance(norm, _BatchNorm) or norm.running_mean is None or norm.running_var is None:
+        raise ValueError(f"only batch norm with running statistics can be folded, not {type(norm).__name__}")
+    return fuse_conv_bn_weights(weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+
+
+def _fold_wconv(wconv: WConv2d, norm: nn.Module) -> WConv2d:
+    """Return the layer in its pieces, with the batch norm in its weights and bias."""
+    folded = WConv2d(wconv.in_channels, wconv.out_channels, wconv.kernel_size, wconv.kappa, bias=True)
+    folded = folded.to(wconv.weight[0])
+    weight, bias = _fold(wconv.dense_weight(), norm)
+    row = column = 0
+    with torch.no_grad():
+        for piece in folded.weight:
+            rows, columns = piece.shape[:2]
+            piece.copy_(weight[row : row + rows, column : column + columns])
+            row, column = row + rows, column + columns
+        folded.bias.copy_(bias)  # type: ignore[union-attr]
+    return folded
+
+
+def _depthwise(unit: Any) -> nn.Conv2d:
+    conv = unit.conv_dw
+    weight, bias = _fold(conv.weight, unit.bn2)
+    return _conv(weight, bias, conv.stride, conv.padding, groups=conv.groups)
+
+
+def _conv(weight: torch.Tensor, bias: torch.Tensor, stride: Any = 1, padding: Any = 0, groups: int = 1) -> nn.Conv2d:
+    conv = nn.Conv2d(
+        weight.shape[1] * groups, weight.shape[0], (weight.shape[2], weight.shape[3]), stride, padding, groups=groups,
+        device=weight.device, dtype=weight.dtype,
+    )  # fmt: skip
+    with torch.no_grad():
+        conv.weight.copy_(weight)
+        conv.bias.copy_(bias)  # type: ignore[union-attr]
+    return conv
