@@ -16,10 +16,12 @@ __all__ = [
     "WavezooError",
     "__version__",
     "ablate",
+    "bench",
     "connectivity",
     "count",
     "dry_run",
     "evaluate",
+    "export",
     "info",
     "list_models",
     "publish",
@@ -30,10 +32,12 @@ __all__ = [
 _LAZY = {
     "WavezooError": "wavenet_zoo.errors",
     "ablate": "wavenet_zoo.evidence.ablation",
+    "bench": "wavenet_zoo.bench.benchmark",
     "connectivity": "wavenet_zoo.evidence.connectivity",
     "count": "wavenet_zoo.complexity",
     "dry_run": "wavenet_zoo.engine.dry_run",
     "evaluate": "wavenet_zoo.engine.evaluate",
+    "export": "wavenet_zoo.exporting",
     "info": "wavenet_zoo.catalog",
     "list_models": "wavenet_zoo.catalog",
     "publish": "wavenet_zoo.hub.publish",
@@ -42,6 +46,7 @@ _LAZY = {
 }
 
 if TYPE_CHECKING:
+    from wavenet_zoo.bench.benchmark import bench
     from wavenet_zoo.catalog import info, list_models
     from wavenet_zoo.complexity import count
     from wavenet_zoo.engine.dry_run import dry_run
@@ -51,6 +56,7 @@ if TYPE_CHECKING:
     from wavenet_zoo.evidence.ablation import ablate
     from wavenet_zoo.evidence.connectivity import connectivity
     from wavenet_zoo.evidence.tables import table
+    from wavenet_zoo.exporting import export
     from wavenet_zoo.hub.publish import publish
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 import wavenet_zoo
 from wavenet_zoo import WavezooError, evaluate
 from wavenet_zoo.data.digits import open_digits
+from wavenet_zoo.data.folders import open_folder
 from wavenet_zoo.models._manifest import read_manifest
 
 MODEL = "waveletnet_cifar_m1"
@@ -152,3 +153,61 @@ def test_a_result_says_whether_the_weights_have_seen_the_images(digit_folder, tm
 def test_models_of_timm_can_be_evaluated_too(digit_folder):
     result = evaluate("mobilenetv2_050", "none", digit_folder, size=32, workers=0, model_kwargs={"num_classes": 10})
     assert result.images == 30
+
+
+def predictions(network, images):
+    with torch.inference_mode():
+        return torch.cat([network(part).argmax(1) for part in images])
+
+
+@pytest.mark.long
+def test_folded_in_any_form_and_exported_every_real_image_gets_the_class_it_gets_as_written(imagenet_sample, tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    from wavenet_zoo import export
+    from wavenet_zoo.data.preprocessing import evaluation_transform, preprocessing_of
+    from wavenet_zoo.exported_file import open_exported_file
+    from wavenet_zoo.folding import fold
+    from wavenet_zoo.weights import load_model
+    from wavenet_zoo.weights_file import WeightsMetadata, weights_bytes
+
+    model, _ = load_model("waveletnet_x1", "none")
+    transform = evaluation_transform(preprocessing_of(model))
+    source = open_folder(imagenet_sample / "val", "val")
+    images = [transform(source.load(i))[None] for i in range(len(source.targets))]
+    assert len(images) == 100
+    with torch.no_grad():  # statistics of real images: without them, random weights give every image the same class
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        model.train()(torch.cat(images))
+    weights = tmp_path / "x1.safetensors"
+    weights.write_bytes(weights_bytes(model.state_dict(), WeightsMetadata(model="waveletnet_x1")))
+    expected = predictions(model.eval(), images)
+    assert len(expected.unique()) > 10
+    for form in ("dense", "split", "halves"):
+        folded = fold(model, form).to(memory_format=torch.channels_last)
+        assert torch.equal(predictions(folded, images), expected)
+        assert torch.equal(predictions(folded, torch.cat(images).split(4)), expected)
+        export("waveletnet_x1", "onnx", tmp_path / f"{form}.onnx", weights, forms=form)
+        exported = open_exported_file(tmp_path / f"{form}.onnx")[0]
+        assert torch.equal(predictions(exported, torch.cat(images).split(16)), expected)
+    plain, folded = (evaluate("waveletnet_x1", weights, imagenet_sample, form=form) for form in ("plain", "dense"))
+    assert (plain.correct_top1, plain.correct_top5) == (folded.correct_top1, folded.correct_top5)
+    result = evaluate(str(tmp_path / "halves.onnx"), data=imagenet_sample)
+    assert (result.correct_top1, result.correct_top5) == (plain.correct_top1, plain.correct_top5)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_result_says_where_the_time_went(digit_folder, workers):
+    result = evaluate("waveletnet_cifar_m1", data=digit_folder, workers=workers)
+    assert result.form == "dense"
+    assert 0 < result.time["model"] < result.seconds
+    assert 0 < result.time["waiting"] < result.seconds
+    assert result.time["decoding"] > 0
+    if not workers:
+        assert result.time["decoding"] <= result.time["waiting"]
+
+
+def test_another_form_to_evaluate_in_is_refused():
+    with pytest.raises(WavezooError, match="no form 'split' to evaluate in"):
+        evaluate("waveletnet_cifar_m1", form="split")

@@ -37,6 +37,10 @@ SEEN = {
 @click.option("--crop-pct", type=float, help="Share of the resized image that the crop takes.")
 @click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos"]))
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option(
+    "--form", type=click.Choice(["dense", "plain"]), default="dense", show_default=True,
+    help="dense: batch norms and DFWT folded into the convolutions; plain: as written.",
+)  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=0), help="Decoding processes.  [default: one per core]")
 @click.option("--per-class", is_flag=True, help="Show the accuracy of every class.")
 @click.option("--skip-bad-images", is_flag=True, help="Leave out and list images that cannot be decoded.")
@@ -58,6 +62,7 @@ def command(
     crop_pct: float | None,
     interpolation: str | None,
     precision: str,
+    form: str,
     workers: int | None,
     per_class: bool,
     skip_bad_images: bool,
@@ -69,7 +74,7 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Evaluate MODEL, any timm model: top-1, top-5, loss.
+    """Evaluate MODEL, any timm model or a file of 'wavezoo export': top-1, top-5, loss.
 
     The data is a folder with one folder for each class, or one that holds such folders in val/; class folders named
     after ImageNet's synsets count for their class also where only some of the 1000 are there.
@@ -90,6 +95,7 @@ def command(
         crop_pct=crop_pct,
         interpolation=interpolation,
         precision=precision,
+        form=form,
         workers=workers,
         device=device,
         model_kwargs=model_kwargs,
@@ -111,6 +117,15 @@ def command(
         ctx.exit(BELOW_THRESHOLD)
 
 
+def _describe_time(result: "Evaluation") -> str:
+    time = result.time
+    beside = f" in {result.workers} processes beside it" if result.workers else ", part of the waiting"
+    return (
+        f"{result.seconds:.1f} s: model {time['model']:.1f} s, waiting for images {time['waiting']:.1f} s "
+        f"(decoding {time['decoding']:.1f} s{beside})"
+    )
+
+
 def _show(output: Output, result: "Evaluation") -> None:
     data = result.data
     rows = [
@@ -122,6 +137,7 @@ def _show(output: Output, result: "Evaluation") -> None:
         ("top-5", f"{result.top5:.2f} %  ({result.correct_top5:,} of {result.images:,})"),
         ("loss", f"{result.loss:.4f}"),
         ("speed", f"{result.images_per_second:,.1f} images/s on {result.environment['device']}, decoding included"),
+        ("time", _describe_time(result)),
     ]
     if data["seen"]:
         rows.insert(3, ("seen", SEEN[data["seen"]]))

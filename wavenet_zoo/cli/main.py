@@ -27,7 +27,10 @@ from wavenet_zoo.errors import (
 )
 
 # each in the file of its name
-COMMANDS = ("list", "info", "count", "recipe", "train", "eval", "ablate", "connectivity", "table", "publish", "weights")
+COMMANDS = (
+    "list", "info", "count", "recipe", "train", "eval", "bench", "export", "ablate", "connectivity", "table", "publish",
+    "weights",
+)  # fmt: skip
 
 
 class _Terminated(BaseException):

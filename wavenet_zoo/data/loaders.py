@@ -4,13 +4,14 @@ import contextlib
 import os
 import random
 import signal
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from wavenet_zoo.data.preprocessing import Transform
 from wavenet_zoo.data.sources import ImageSource
@@ -21,6 +22,7 @@ __all__ = [
     "READ_ERRORS",
     "UNREADABLE",
     "batches",
+    "decoding_seconds",
     "default_workers",
     "evaluation_loader",
     "lasting_workers",
@@ -70,7 +72,7 @@ def evaluation_loader(
         rank: Of this process.
         world_size: Number of processes.
     """
-    dataset = _EvaluationImages(source, transform, class_indices)
+    dataset = _EvaluationImages(source, transform, class_indices, workers)
     return DataLoader(
         dataset,
         batch_size,
@@ -128,6 +130,11 @@ def batches(loader: DataLoader) -> Iterator[Iterable[Any]]:
         yield iterator
     finally:
         _end_workers(iterator)
+
+
+def decoding_seconds(loader: DataLoader) -> float:
+    """Return how long the processes of an evaluation loader have decoded and transformed so far, all together."""
+    return float(loader.dataset.seconds.sum())  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
@@ -208,16 +215,21 @@ class _TrainingImages(Dataset):
 
 
 class _EvaluationImages(Dataset):
-    def __init__(self, source: ImageSource, transform: Transform, class_indices: Sequence[int]):
+    def __init__(self, source: ImageSource, transform: Transform, class_indices: Sequence[int], workers: int):
         self.source = source
         self.transform = transform
         self.class_indices = class_indices
+        self.seconds = torch.zeros(max(1, workers), dtype=torch.float64).share_memory_()  # each worker counts its own
 
     def __len__(self) -> int:
         return len(self.source.targets)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
-        return _load(self.source, index, self.transform, self.class_indices[self.source.targets[index]])
+        started = time.perf_counter()
+        loaded = _load(self.source, index, self.transform, self.class_indices[self.source.targets[index]])
+        worker = get_worker_info()
+        self.seconds[worker.id if worker else 0] += time.perf_counter() - started
+        return loaded
 
 
 def _load(source: ImageSource, index: int, transform: Transform, label: int) -> tuple[torch.Tensor, int, int]:

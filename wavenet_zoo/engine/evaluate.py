@@ -19,6 +19,8 @@ from wavenet_zoo.engine.distributed import join_processes
 from wavenet_zoo.engine.environment import describe_environment
 from wavenet_zoo.engine.tally import Tally, count_correct
 from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.exported_file import is_exported_file, open_exported_file
+from wavenet_zoo.folding import fold
 from wavenet_zoo.progress import Progress
 from wavenet_zoo.weights import Weights, load_model
 
@@ -44,7 +46,10 @@ class Evaluation:
         images: Number of images evaluated.
         skipped: Images that could not be decoded, where they were to be skipped.
         per_class: For each class its images and how many were right, where asked for.
+        form: ``dense`` for folded, ``plain`` for as written, or what an exported file was folded to.
         seconds: From the first batch to the last, decoding included.
+        time: Where the time went: seconds of ``waiting`` for images and of the ``model``; and of ``decoding``, all
+            loader processes together, which goes on beside the model. Of the first process, where there are several.
         images_per_second: Images by seconds.
         precision: fp32 or bf16.
         batch_size: Images per batch.
@@ -66,6 +71,8 @@ class Evaluation:
     images: int
     seconds: float
     images_per_second: float
+    form: str
+    time: dict[str, float]
     precision: str
     batch_size: int
     workers: int
@@ -91,6 +98,7 @@ def evaluate(
     crop_pct: float | None = None,
     interpolation: str | None = None,
     precision: str = "fp32",
+    form: str = "dense",
     workers: int | None = None,
     device: str = "auto",
     model_kwargs: Mapping[str, Any] | None = None,
@@ -102,8 +110,8 @@ def evaluate(
     """Evaluate a model, ours or any of timm's.
 
     Args:
-        model: Name, with or without a tag; or a module with timm's ``pretrained_cfg`` and its weights in it, which is
-            moved to the device and left in evaluation mode.
+        model: Name, with or without a tag; a file of :func:`wavenet_zoo.export`; or a module with timm's
+            ``pretrained_cfg`` and its weights in it, which is moved to the device and left in evaluation mode.
         weights: A tag, a file, or ``none`` for random weights; by default the model's pretrained ones.
         data: A folder or a name (see :func:`wavenet_zoo.data.catalog.open_data`); by default the data set that the
             weights were trained for.
@@ -113,6 +121,8 @@ def evaluate(
         crop_pct: Share of the resized image that the crop takes, in place of the model's.
         interpolation: Of the resizing, in place of the model's.
         precision: ``fp32``, or ``bf16`` for autocast.
+        form: ``dense`` folds batch norms and DFWT into the convolutions: the same map up to rounding, in less time.
+            ``plain`` computes the network as it is written.
         workers: Decoding processes; by default one per core, none for images that are in memory.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         model_kwargs: Arguments for the model.
@@ -128,10 +138,7 @@ def evaluate(
         target = processes.device
         if not processes.is_main:
             progress, note = False, _say_nothing
-        module, known = (
-            load_model(model, weights, model_kwargs) if isinstance(model, str) else _as_given(model, weights)
-        )
-        name = model if isinstance(model, str) else module.pretrained_cfg.get("architecture", type(model).__name__)
+        module, known, name, form = _open_model(model, weights, model_kwargs, form, target)
         if known.kind == "random":
             note(f"weights: {known.describe()}")
         where = data if data is not None else _default_data(name, known)
@@ -153,14 +160,15 @@ def evaluate(
             processes.rank,
             processes.world_size,
         )
-        module = module.to(target).to(memory_format=torch.channels_last)
+        num_classes = module.num_classes
+        module = (fold(module, "dense") if form == "dense" else module).to(target).to(memory_format=torch.channels_last)
         share = len(range(processes.rank, len(source.targets), processes.world_size))
         with Progress("evaluating", share, enabled=progress) as bar:
             tally = count_correct(
                 module,
                 loader,
                 source,
-                module.num_classes,
+                num_classes,
                 target,
                 precision=precision,
                 skip_bad_images=skip_bad_images,
@@ -191,6 +199,12 @@ def evaluate(
         per_class=_per_class(tally, source, class_indices) if per_class else None,
         seconds=tally.seconds,
         images_per_second=tally.images / tally.seconds,
+        form=form,
+        time={
+            "waiting": tally.waiting_seconds,
+            "model": tally.model_seconds,
+            "decoding": tally.decoding_seconds,
+        },
         precision=precision,
         batch_size=batch_size,
         workers=workers,
@@ -211,10 +225,30 @@ def _say_nothing(line: str) -> None:
     pass
 
 
-def _as_given(model: nn.Module, weights: str | Path | None) -> tuple[Any, Weights]:
-    if weights is not None:
-        raise WavezooError("weights go with a model's name: a module has its own", "load them first, or pass the name")
-    return model, Weights("as given", "module")
+def _open_model(
+    model: str | nn.Module,
+    weights: str | Path | None,
+    model_kwargs: Mapping[str, Any] | None,
+    form: str,
+    device: torch.device,
+) -> tuple[Any, Weights, str, str]:
+    """Return the network, what is known of its weights, what to call it, and its form."""
+    if form not in ("dense", "plain"):
+        raise WavezooError(f"no form '{form}' to evaluate in", "dense or plain")
+    if isinstance(model, nn.Module):
+        if weights is not None:
+            raise WavezooError(
+                "weights go with a model's name: a module has its own", "load them first, or pass the name"
+            )
+        name = getattr(model, "pretrained_cfg", {}).get("architecture", type(model).__name__)
+        return model, Weights("as given", "module"), name, form
+    if not is_exported_file(model):
+        return *load_model(model, weights, model_kwargs), model, form
+    if weights is not None or model_kwargs:
+        raise WavezooError(f"{model}: an exported file has its weights and its form", "leave --weights, --model-kwargs")
+    if device.type != "cpu":
+        raise WavezooError(f"{model}: exported files run on the CPU", "--device cpu")
+    return open_exported_file(Path(model))
 
 
 def _default_data(model: str, weights: Weights) -> str:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from wavenet_zoo.data.loaders import UNREADABLE, batches, unreadable_image
+from wavenet_zoo.data.loaders import UNREADABLE, batches, decoding_seconds, unreadable_image
 from wavenet_zoo.data.sources import ImageSource
 from wavenet_zoo.engine.distributed import ALONE, Processes
 from wavenet_zoo.engine.environment import wait_for
@@ -19,6 +19,7 @@ from wavenet_zoo.progress import Progress
 
 __all__ = ["Tally", "count_correct"]
 
+PIXELS_AT_ONCE = 4 * 224 * 224  # on CPUs: more than fits their caches costs twice the time (benchmarks/README.md)
 SKIP_HINT = "replace or remove the image, or leave such images out and count them with --skip-bad-images"
 
 
@@ -33,6 +34,10 @@ class Tally:
         loss_sum: Sum of the cross entropies.
         skipped: Images that could not be decoded.
         seconds: Time taken, decoding included.
+        waiting_seconds: Part of it that passed waiting for images.
+        model_seconds: Part of it that the model took.
+        decoding_seconds: Time that decoding and transforming took, all loader processes together; what goes on beside
+            the model costs no time of its own.
     """
 
     class_images: torch.Tensor
@@ -41,6 +46,9 @@ class Tally:
     loss_sum: float = 0.0
     skipped: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    model_seconds: float = 0.0
+    decoding_seconds: float = 0.0
 
     def add(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
         """Add a batch: logits (B, num_classes), labels (B,)."""
@@ -115,9 +123,10 @@ def count_correct(
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     tally = Tally(torch.zeros(num_classes, dtype=torch.long), torch.zeros(num_classes, dtype=torch.long))
     wait_for(device)
-    started = time.perf_counter()
+    started = asked = time.perf_counter()
     with batches(loader) as iterator:
         for images, labels, indices in iterator:
+            tally.waiting_seconds += time.perf_counter() - asked
             readable = labels != UNREADABLE
             if not readable.all():
                 bad = indices[~readable].tolist()
@@ -126,20 +135,30 @@ def count_correct(
                 tally.skipped += [source.label(i) for i in bad]
                 images, labels = images[readable], labels[readable]
             if len(labels):
+                given = time.perf_counter()
                 images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
                 with torch.autocast(device.type, dtype, enabled=precision != "fp32"):
-                    logits = model(images)
+                    logits = torch.cat([model(part) for part in images.split(_images_at_once(images))])
                 tally.add(logits, labels.to(device))
+                tally.model_seconds += time.perf_counter() - given
             if progress is not None:
                 progress.advance(len(indices), f"top-1 {tally.top1:.2f} %" if tally.images else "")
             after_batch()
+            asked = time.perf_counter()
     for _ in range(processes.highest(len(loader)) - len(loader)):  # a share may be one image, so one batch, shorter
         after_batch()
     tally.add_up(processes)
     wait_for(device)
     tally.seconds = time.perf_counter() - started
+    tally.decoding_seconds = decoding_seconds(loader)
     if tally.images + len(tally.skipped) != len(source.targets):
         raise RuntimeError(f"{tally.images} images were counted, of {len(source.targets)}")
     if not tally.images:
         raise WavezooError(f"{source.name}: not one image could be decoded, {tally.skipped[0]} first")
     return tally
+
+
+def _images_at_once(images: torch.Tensor) -> int:
+    if images.device.type != "cpu":
+        return len(images)
+    return max(1, PIXELS_AT_ONCE // (images.shape[-2] * images.shape[-1]))
