@@ -19,6 +19,9 @@ def plot_benchmark(path: Path, result: Benchmark) -> None:
         for j, engine in enumerate(engines):
             rows = [row for row in result.rows if (row.engine, row.batch_size) == (engine, batch_size)]
             panel = axes[i][j]
+            if not rows:
+                panel.set_axis_off()
+                continue
             for row in rows:
                 mark = models.index((row.model, row.form))
                 panel.errorbar(
