@@ -1,7 +1,7 @@
 """Measure everything that benchmarks/README.md shows, and write its tables anew.
 
 python benchmarks/run.py --images imagenet/val        # all of it, about 20 minutes on 2 cores
-python benchmarks/run.py --only training       # one part: startup, evaluation, units ...
+python benchmarks/run.py --only training              # one part: startup, evaluation, units ...
 """
 
 import argparse
@@ -26,7 +26,6 @@ ENGINES = ["openvino", "torch", "onnxruntime", "compile", "executorch"]
 FORMS = {  # a choice unit by unit takes minutes where every candidate is exported or compiled
     "openvino": "factored,dense,auto",
     "torch": "factored,dense,auto",
-    "executorch": "dense,split2,halves",  # which cannot run the factored one
 }
 COPIES = 6  # of every image, so that starting the loader's processes does not count for much
 

@@ -53,9 +53,10 @@ def test_a_pt2_file_gives_the_same_counts(tmp_path, wavezoo):
     assert theirs["correct_top1"] == evaluate("waveletnet_cifar_m1").correct_top1
 
 
-def test_an_executorch_file_gives_the_same_counts(tmp_path):
+@pytest.mark.parametrize("form", ["dense", "factored", "split2", "halves"])
+def test_an_executorch_file_gives_the_same_counts(form, tmp_path):
     pytest.importorskip("executorch", reason="needs the extra executorch")
-    export("waveletnet_cifar_m1", "executorch", tmp_path / "m1.pte")
+    export("waveletnet_cifar_m1", "executorch", tmp_path / "m1.pte", forms=form)
     theirs = evaluate(str(tmp_path / "m1.pte"), batch_size=100)
     assert theirs.correct_top1 == evaluate("waveletnet_cifar_m1").correct_top1
 

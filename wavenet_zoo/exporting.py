@@ -169,14 +169,20 @@ def _to_bytes(to: str, folded: nn.Module, images: torch.Tensor, metadata: Export
     if to == "onnx":
         return onnx_bytes(folded, images, text)
     if to == "executorch":
-        return executorch_bytes(folded, images, text)
+        return executorch_bytes(folded, images, text, LARGEST_EXECUTORCH_BATCH)
     buffer = io.BytesIO()
     torch.export.save(_exported_program(folded, images), buffer, extra_files={METADATA_KEY: text})
     return buffer.getvalue()
 
 
-def executorch_bytes(folded: nn.Module, images: torch.Tensor, metadata: str) -> bytes:
+def executorch_bytes(folded: nn.Module, images: torch.Tensor, metadata: str = "", largest_batch: int = 0) -> bytes:
     """Return a network as an ExecuTorch program for XNNPACK.
+
+    Args:
+        folded: The network, in evaluation mode.
+        images: (B, C, H, W).
+        metadata: What the program says of itself.
+        largest_batch: What its memory is planned for; 0: it takes just as many images as these.
 
     Raises:
         WavezooError: If the extra is not installed.
@@ -187,8 +193,9 @@ def executorch_bytes(folded: nn.Module, images: torch.Tensor, metadata: str) -> 
             from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
             from executorch.exir import to_edge_transform_and_lower
 
+            program = _exported_program(folded, images, largest_batch)
             lowered = to_edge_transform_and_lower(
-                _exported_program(folded, images, LARGEST_EXECUTORCH_BATCH),  # memory is planned for the largest
+                program,
                 partitioner=[XnnpackPartitioner()],
                 constant_methods={METADATA_KEY: metadata},
             )
@@ -198,7 +205,9 @@ def executorch_bytes(folded: nn.Module, images: torch.Tensor, metadata: str) -> 
 
 
 def _exported_program(network: nn.Module, images: torch.Tensor, largest_batch: int | None = None) -> Any:
-    return torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch", max=largest_batch)},))
+    """Return a program for any number of images up to ``largest_batch``, or for as many as these where it is 0."""
+    batch = torch.export.Dim("batch", max=largest_batch)
+    return torch.export.export(network, (images,), dynamic_shapes=None if largest_batch == 0 else ({0: batch},))
 
 
 def _compare(network: nn.Module, file: Path, images: torch.Tensor) -> float:

@@ -1,6 +1,9 @@
 import csv
 import io
 import json
+import subprocess
+import sys
+import textwrap
 
 import pytest
 import timm
@@ -28,7 +31,8 @@ def test_ratios_are_taken_round_by_round():
 
 
 @pytest.mark.parametrize(
-    "engine", ["torch", *(pytest.param(name, marks=pytest.mark.long) for name in ("onnxruntime", "openvino"))]
+    "engine",
+    ["torch", *(pytest.param(name, marks=pytest.mark.long) for name in ("onnxruntime", "openvino", "executorch"))],
 )
 def test_a_benchmark_measures_each_form_against_a_reference(engine, tmp_path):
     if engine != "torch":
@@ -48,6 +52,23 @@ def test_a_benchmark_measures_each_form_against_a_reference(engine, tmp_path):
     assert set(result.rows[2].forms.values()) == {"dense"}
     assert engine in result.versions
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.long
+def test_ctrl_c_still_works_in_python_after_a_benchmark_in_openvino():
+    pytest.importorskip("openvino", reason="needs openvino")
+    script = """
+        import gc, signal, wavenet_zoo
+        wavenet_zoo.bench(["waveletnet_cifar_m1"], engines=["openvino"], batches=[2], forms=["factored", "dense"],
+                          seconds=0)
+        gc.collect()
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            print("heard")
+    """
+    finished = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True)
+    assert (finished.returncode, finished.stdout) == (0, "heard\n"), finished.stderr
 
 
 def test_auto_picks_a_form_for_every_unit_and_the_choice_can_be_saved_and_used(wavezoo, tmp_path):

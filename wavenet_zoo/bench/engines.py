@@ -1,12 +1,14 @@
 """What runs a network: PyTorch, torch.compile, ONNX Runtime, OpenVINO, ExecuTorch."""
 
+import functools
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from torch import nn
 
-from wavenet_zoo.exported_file import LARGEST_EXECUTORCH_BATCH, needs
+from wavenet_zoo.exported_file import needs
 from wavenet_zoo.exporting import executorch_bytes, onnx_bytes
 
 __all__ = ["ENGINES", "engine_versions", "prepare"]
@@ -62,11 +64,7 @@ def _prepare_onnxruntime(network: nn.Module, images: torch.Tensor) -> Callable[[
 
 
 def _prepare_openvino(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
-    try:
-        import openvino
-    except ImportError as error:
-        raise needs("openvino", error) from error
-    core = openvino.Core()
+    core = _openvino_core()
     model = core.read_model(onnx_bytes(network, _at_least_two(images)))
     model.reshape(list(images.shape))
     settings = {
@@ -79,17 +77,28 @@ def _prepare_openvino(network: nn.Module, images: torch.Tensor) -> Callable[[], 
     return lambda: compiled(array)
 
 
+@functools.cache
+def _openvino_core() -> Any:
+    """Return the process's one core: each sets the stack that signals run on, and the next one puts back a stack that
+    is gone by then, so that with several of them Ctrl-C is a segmentation fault."""
+    try:
+        import openvino
+    except ImportError as error:
+        raise needs("openvino", error) from error
+    return openvino.Core()
+
+
 def _prepare_executorch(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
-    content = executorch_bytes(network, _at_least_two(images)[:LARGEST_EXECUTORCH_BATCH], "")
+    images = images.contiguous()
+    content = executorch_bytes(network, images)
     from executorch.runtime import Runtime
 
     program = Runtime.get().load_program(content)
     method = program.load_method("forward")
-    parts = images.contiguous().split(LARGEST_EXECUTORCH_BATCH)
 
     def run() -> object:
         assert content and program  # the method points into both and keeps neither
-        return [method.execute([part]) for part in parts]
+        return method.execute([images])
 
     return run
 

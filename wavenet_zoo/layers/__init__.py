@@ -1,7 +1,7 @@
 """The paper's two layers, as tensor functions and as modules; needs torch alone."""
 
 from .connectivity import connectivity
-from .dfwt import DFWT, dfwt, fold_dfwt, haar_matrix
+from .dfwt import DFWT, dfwt, fold_dfwt, haar_matrix, halve
 from .partition import dyadic_partition, usable_depth
 from .wconv import WConv2d, wconv2d, wconv2d_dense_weight
 
@@ -13,6 +13,7 @@ __all__ = [
     "dyadic_partition",
     "fold_dfwt",
     "haar_matrix",
+    "halve",
     "usable_depth",
     "wconv2d",
     "wconv2d_dense_weight",

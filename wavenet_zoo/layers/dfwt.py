@@ -1,6 +1,6 @@
 """Depthwise fast wavelet transform (DFWT): paper, section 4.2, Algorithm 2."""
 
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 import torch
 import torch.nn as nn
@@ -8,7 +8,7 @@ from torch.types import Device
 
 from .partition import dyadic_partition, usable_depth
 
-__all__ = ["DFWT", "dfwt", "fold_dfwt", "haar_matrix"]
+__all__ = ["DFWT", "dfwt", "fold_dfwt", "haar_matrix", "halve"]
 
 
 def dfwt(x: torch.Tensor, depth: int, haar: str = "halves") -> torch.Tensor:
@@ -31,14 +31,19 @@ def dfwt(x: torch.Tensor, depth: int, haar: str = "halves") -> torch.Tensor:
     bands: List[torch.Tensor] = []
     t = x
     for _ in range(depth):
-        if haar == "halves":
-            first, second = t.chunk(2, dim=1)
-        else:
-            first, second = t[:, 0::2], t[:, 1::2]
+        first, second = halve(t, haar)
         bands.append(second - first)
         t = second + first
     bands.append(t)
     return torch.cat(bands, dim=1)
+
+
+def halve(x: torch.Tensor, haar: str) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Return the two parts of the channels that one step pairs; as slices, which every engine can look through."""
+    if haar == "halves":
+        middle = x.shape[1] // 2
+        return x[:, :middle], x[:, middle:]
+    return x[:, 0::2], x[:, 1::2]
 
 
 def haar_matrix(

@@ -29,13 +29,13 @@ def wconv2d(
     Returns:
         Output, (B, C', H', W') with C' the sum of the C'_i.
     """
-    pieces = x.split([w.shape[1] for w in weight], dim=1)
     outputs: List[torch.Tensor] = []
-    start = 0
-    for i, w in enumerate(weight):
-        end = start + w.shape[0]
-        outputs.append(F.conv2d(pieces[i], w, None if bias is None else bias[start:end], padding=padding))
-        start = end
+    read = written = 0
+    for w in weight:
+        piece = x[:, read : read + w.shape[1]]
+        piece_bias = None if bias is None else bias[written : written + w.shape[0]]
+        outputs.append(F.conv2d(piece, w, piece_bias, padding=padding))
+        read, written = read + w.shape[1], written + w.shape[0]
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
 

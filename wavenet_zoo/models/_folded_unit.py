@@ -7,7 +7,7 @@ import torch.nn as nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from ..layers import WConv2d, fold_dfwt
+from ..layers import WConv2d, fold_dfwt, halve
 
 __all__ = ["UNIT_FORMS", "FoldedUnit", "HalvedUnit", "fold_unit"]
 
@@ -43,7 +43,7 @@ def fold_unit(unit: Any, form: str = "dense") -> nn.Module:
     if form == "halves":
         return HalvedUnit(unit)
     if form == "factored":
-        projection: nn.Module = _fold_wconv(unit.conv_pwl, unit.bn3)
+        projection: nn.Module = FoldedWConv(unit.conv_pwl, unit.bn3)
         if not unit.dfwt_first:
             projection = nn.Sequential(unit.dfwt, projection)
     else:
@@ -74,7 +74,7 @@ class FoldedUnit(nn.Module):
         self.conv_pw = (
             nn.Identity()
             if not expand
-            else _fold_wconv(unit.conv_pw, unit.bn1)
+            else FoldedWConv(unit.conv_pw, unit.bn1)
             if form == "factored"
             else _conv(*_fold(unit.conv_pw.dense_weight(), unit.bn1))
         )
@@ -94,6 +94,34 @@ class FoldedUnit(nn.Module):
 
     def extra_repr(self) -> str:
         return f"form={self.form}"
+
+
+class FoldedWConv(nn.Module):
+    """A 1x1 WConv with its batch norm, in its pieces.
+
+    Args:
+        wconv: The layer.
+        norm: The batch norm behind it.
+    """
+
+    def __init__(self, wconv: WConv2d, norm: nn.Module):
+        super().__init__()
+        weight, bias = _fold(wconv.dense_weight(), norm)
+        self.pieces = nn.ModuleList()
+        row = column = 0
+        for piece in wconv.weight:
+            rows, columns = row + piece.shape[0], column + piece.shape[1]
+            self.pieces.append(_conv(weight[row:rows, column:columns], bias[row:rows]))
+            row, column = rows, columns
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: List[torch.Tensor] = []
+        start = 0
+        for conv in self.pieces:
+            end = start + conv.in_channels
+            outputs.append(conv(x[:, start:end]))
+            start = end
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
 
 class SplitProjection(nn.Module):
@@ -119,7 +147,7 @@ class SplitProjection(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         sums = x
         for _ in range(self.levels):
-            first, second = _halve(sums, self.haar)
+            first, second = halve(sums, self.haar)
             sums = first + second
         return torch.cat([self.conv_all(x), self.conv_sums(sums)], dim=1)
 
@@ -154,20 +182,13 @@ class HalvedUnit(nn.Module):
         if self.expands:
             first, second = self.act1(self.conv_pw[0](x)), self.act1(self.conv_pw[1](x))
         else:
-            first, second = _halve(x, self.haar)
+            first, second = halve(x, self.haar)
         first, second = self.act2(self.conv_dw[0](first)), self.act2(self.conv_dw[1](second))
         y = torch.cat([self.conv_difference(second - first), self.conv_sum(second + first)], dim=1)
         return y + x if self.has_skip else y
 
     def extra_repr(self) -> str:
         return f"form={self.form}"
-
-
-def _halve(x: torch.Tensor, haar: str) -> Tuple[torch.Tensor, torch.Tensor]:
-    if haar == "halves":
-        first, second = x.chunk(2, dim=1)
-        return first, second
-    return x[:, 0::2], x[:, 1::2]
 
 
 def _halve_rows(weight: torch.Tensor, haar: str) -> List[torch.Tensor]:
@@ -192,21 +213,6 @@ def _fold(weight: torch.Tensor, norm: nn.Module) -> Tuple[torch.Tensor, torch.Te
     if not isinstance(norm, _BatchNorm) or norm.running_mean is None or norm.running_var is None:
         raise ValueError(f"only batch norm with running statistics can be folded, not {type(norm).__name__}")
     return fuse_conv_bn_weights(weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
-
-
-def _fold_wconv(wconv: WConv2d, norm: nn.Module) -> WConv2d:
-    """Return the layer in its pieces, with the batch norm in its weights and bias."""
-    folded = WConv2d(wconv.in_channels, wconv.out_channels, wconv.kernel_size, wconv.kappa, bias=True)
-    folded = folded.to(wconv.weight[0])
-    weight, bias = _fold(wconv.dense_weight(), norm)
-    row = column = 0
-    with torch.no_grad():
-        for piece in folded.weight:
-            rows, columns = piece.shape[:2]
-            piece.copy_(weight[row : row + rows, column : column + columns])
-            row, column = row + rows, column + columns
-        folded.bias.copy_(bias)  # type: ignore[union-attr]
-    return folded
 
 
 def _depthwise(unit: Any) -> nn.Conv2d:
