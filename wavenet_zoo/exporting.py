@@ -206,8 +206,8 @@ def executorch_bytes(folded: nn.Module, images: torch.Tensor, metadata: str = ""
 
 def _exported_program(network: nn.Module, images: torch.Tensor, largest_batch: int | None = None) -> Any:
     """Return a program for any number of images up to ``largest_batch``, or for as many as these where it is 0."""
-    batch = torch.export.Dim("batch", max=largest_batch)
-    return torch.export.export(network, (images,), dynamic_shapes=None if largest_batch == 0 else ({0: batch},))
+    shapes = None if largest_batch == 0 else ({0: torch.export.Dim("batch", max=largest_batch)},)
+    return torch.export.export(network, (images,), dynamic_shapes=shapes)
 
 
 def _compare(network: nn.Module, file: Path, images: torch.Tensor) -> float:

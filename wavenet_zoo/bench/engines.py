@@ -80,7 +80,8 @@ def _prepare_openvino(network: nn.Module, images: torch.Tensor) -> Callable[[], 
 @functools.cache
 def _openvino_core() -> Any:
     """Return the process's one core: each sets the stack that signals run on, and the next one puts back a stack that
-    is gone by then, so that with several of them Ctrl-C is a segmentation fault."""
+    is gone by then, so that with several of them Ctrl-C is a segmentation fault.
+    """
     try:
         import openvino
     except ImportError as error:

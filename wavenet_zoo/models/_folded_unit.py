@@ -108,19 +108,18 @@ class FoldedWConv(nn.Module):
         super().__init__()
         weight, bias = _fold(wconv.dense_weight(), norm)
         self.pieces = nn.ModuleList()
+        self.starts: List[int] = []
+        self.ends: List[int] = []
         row = column = 0
         for piece in wconv.weight:
             rows, columns = row + piece.shape[0], column + piece.shape[1]
             self.pieces.append(_conv(weight[row:rows, column:columns], bias[row:rows]))
+            self.starts.append(column)
+            self.ends.append(columns)
             row, column = rows, columns
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        outputs: List[torch.Tensor] = []
-        start = 0
-        for conv in self.pieces:
-            end = start + conv.in_channels
-            outputs.append(conv(x[:, start:end]))
-            start = end
+        outputs = [conv(x[:, start:end]) for conv, start, end in zip(self.pieces, self.starts, self.ends)]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
 
