@@ -21,12 +21,13 @@ HERE = Path(__file__).resolve().parent
 README = HERE / "README.md"
 RESULTS = HERE / "results"
 WAVEZOO = [sys.executable, "-m", "wavenet_zoo"]
-PARTS = ["startup", "training", "evaluation", "batches", "units", "inference"]
+PARTS = ["startup", "training", "evaluation", "folders", "batches", "units", "inference"]
 ENGINES = ["openvino", "torch", "onnxruntime", "compile", "executorch"]
 FORMS = {  # a choice unit by unit takes minutes where every candidate is exported or compiled
     "openvino": "factored,dense,auto",
     "torch": "factored,dense,auto",
 }
+FOLDER_SIZES = (25_000, 50_000, 100_000, 200_000)  # images in 1,000 class folders
 COPIES = 6  # of every image, so that starting the loader's processes does not count for much
 
 
@@ -108,11 +109,61 @@ def evaluation(images: Path) -> dict:
     }
 
 
+def folders() -> dict:
+    """Measure what grows with the number of images: listing, sharing out, evaluating, and the memory of that."""
+    measure = """
+import json, sys, time
+from wavenet_zoo.data.catalog import open_data
+from wavenet_zoo.data.loaders import EpochOrder
+times = [time.perf_counter()]
+source = open_data(sys.argv[1], "val")
+times.append(time.perf_counter())
+source.fingerprint()
+times.append(time.perf_counter())
+steps = sum(1 for rank in range(8) for _ in EpochOrder(len(source.targets), 256, seed=0, rank=rank, world_size=8))
+times.append(time.perf_counter())
+print(json.dumps({k: b - a for k, a, b in zip(("listing", "fingerprint", "sharing"), times, times[1:])}))
+"""
+    rows = []
+    for images in FOLDER_SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            _write_tiny_images(Path(folder), images)
+            row, _ = _json_and_peak([sys.executable, "-c", measure, folder])
+            arguments = ["waveletnet_cifar_m1", "--weights", "none", "--model-kwargs", "num_classes=1000"]
+            result, peak = _json_and_peak([*WAVEZOO, "eval", *arguments, "--data", folder, "--json"])
+        rows.append({"images": images, **row, "evaluation": result["seconds"], "peak_bytes": peak})
+    return {"rows": rows, "workers": result["workers"], "environment": result["environment"]}
+
+
+def _write_tiny_images(folder: Path, images: int) -> None:
+    from PIL import Image
+
+    for label in range(1000):
+        (folder / f"{label:04}").mkdir()
+        Image.new("RGB", (8, 8), (label % 256, label // 4, 0)).save(folder / f"{label:04}" / "0.png")
+        content = (folder / f"{label:04}" / "0.png").read_bytes()
+        for number in range(1, images // 1000):
+            (folder / f"{label:04}" / f"{number}.png").write_bytes(content)
+
+
+def _json_and_peak(command: list) -> tuple[dict, int]:
+    """Run a command; return the JSON that it prints, and the most memory that it has held at once, in bytes."""
+    print("$", *command[:3], "...", file=sys.stderr)
+    with subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        text = run.stdout.read()
+        _, status, usage = os.wait4(run.pid, 0)
+        run.returncode = os.waitstatus_to_exitcode(status)
+    if run.returncode:
+        raise SystemExit(run.returncode)
+    return json.loads(text), usage.ru_maxrss * 1024
+
+
 def units() -> dict:
     """Measure the units of waveletnet_x1 one by one: where the multiplications that are saved count, and where not."""
     import torch
 
-    from wavenet_zoo.bench.choice import measure_units
+    from wavenet_zoo.benchmarking.choice import measure_units
     from wavenet_zoo.weights import load_model
 
     network = load_model("waveletnet_x1", "none")[0].eval()
@@ -157,6 +208,14 @@ def table_of(part: str, result: dict) -> str:
                 f"for {spent['decoding']:.1f} s.",
             ]
         )
+    if part == "folders":
+        lines = [
+            f"| {row['images']:,} | {row['listing']:.2f} | {row['fingerprint']:.2f} | {row['sharing']:.2f} | "
+            f"{row['evaluation']:.1f} | {row['images'] / row['evaluation']:,.0f} | {row['peak_bytes'] / 2**20:,.0f} |"
+            for row in result["rows"]
+        ]
+        head = "| images | listing, s | fingerprint, s | sharing out, s | evaluation, s | images/s | peak memory, MiB |"
+        return "\n".join([head, "| ---: |" + " ---: |" * 6, *lines])
     if part == "units":
         return "\n\n".join(_table_of_units(engine, kinds) for engine, kinds in result.items())
     if part == "startup":
@@ -226,8 +285,8 @@ def main() -> None:
 def _write(part: str, result: dict) -> None:
     (RESULTS / f"{part}.json").write_text(json.dumps(result, indent=1) + "\n")
     if part == "inference":
-        from wavenet_zoo.bench.benchmark import Benchmark, Measurement
-        from wavenet_zoo.bench.plot import plot_benchmark
+        from wavenet_zoo.benchmarking.benchmark import Benchmark, Measurement
+        from wavenet_zoo.benchmarking.plot import plot_benchmark
 
         plot_benchmark(
             HERE / "inference.png", Benchmark(**{**result, "rows": [Measurement(**r) for r in result["rows"]]})

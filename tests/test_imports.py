@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import wavenet_zoo
 from wavenet_zoo.cli.main import COMMANDS
 
 PACKAGE = Path(__file__).resolve().parent.parent / "wavenet_zoo"
@@ -24,7 +25,7 @@ LAYERS = [
     {"complexity"},
     {"engine", "catalog"},
     {"evidence", "exporting"},
-    {"bench"},
+    {"benchmarking"},
     {"shipping"},
     {"hub"},
     {"cli"},
@@ -104,6 +105,11 @@ def test_the_functions_behind_the_commands_are_there_and_documented():
         assert "Args:" in getattr(wavenet_zoo, name).__doc__
     with pytest.raises(AttributeError, match="nothing_like_it"):
         _ = wavenet_zoo.nothing_like_it
+
+
+def test_no_function_hides_behind_a_part_of_the_package_with_its_name():
+    parts = {path.name.removesuffix(".py") for path in PACKAGE.iterdir()}
+    assert not parts & set(wavenet_zoo.__all__)  # importing such a part would put it in the function's place
 
 
 def imported_parts(path: Path) -> set[str]:

@@ -32,7 +32,7 @@ __all__ = [
 _LAZY = {
     "WavezooError": "wavenet_zoo.errors",
     "ablate": "wavenet_zoo.evidence.ablation",
-    "bench": "wavenet_zoo.bench.benchmark",
+    "bench": "wavenet_zoo.benchmarking.benchmark",
     "connectivity": "wavenet_zoo.evidence.connectivity",
     "count": "wavenet_zoo.complexity",
     "dry_run": "wavenet_zoo.engine.dry_run",
@@ -46,7 +46,7 @@ _LAZY = {
 }
 
 if TYPE_CHECKING:
-    from wavenet_zoo.bench.benchmark import bench
+    from wavenet_zoo.benchmarking.benchmark import bench
     from wavenet_zoo.catalog import info, list_models
     from wavenet_zoo.complexity import count
     from wavenet_zoo.engine.dry_run import dry_run

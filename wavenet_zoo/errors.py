@@ -24,12 +24,17 @@ class WavezooError(Exception):
 
     def __init__(self, message: str, hint: str = "", exit_code: int = BAD_INPUT):
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = one_line(message)
+        self.hint = one_line(hint)
         self.exit_code = exit_code
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` in one line, without what a terminal might obey: names come from files of others."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
 
 
 def did_you_mean(name: str, valid: Iterable[str], otherwise: str = "") -> str:

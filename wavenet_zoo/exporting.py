@@ -25,7 +25,7 @@ from wavenet_zoo.exported_file import (
     open_exported_file,
     quiet_loggers,
 )
-from wavenet_zoo.files import sha256_of, write_atomically
+from wavenet_zoo.files import check_writable, sha256_of, write_atomically
 from wavenet_zoo.folding import fold, forms_of
 from wavenet_zoo.weights import Weights, load_model
 
@@ -110,8 +110,7 @@ def export(
     path = Path(out) if out is not None else Path(f"{name}{SUFFIXES[to]}")
     if path.suffix != SUFFIXES[to]:
         raise WavezooError(f"{path}: a file for {to} ends in {SUFFIXES[to]}")
-    if not path.parent.is_dir():
-        raise WavezooError(f"{path}: its folder does not exist", f"mkdir -p {path.parent}")
+    check_writable(path)
     if known.kind == "random":
         note(f"weights: {known.describe()}")
     preprocessing = (known.preprocessing or preprocessing_of(network)).with_overrides(size)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.files import write_atomically
+from wavenet_zoo.files import check_writable, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,9 +46,8 @@ def check_figure_path(path: Path) -> None:
     """Find out before the work that a figure could not be written.
 
     Raises:
-        WavezooError: If the suffix is none of png, svg and pdf, or the folder is not there.
+        WavezooError: If the suffix is none of png, svg and pdf, or the folder is not there or read-only.
     """
     if path.suffix not in SUFFIXES:
         raise WavezooError(f"{path}: a figure ends in {', '.join(SUFFIXES)}")
-    if not path.parent.is_dir():
-        raise WavezooError(f"{path}: its folder does not exist", f"mkdir -p {path.parent}")
+    check_writable(path)

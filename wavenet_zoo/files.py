@@ -1,14 +1,16 @@
 """Writing files so that a reader finds the old one or the new one, never half of either."""
 
 import contextlib
+import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 
-__all__ = ["sha256_of", "write_atomically"]
+__all__ = ["cannot_be_written", "check_writable", "sha256_of", "write_atomically"]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -33,12 +35,40 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        raise WavezooError(f"{path}: cannot be written: {reason}", exit_code=INTERNAL_FAILURE) from error
+        raise cannot_be_written(path, error, len(content)) from error
     except BaseException:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def cannot_be_written(path: Path, error: OSError, size: int) -> WavezooError:
+    """Return the error for a file that could not be written, on a full disk with what was needed and what is free.
+
+    Args:
+        path: The file.
+        error: What the system said.
+        size: Bytes that were to be written.
+    """
+    reason = error.strerror or str(error)
+    if error.errno == errno.ENOSPC:
+        with contextlib.suppress(OSError):
+            reason += f" (needed {size:,} bytes, free {shutil.disk_usage(path.parent).free:,})"
+    return WavezooError(f"{path}: cannot be written: {reason}", exit_code=INTERNAL_FAILURE)
+
+
+def check_writable(path: Path | None) -> None:
+    """Find out before the work, and not after it, that a file could not be written.
+
+    Raises:
+        WavezooError: If the folder of ``path`` is missing, or it cannot be written to.
+    """
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise WavezooError(f"{path}: its folder does not exist", f"mkdir -p {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise WavezooError(f"{path}: may not be written")
 
 
 def sha256_of(path: Path) -> str:

@@ -81,10 +81,11 @@ def command(
     """
     from wavenet_zoo import evaluate
     from wavenet_zoo.engine import results
+    from wavenet_zoo.files import check_writable
 
     output = Output(as_json, quiet)
     for path in (save_json, append_csv):
-        results.check_writable(path)
+        check_writable(path)
     result = evaluate(
         model,
         weights,

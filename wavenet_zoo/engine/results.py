@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
-from wavenet_zoo.files import write_atomically
+from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.files import cannot_be_written, write_atomically
 
-__all__ = ["append_csv", "check_writable", "summary_row", "write_csv", "write_json", "write_jsonl"]
+__all__ = ["append_csv", "summary_row", "write_csv", "write_json", "write_jsonl"]
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -38,8 +38,9 @@ def append_csv(path: Path, row: Mapping[str, Any]) -> None:
     """Append one row, writing the header where the file is new; several processes may do so at once.
 
     Raises:
-        WavezooError: If the file has another header, or cannot be written.
+        WavezooError: If the file has another header, or cannot be written; it is then what it was.
     """
+    text = ""
     try:
         with path.open("a+", newline="", encoding="utf-8") as file, _locked(file):
             file.seek(0)
@@ -51,24 +52,10 @@ def append_csv(path: Path, row: Mapping[str, Any]) -> None:
             if header is None:
                 writer.writeheader()
             writer.writerow(dict(row))
-            file.seek(0, os.SEEK_END)
-            file.write(line.getvalue())
+            text = line.getvalue()
+            _append(file.fileno(), text.encode())
     except OSError as error:
-        raise WavezooError(f"{path}: cannot be written: {error.strerror}", exit_code=INTERNAL_FAILURE) from error
-
-
-def check_writable(path: Path | None) -> None:
-    """Find out before the work, and not after it, that a result could not be written.
-
-    Raises:
-        WavezooError: If the folder of ``path`` is missing, or it cannot be written to.
-    """
-    if path is None:
-        return
-    if not path.parent.is_dir():
-        raise WavezooError(f"{path}: its folder does not exist", f"mkdir -p {path.parent}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise WavezooError(f"{path}: may not be written")
+        raise cannot_be_written(path, error, len(text)) from error
 
 
 def summary_row(evaluation: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,6 +81,17 @@ def summary_row(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _append(handle: int, content: bytes) -> None:
+    """Write at the end of a file all of ``content``, or nothing."""
+    end = os.lseek(handle, 0, os.SEEK_END)
+    try:
+        while content:
+            content = content[os.write(handle, content) :]
+    except OSError:
+        os.ftruncate(handle, end)
+        raise
+
+
 @contextlib.contextmanager
 def _locked(file: Any) -> Iterator[None]:
     try:
@@ -104,6 +102,5 @@ def _locked(file: Any) -> Iterator[None]:
     fcntl.flock(file, fcntl.LOCK_EX)
     try:
         yield
-        file.flush()
     finally:
         fcntl.flock(file, fcntl.LOCK_UN)

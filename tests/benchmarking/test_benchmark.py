@@ -10,8 +10,8 @@ import timm
 import torch
 
 from wavenet_zoo import bench
-from wavenet_zoo.bench.choice import choose_forms, read_forms
-from wavenet_zoo.bench.timing import Timing, quantile, ratio, take_turns
+from wavenet_zoo.benchmarking.choice import choose_forms, read_forms
+from wavenet_zoo.benchmarking.timing import Timing, quantile, ratio, take_turns
 from wavenet_zoo.folding import UNIT_FORMS, fold, forms_of, units_of
 
 

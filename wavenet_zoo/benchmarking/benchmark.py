@@ -10,14 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wavenet_zoo.bench.choice import check_form, choose_forms, describe_forms, read_forms, save_forms
-from wavenet_zoo.bench.engines import ENGINES, engine_versions, prepare
-from wavenet_zoo.bench.timing import Timing, ratio, take_turns
+from wavenet_zoo.benchmarking.choice import check_form, choose_forms, describe_forms, read_forms, save_forms
+from wavenet_zoo.benchmarking.engines import ENGINES, engine_versions, prepare
+from wavenet_zoo.benchmarking.timing import Timing, ratio, take_turns
 from wavenet_zoo.complexity import count
 from wavenet_zoo.data.preprocessing import preprocessing_of
 from wavenet_zoo.engine.environment import describe_environment
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.figures import check_figure_path
+from wavenet_zoo.files import check_writable
 from wavenet_zoo.folding import fold, forms_of
 from wavenet_zoo.models._waveletnet_unit import set_form
 from wavenet_zoo.progress import Progress
@@ -190,7 +191,7 @@ def bench(
         seconds=time.perf_counter() - started,
     )
     if plot is not None:
-        from wavenet_zoo.bench.plot import plot_benchmark
+        from wavenet_zoo.benchmarking.plot import plot_benchmark
 
         plot_benchmark(Path(plot), result)
     return result
@@ -221,6 +222,8 @@ def _check(
         raise WavezooError("batch norm learns from 2 images or more", "--batch 64")
     if save_forms_to is not None and (len(models), len(engines), len(batches), list(forms)) != (1, 1, 1, ["auto"]):
         raise WavezooError("a choice of forms is for one model, engine and batch size", "--form auto --batch 1")
+    if save_forms_to is not None:
+        check_writable(Path(save_forms_to))
     if plot is not None:
         check_figure_path(Path(plot))
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wavenet_zoo.bench.benchmark import Benchmark
+from wavenet_zoo.benchmarking.benchmark import Benchmark
 from wavenet_zoo.figures import new_figure, save_figure
 
 __all__ = ["plot_benchmark"]

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from wavenet_zoo.bench.engines import prepare
-from wavenet_zoo.bench.timing import ratio, take_turns
+from wavenet_zoo.benchmarking.engines import prepare
+from wavenet_zoo.benchmarking.timing import ratio, take_turns
 from wavenet_zoo.data.preprocessing import preprocessing_of
 from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.files import write_atomically
