@@ -17,6 +17,7 @@ def test_folders_called_0_to_999_are_indices():
     assert match_classes(names, imagenet_classes(1000), 1000) == list(range(1000))
 
 
+@pytest.mark.reliability(16)
 def test_known_names_are_matched_by_name_whatever_their_order():
     assert match_classes(["dog", "cat"], ["cat", "dog", "eel"], 3) == [1, 0]
 
@@ -26,6 +27,7 @@ def test_unknown_names_are_taken_in_order_if_there_are_as_many():
     assert match_classes(["n00000001", "n00000002"], None, 2) == [0, 1]
 
 
+@pytest.mark.reliability(16)
 @pytest.mark.parametrize(
     ("data", "model", "number", "message"),
     [

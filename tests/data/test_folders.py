@@ -51,6 +51,7 @@ def test_splits_without_class_folders_are_not_taken_for_classes(tmp_path):
         open_data(tmp_path, "val")
 
 
+@pytest.mark.reliability(19)
 def test_hidden_folders_and_files_that_are_no_images_are_passed_over(tmp_path):
     make(tmp_path, "cat/1.png", ".ipynb_checkpoints/1.png", "cat/._1.png", "cat/.hidden/1.png")
     (tmp_path / "cat" / "Thumbs.db").write_text("x")
@@ -58,10 +59,42 @@ def test_hidden_folders_and_files_that_are_no_images_are_passed_over(tmp_path):
     assert source.classes == ["cat"] and len(source.targets) == 1
 
 
-def test_a_link_back_to_the_folder_does_not_multiply_images(tmp_path):
-    make(tmp_path, "cat/1.png", "dog/1.png")
-    (tmp_path / "cat" / "loop").symlink_to(tmp_path / "cat")
-    assert len(open_data(tmp_path, "val").targets) == 2
+@pytest.mark.reliability(20)
+@pytest.mark.parametrize(
+    ("link", "target", "told"),
+    [
+        ("cat/loop", "cat", "cat/loop: leads to"),
+        ("cat/up", ".", "cat/up: leads to"),
+        ("cat/far", "..", "cat/far/data: leads to"),
+        ("loop", ".", "loop: leads to"),
+        ("puma", "cat", "puma: leads to"),
+        ("dog/more", "cat", "dog/more: leads to"),
+        ("self", "self", "self: is a link to nothing"),
+        ("gone", "nowhere", "gone: is a link to nothing"),
+    ],
+)
+def test_a_link_that_would_show_images_twice_or_hide_a_class_is_reported(tmp_path, link, target, told):
+    root = tmp_path / "data"
+    make(root, "cat/1.png", "dog/1.png")
+    (root / link).symlink_to(root / target)
+    with pytest.raises(WavezooError) as error:
+        open_data(root, "val")
+    assert told in error.value.message
+
+
+@pytest.mark.reliability(20)
+def test_links_to_folders_and_images_elsewhere_are_followed_and_every_image_is_there_once(tmp_path):
+    make(tmp_path / "elsewhere", "lynxes/1.png", "lynxes/2.png", "more/3.png", "single.png")
+    root = tmp_path / "data"
+    make(root, "cat/1.png", "dog/1.png")
+    (root / "lynx").symlink_to(tmp_path / "elsewhere" / "lynxes")
+    (root / "cat" / "more").symlink_to(tmp_path / "elsewhere" / "more")
+    (root / "dog" / "2.png").symlink_to(tmp_path / "elsewhere" / "single.png")
+    source = open_data(root, "val")
+    assert source.classes == ["cat", "dog", "lynx"]
+    assert [path.relative_to(root).as_posix() for path in source.files] == [
+        "cat/1.png", "cat/more/3.png", "dog/1.png", "dog/2.png", "lynx/1.png", "lynx/2.png",
+    ]  # fmt: skip
 
 
 def test_one_class_folder_is_recognised_and_explained(tmp_path):
@@ -73,12 +106,14 @@ def test_one_class_folder_is_recognised_and_explained(tmp_path):
         open_data(tmp_path / "pets" / "cat", "val")
 
 
+@pytest.mark.reliability(18)
 def test_images_without_class_folders_are_explained(tmp_path):
     make(tmp_path / "flat", "1.png", "2.png")
     with pytest.raises(WavezooError, match=r"flat: holds images but no class folders"):
         open_data(tmp_path / "flat", "val")
 
 
+@pytest.mark.reliability(16, 17, 18)
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [

@@ -54,6 +54,7 @@ def test_an_epoch_can_begin_after_any_of_its_steps(digit_folder):
         assert indices_of(loader) == whole[2 * step :]
 
 
+@pytest.mark.reliability(25)
 @pytest.mark.parametrize("world_size", [1, 2, 3, 31])
 def test_processes_share_an_evaluation_without_an_image_twice_or_not_at_all(digit_folder, world_size):
     source = open_data(digit_folder, "val")
@@ -106,6 +107,7 @@ def test_drawing_augmentation_leaves_the_random_state_of_the_main_process_alone(
     assert np.random.get_state()[1].tolist() == before[2]
 
 
+@pytest.mark.reliability(11, 12)
 def test_an_image_that_cannot_be_decoded_is_marked_and_not_replaced(digit_folder):
     source = open_data(digit_folder, "val")
     source.files[4].write_bytes(b"")

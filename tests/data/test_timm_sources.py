@@ -142,6 +142,7 @@ def test_a_missing_extra_is_named(monkeypatch):
         open_data("hfds/org/name", "val")
 
 
+@pytest.mark.reliability(17)
 def test_a_split_that_is_not_there_names_those_that_are(parquet, shards, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     with pytest.raises(WavezooError, match=r"no split 'dev' .it has train, validation"):

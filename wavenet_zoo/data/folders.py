@@ -44,8 +44,9 @@ def open_folder(root: Path, split: str) -> FolderImages:
         raise _explain_no_class_folders(root)
 
     classes, files, targets, empty = [folder.name for folder in folders], [], [], []
+    seen = {os.path.realpath(root): root}
     for target, folder in enumerate(folders):
-        found = _image_files(folder)
+        found = _image_files(folder, seen)
         files.extend(found)
         targets.extend([target] * len(found))
         if not found:
@@ -69,19 +70,41 @@ def _split_folder(root: Path, split: str, present: list[str]) -> Path:
 
 def _visible_folders(root: Path) -> list[Path]:
     try:
-        children = list(root.iterdir())
+        children = [child for child in root.iterdir() if not child.name.startswith(".")]
     except OSError as error:
         raise WavezooError(f"{root}: cannot be read: {error.strerror}") from error
-    return sorted((c for c in children if c.is_dir() and not c.name.startswith(".")), key=lambda c: _natural(c.name))
+    for child in children:
+        if child.is_symlink() and not child.exists():  # were it passed over, it might have been a class
+            raise WavezooError(f"{child}: is a link to nothing", "remove it, or bring back what it points to")
+    return sorted((child for child in children if child.is_dir()), key=lambda child: _natural(child.name))
 
 
-def _image_files(folder: Path) -> list[Path]:
-    found = []
-    for parent, folders, names in os.walk(folder):  # does not follow links to folders, so that none can loop
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(parent, name) for name in names if not name.startswith(".") and name.lower().endswith(IMG_EXTENSIONS)
-        ]
+def _image_files(folder: Path, seen: dict[str, Path]) -> list[Path]:
+    """Return the images in a folder and in those below it, links to folders included, in natural order.
+
+    Args:
+        folder: Where to look.
+        seen: The folders of the data that have been read, by where they really are; this one is added.
+
+    Raises:
+        WavezooError: If one cannot be read, or is a link to one that is part of the data already: to itself, even.
+    """
+    real = os.path.realpath(folder)
+    if real in seen:
+        raise WavezooError(f"{folder}: leads to {seen[real]}, which is part of the data already", "remove the link")
+    seen[real] = folder
+    found: list[Path] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    found += _image_files(Path(entry.path), seen)
+                elif entry.name.lower().endswith(IMG_EXTENSIONS):
+                    found.append(Path(entry.path))
+    except OSError as error:
+        raise WavezooError(f"{folder}: cannot be read: {error.strerror}") from error
     return sorted(found, key=lambda path: _natural(str(path)))
 
 
@@ -95,7 +118,7 @@ def _has_image(folder: Path) -> bool:
 def _explain_no_class_folders(root: Path) -> WavezooError:
     if not any(root.iterdir()):
         return WavezooError(f"{root}: this data folder is empty")
-    if not _image_files(root):
+    if not _image_files(root, {}):
         return WavezooError(f"{root}: holds neither class folders nor images", IMAGE_FILES_HINT)
     absolute = root.resolve()
     siblings = _visible_folders(absolute.parent)

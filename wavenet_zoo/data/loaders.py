@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from wavenet_zoo.data.decoding import READ_ERRORS
 from wavenet_zoo.data.preprocessing import Transform
 from wavenet_zoo.data.sources import ImageSource
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.seeds import mix_seed
 
 __all__ = [
-    "READ_ERRORS",
     "UNREADABLE",
     "batches",
     "decoding_seconds",
@@ -33,8 +33,6 @@ __all__ = [
 UNREADABLE = -1  # the label of an image that could not be decoded
 
 SECONDS_AFTER_SIGTERM = 30  # as long as torchrun waits
-
-READ_ERRORS = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)  # what Pillow raises
 
 
 def default_workers(source: ImageSource, local_world_size: int = 1) -> int:

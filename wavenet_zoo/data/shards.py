@@ -6,7 +6,6 @@ headers say where each image lies; from there on they are as good as a folder.
 """
 
 import hashlib
-import io
 import json
 import tarfile
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from wavenet_zoo.data.decoding import decode_image
 from wavenet_zoo.data.folders import SPLIT_FOLDERS
 from wavenet_zoo.errors import WavezooError
 
@@ -49,8 +49,7 @@ class ShardImages:
         with self.shards[entry.shard].open("rb") as file:
             file.seek(entry.offset)
             content = file.read(entry.size)
-        with Image.open(io.BytesIO(content)) as image:
-            return image.convert("RGB")
+        return decode_image(content)
 
     def label(self, index: int) -> str:
         entry = self.entries[index]

@@ -1,12 +1,13 @@
 """Where labelled images come from, behind one small interface."""
 
 import hashlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from PIL import Image
+
+from wavenet_zoo.data.decoding import decode_image
 
 __all__ = ["ArrayImages", "FolderImages", "ImageSource"]
 
@@ -52,9 +53,7 @@ class FolderImages:
         self.targets = targets
 
     def load(self, index: int) -> Image.Image:
-        # read at once: a file object left to a loader worker would stay open, and Pillow reads lazily
-        with Image.open(io.BytesIO(self.files[index].read_bytes())) as image:
-            return image.convert("RGB")
+        return decode_image(self.files[index].read_bytes())
 
     def label(self, index: int) -> str:
         return str(self.files[index])

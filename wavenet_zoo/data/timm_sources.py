@@ -1,7 +1,6 @@
 """Data sets that timm's ``create_dataset`` names, with images by index, so that their order can be a pure function."""
 
 import hashlib
-import io
 import json
 import tarfile
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from wavenet_zoo.data.cifar import default_data_folder
+from wavenet_zoo.data.decoding import decode_image, to_rgb
 from wavenet_zoo.data.folders import SPLIT_FOLDERS
 from wavenet_zoo.errors import WavezooError
 
@@ -35,9 +35,9 @@ class TimmImages:
     def load(self, index: int) -> Image.Image:
         image = self.items[index][0]
         if not isinstance(image, Image.Image):
-            with image, Image.open(io.BytesIO(image.read())) as opened:
-                return opened.convert("RGB")
-        return image.convert("RGB")
+            with image:
+                return decode_image(image.read())
+        return to_rgb(image)
 
     def label(self, index: int) -> str:
         return f"{self.name} {self.split} image {index}"

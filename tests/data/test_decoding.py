@@ -1,0 +1,121 @@
+"""Image files of every kind, as far as Pillow reads them: what they become, and what is refused."""
+
+import io
+import struct
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wavenet_zoo.data.decoding import READ_ERRORS, decode_image
+
+RAMP = np.linspace(0, 255, 64, dtype=np.uint8).reshape(8, 8)
+
+
+def encode(image, format, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def decoded(content):
+    image = decode_image(content)
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+@pytest.mark.reliability(13)
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1"])
+def test_gray_palette_and_alpha_become_the_colours_that_they_show_without_alpha(mode):
+    colours = Image.fromarray(np.stack([RAMP, RAMP[::-1], RAMP.T], axis=2))
+    image = colours.convert(mode)
+    if "A" in mode:
+        image.putalpha(Image.fromarray(RAMP))
+    assert (decoded(encode(image, "PNG")) == np.asarray(image.convert("RGB"))).all()
+
+
+@pytest.mark.reliability(13)
+def test_cmyk_becomes_rgb_and_not_its_negative():
+    white = Image.new("CMYK", (8, 8), (0, 0, 0, 0))
+    assert (decoded(encode(white, "JPEG")) > 250).all()
+
+
+@pytest.mark.reliability(13)
+def test_the_orientation_of_a_camera_is_left_alone_as_in_timm_and_torchvision():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    content = encode(Image.fromarray(RAMP[:4]).convert("RGB"), "JPEG", exif=exif)
+    assert decoded(content).shape == (4, 8, 3)
+
+
+@pytest.mark.reliability(13)
+def test_of_several_frames_the_first_counts():
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    content = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert (decoded(content) == (255, 0, 0)).all()
+
+
+@pytest.mark.reliability(14)
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_16_bits_are_scaled_to_8_and_not_cut_off_at_white(format):
+    content = encode(Image.fromarray(RAMP.astype(np.uint16) * 257), format)
+    assert (decoded(content) == RAMP[..., None]).all()
+
+
+@pytest.mark.reliability(14)
+def test_16_bit_colours_are_scaled_too():
+    colours = np.stack([RAMP, RAMP[::-1], RAMP.T], axis=2)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colours.astype(np.uint16) * 257)
+    assert (decoded(png(8, 8, depth=16, colour=2, data=zlib.compress(rows))) == colours).all()
+
+
+@pytest.mark.reliability(14)
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_32_bits_have_no_scale_and_are_refused(kind):
+    with pytest.raises(ValueError, match="no scale"):
+        decode_image(encode(Image.fromarray(RAMP.astype(kind)), "TIFF"))
+
+
+@pytest.mark.reliability(15)
+@pytest.mark.parametrize("side", [10_000, 20_000, 60_000])
+def test_a_decompression_bomb_is_refused_by_its_header(side):
+    content = png(side, side, depth=1, colour=0, data=zlib.compress(b"\0" * 1000))
+    tracemalloc.start()
+    with pytest.raises(Image.DecompressionBombError, match="pixels"):
+        decode_image(content)
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.reliability(12, 15)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"GIF89a",
+        b"\x89PNG\r\n\x1a\n",
+        b"II*\0\x08\0\0\0\xff\xff",
+    ],
+)
+def test_what_is_no_image_raises_what_loaders_expect(content):
+    with pytest.raises(READ_ERRORS):
+        decode_image(content)
+
+
+@pytest.mark.reliability(12)
+def test_a_png_whose_checksum_is_wrong_is_refused():
+    content = bytearray(encode(Image.fromarray(RAMP), "PNG"))
+    content[content.index(b"IDAT") + 6] ^= 1
+    with pytest.raises(READ_ERRORS):
+        decode_image(bytes(content))
+
+
+def png(width, height, depth, colour, data):
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
