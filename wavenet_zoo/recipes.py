@@ -354,9 +354,10 @@ def find_recipe(name: Path | str) -> Path:
 
 
 def recipe_name(recipe: Path | str) -> str:
-    """Return the name of a recipe: the shipped one's, or that of the file without ``.yaml``."""
+    """Return the name of a recipe, good for a folder: the shipped one's, or that of the file without ``.yaml``."""
     path = find_recipe(recipe)
-    return next((name for name, shipped in list_recipes().items() if shipped.samefile(path)), path.stem)
+    own = path.stem if path.stem.strip(".") else "recipe"
+    return next((name for name, shipped in list_recipes().items() if shipped.samefile(path)), own)
 
 
 def list_recipes() -> dict[str, Path]:

@@ -24,6 +24,7 @@ from wavenet_zoo.errors import (
     TERMINATED,
     WavezooError,
     did_you_mean,
+    one_line,
 )
 
 # each in the file of its name
@@ -66,6 +67,7 @@ class LazyGroup(click.Group):
         """Run a command and exit with its code."""
         arguments = list(sys.argv[1:] if args is None else args)
         options["standalone_mode"] = False
+        _survive_without_a_reader_of_stderr()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # in an ASCII locale a sign is lost, and not the result
@@ -82,6 +84,23 @@ class LazyGroup(click.Group):
                 traceback.print_exc()
             code = _report(error)
         sys.exit(code if isinstance(code, int) else OK)
+
+
+class _Stderr(io.FileIO):
+    """Where nobody reads any more, what is said is lost, and the work goes on."""
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content)
+        except BrokenPipeError:
+            return len(content)
+
+
+def _survive_without_a_reader_of_stderr() -> None:
+    stderr = sys.stderr
+    if isinstance(stderr, io.TextIOWrapper) and not isinstance(getattr(stderr.buffer, "raw", None), _Stderr):
+        raw = _Stderr(stderr.fileno(), "w", closefd=False)
+        sys.stderr = io.TextIOWrapper(io.BufferedWriter(raw), stderr.encoding, "replace", line_buffering=True)
 
 
 def _report(error: Exception) -> int:
@@ -101,7 +120,7 @@ def _report(error: Exception) -> int:
 
 
 def _say(line: str, hint: str = "", exit_code: int = INTERNAL_FAILURE) -> int:
-    text = " ".join(f"{line} ({hint})".split() if hint else line.split())
+    text = one_line(" ".join(f"{line} ({hint})".split() if hint else line.split()))
     rank = os.environ.get("RANK", "0")  # of a process that torchrun started
     click.echo(text if rank == "0" else f"[process {rank}] {text}", err=True)
     return exit_code

@@ -10,15 +10,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
-from wavenet_zoo.data.loaders import READ_ERRORS, UNREADABLE, batches, unreadable_image
+from wavenet_zoo.data.decoding import READ_ERRORS, open_image
+from wavenet_zoo.data.loaders import UNREADABLE, batches, unreadable_image
 from wavenet_zoo.data.sources import FolderImages, ImageSource
 from wavenet_zoo.engine.distributed import Processes, join_processes
 from wavenet_zoo.engine.environment import describe_environment, wait_for
-from wavenet_zoo.engine.run_folder import check_same_run, describe_run
+from wavenet_zoo.engine.run_folder import check_same_run, describe_run, refuse_what_is_no_run
 from wavenet_zoo.engine.setup import Setup, prepare
-from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.progress import Progress
 from wavenet_zoo.recipes import load_recipe, recipe_name
 
@@ -212,7 +211,7 @@ def _open_every_image(source: ImageSource, progress: bool) -> None:
 
     def can_be_opened(index: int) -> bool:
         try:
-            with Image.open(source.files[index]):
+            with open_image(source.files[index]):
                 return True
         except READ_ERRORS:
             return False
@@ -226,10 +225,10 @@ def _open_every_image(source: ImageSource, progress: bool) -> None:
 
 
 def _folder_state(folder: Path, setup: Setup, processes: Processes, compile: bool, form: str) -> str:
-    if not folder.exists() or not any(folder.iterdir()):
-        return f"{folder}: a new run would begin there"
+    if folder.exists():
+        refuse_what_is_no_run(folder)
     if not (folder / "run.json").exists():
-        raise WavezooError(f"{folder}: holds something already that is not a run", "pass another folder with --out")
+        return f"{folder}: a new run would begin there"
     check_same_run(folder, setup.plan, describe_run(setup, compile, form, deterministic=False), inexact=True)
     if (folder / "result.json").exists():
         return f"{folder}: holds this run, finished"

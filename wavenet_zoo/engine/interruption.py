@@ -53,7 +53,8 @@ def watch_signals(announce: bool) -> Iterator[Interruption]:
             signal.raise_signal(number)
         elif not interruption.signal and announce:
             again = "" if under_torchrun else "; once more stops at once, without"
-            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\nsaving before the end{again}\n".encode())
+            with contextlib.suppress(OSError):  # nobody reads it any more
+                os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\nsaving before the end{again}\n".encode())
         interruption.signal = number
 
     for number, handler in previous.items():

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +13,24 @@ from wavenet_zoo.engine.environment import describe_environment
 from wavenet_zoo.engine.results import write_csv, write_json, write_jsonl
 from wavenet_zoo.engine.setup import Setup
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.files import write_atomically
+from wavenet_zoo.files import cannot_be_written, write_atomically
 from wavenet_zoo.recipes import Recipe, load_recipe
 
-__all__ = ["StepLog", "check_same_run", "claim_folder", "describe_run", "read_json", "start_run", "write_log"]
+__all__ = [
+    "StepLog",
+    "check_same_run",
+    "claim_folder",
+    "describe_run",
+    "read_json",
+    "refuse_what_is_no_run",
+    "start_run",
+    "write_log",
+]
 
 LOCK = ".lock"
 RUN = "run.json"
 STEPS = "steps.jsonl"
+BEGINNING = re.compile(r"\.lock|recipe\.yaml|\.(recipe\.yaml|run\.json)\..*\.tmp")  # what a run has before its run.json
 WHAT_HAS_TO_AGREE = ("data_fingerprint", "validation_fingerprint", "classes")
 
 
@@ -33,22 +44,18 @@ def claim_folder(folder: Path) -> Iterator[None]:
     new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("a+")
+        refuse_what_is_no_run(folder)  # before anything in it is touched
+        lock = (folder / LOCK).open("a+b", buffering=0)
     except OSError as error:
         raise WavezooError(
             f"{folder}: cannot hold a run: {error.strerror}", "pass another folder with --out"
         ) from error
     with lock:
         _lock(folder, lock)
-        for left_over in folder.glob(".*.tmp"):
-            left_over.unlink(missing_ok=True)
-        others = [path.name for path in folder.iterdir() if path.name not in (LOCK, "recipe.yaml")]
-        if others and not (folder / RUN).is_file():
-            raise WavezooError(
-                f"{folder}: holds something already that is not a run, {sorted(others)[0]} for example",
-                "pass another folder with --out",
-            )
         try:
+            _sign(folder / LOCK, lock)
+            for left_over in folder.glob(".*.tmp"):
+                left_over.unlink(missing_ok=True)
             yield
         finally:
             if [path.name for path in folder.iterdir()] == [LOCK]:  # nothing was begun
@@ -151,8 +158,28 @@ class StepLog:
             write_atomically(self.path, "".join(f"{line}\n" for line in kept).encode())
 
     def append(self, records: list[dict[str, Any]]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(record) + "\n" for record in records))
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(lines)
+        except OSError as error:
+            raise cannot_be_written(self.path, error, len(lines)) from error
+
+
+def refuse_what_is_no_run(folder: Path) -> None:
+    """Find out whether a folder is free for a run, or holds one.
+
+    Raises:
+        WavezooError: If it holds something else.
+    """
+    if (folder / RUN).is_file():
+        return
+    others = sorted(path.name for path in folder.iterdir() if not BEGINNING.fullmatch(path.name))
+    if others:
+        raise WavezooError(
+            f"{folder}: holds something already that is not a run, {others[0]} for example",
+            "pass another folder with --out",
+        )
 
 
 def _step_of(line: str) -> float:
@@ -172,13 +199,19 @@ def _lock(folder: Path, lock: Any) -> None:
     except OSError as error:
         lock.seek(0)
         raise WavezooError(
-            f"{folder}: another process is at work in it, {lock.read().strip() or 'pid unknown'}",
+            f"{folder}: another process is at work in it, {lock.read().decode().strip() or 'pid unknown'}",
             "wait for it, or pass another folder with --out",
         ) from error
-    lock.seek(0)
-    lock.truncate()
-    lock.write(f"pid {os.getpid()} on {socket.gethostname()}")
-    lock.flush()
+
+
+def _sign(path: Path, lock: Any) -> None:
+    """Say in the lock who holds it."""
+    holder = f"pid {os.getpid()} on {socket.gethostname()}".encode()
+    try:
+        lock.truncate(0)
+        lock.write(holder)
+    except OSError as error:
+        raise cannot_be_written(path, error, len(holder)) from error
 
 
 def _facts(record: dict[str, Any]) -> dict[str, Any]:

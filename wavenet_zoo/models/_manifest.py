@@ -60,12 +60,16 @@ def read_collection(folder: Path, strict: bool = True) -> Dict[str, Dict[str, An
         if strict:
             raise ValueError(f"manifest.json is not of the form {SCHEMA}")
         return {}  # somebody else's manifest.json beside a copied models/ folder
+    if not isinstance(manifest.get("checkpoints"), list):
+        raise ValueError("manifest.json has no list of checkpoints")
     entries = {}
     for entry in manifest["checkpoints"]:
         try:
             name, _, _ = entry["name"], entry["sha256"], pretrained_cfg(entry)
         except (KeyError, TypeError) as error:
             raise ValueError(f"manifest.json has an entry without {error}") from error
+        if not all(isinstance(entry.get(key, ""), str) for key in ("name", "sha256", "file", "hub")):
+            raise ValueError(f"manifest.json has an entry whose name, sha256, file or hub is no text: {name!r}")
         if "file" in entry:
             path = folder / entry["file"]
             if path.parent != folder:
