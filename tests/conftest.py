@@ -1,6 +1,7 @@
 """What the tests share: the command line in this process and in real ones, real digits in files, the real images."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -12,10 +13,47 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+LIST_OF_FAULTS = pytest.StashKey[tuple[Path, str]]()
 SHARED_DATA = Path(os.environ.get("WAVEZOO_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+
+
+# the same examples every time: what fails here fails for everybody
+hypothesis.settings.register_profile("same", max_examples=60, deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("same")
+
+
+def _load_reliability() -> Any:
+    spec = importlib.util.spec_from_file_location("reliability", Path(__file__).with_name("reliability.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def pytest_addoption(parser):
+    parser.addoption("--write-reliability", action="store_true", help="write docs/reliability.md from the tests")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m deselects
+def pytest_collection_modifyitems(session, config, items):
+    if config.option.file_or_dir or config.option.keyword:
+        return  # only some of the tests
+    reliability = _load_reliability()
+    config.stash[LIST_OF_FAULTS] = (reliability.DOCUMENT, reliability.document(items))
+    if config.option.write_reliability:
+        reliability.DOCUMENT.write_text(reliability.document(items), encoding="utf-8")
+
+
+@pytest.fixture
+def list_of_faults(request) -> tuple[Path, str]:
+    """The document of faults, and what it has to say by the tests that there are."""
+    if LIST_OF_FAULTS not in request.config.stash:
+        pytest.skip("only a run of all tests knows which there are")
+    return request.config.stash[LIST_OF_FAULTS]
 
 
 @dataclass
@@ -113,3 +151,52 @@ def imagenet_sample(tmp_path_factory) -> Path:
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     return folder / "imagenet-sample"
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of 4 MB; ``disk(read_only=True)`` is one that holds a file and may not be written to."""
+    mounted = []
+
+    def mount(read_only=False):
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+        if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("needs to be allowed to mount a small disk")
+        mounted.append(folder)
+        if read_only:
+            (folder / "there.csv").write_text("model\na\n")
+            subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def fill():
+    """Leave less than a page of a disk; the file that takes the space is returned."""
+
+    def fill(folder: Path) -> Path:
+        with (folder / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(b"\0" * 4096):
+                pass
+        return folder / "filler"
+
+    return fill
+
+
+@pytest.fixture
+def full_folder(disk, fill) -> Path:
+    """A folder on a disk without space."""
+    folder = disk()
+    fill(folder)
+    return folder
+
+
+@pytest.fixture
+def read_only_folder(disk) -> Path:
+    """A folder on a disk that may not be written to."""
+    return disk(read_only=True)

@@ -14,21 +14,25 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def wheel(tmp_path_factory) -> Path:
     if not (REPOSITORY / "pyproject.toml").is_file():
         pytest.skip("not a checkout")
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        str(REPOSITORY),
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(folder),
-    ]
+    return build_wheel(REPOSITORY, tmp_path_factory.mktemp("wheel"))
+
+
+def build_wheel(source: Path, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "wheel", source, "--no-deps", "--no-build-isolation", "-w", folder]
     subprocess.run(command, check=True, capture_output=True)
     (path,) = folder.glob("*.whl")
     return path
+
+
+def test_the_source_archive_builds_the_very_same_wheel(wheel, tmp_path):
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", tmp_path]
+    subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with zipfile.ZipFile(build_wheel(archive, tmp_path)) as from_archive, zipfile.ZipFile(wheel) as from_checkout:
+        assert set(from_archive.namelist()) == set(from_checkout.namelist())
+        for name in from_checkout.namelist():
+            if not name.endswith("RECORD"):
+                assert from_archive.read(name) == from_checkout.read(name), name
 
 
 def test_the_wheel_carries_code_recipes_and_weights_and_nothing_else(wheel):

@@ -68,6 +68,7 @@ def test_overrides_replace_values_with_their_type(write):
     assert recipe.model.kwargs == {"use_dfwt": False}
 
 
+@pytest.mark.reliability(22)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -113,6 +114,7 @@ def test_a_mistake_is_one_line_with_file_line_and_key(write, text, message):
     assert not (path.parent / "canary").exists()
 
 
+@pytest.mark.reliability(22)
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -195,6 +197,7 @@ def test_an_unknown_recipe_gets_the_nearest_name():
         load_recipe("digit")
 
 
+@pytest.mark.reliability(22)
 def test_aliases_that_multiply_do_not_exhaust_memory(write):
     bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"{chr(ord(k) + 1)}: &{chr(ord(k) + 1)} [{', '.join(['*' + k] * 9)}]\n" for k in "abcdefghij"

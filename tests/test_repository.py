@@ -89,3 +89,9 @@ def test_the_python_of_the_readme_runs_as_printed():
 def test_every_recipe_has_a_header_with_its_command(name):
     text = list_recipes()[name].read_text(encoding="utf-8")
     assert text.startswith("#") and f"wavezoo train recipes/{name}.yaml" in text
+
+
+def test_the_list_of_faults_names_the_tests_that_there_are_and_every_case_has_one(list_of_faults):
+    document, expected = list_of_faults
+    assert document.read_text(encoding="utf-8") == expected, "pytest --write-reliability --collect-only"
+    assert "no test" not in expected

@@ -8,8 +8,9 @@ import safetensors.torch
 import timm
 import torch
 
-import wavenet_zoo  # noqa: F401
+from wavenet_zoo import train
 from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.files import sha256_of
 from wavenet_zoo.weights import load_model
 from wavenet_zoo.weights_file import WeightsMetadata, weights_bytes
 
@@ -110,6 +111,7 @@ def test_a_header_whose_length_looks_like_a_pickle_is_still_safetensors(tmp_path
     assert same(fresh(), load_model(MODEL, tmp_path / "w.safetensors")[0])
 
 
+@pytest.mark.reliability(9)
 def test_missing_empty_and_truncated_files_are_named(tmp_path):
     path = tmp_path / "w.safetensors"
     assert "w.safetensors: no such weights file" in fails(MODEL, path)
@@ -125,6 +127,13 @@ def test_missing_empty_and_truncated_files_are_named(tmp_path):
     assert "w.pt: truncated, or not a checkpoint" in fails(MODEL, tmp_path / "w.pt")
 
 
+def tensors_at(*offsets, dtype="F32", shape=(1,)):
+    tensors = {f"t{i}": {"dtype": dtype, "shape": shape, "data_offsets": place} for i, place in enumerate(offsets)}
+    header = json.dumps(tensors).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(12)
+
+
+@pytest.mark.reliability(9)
 @pytest.mark.parametrize(
     "content",
     [
@@ -133,6 +142,12 @@ def test_missing_empty_and_truncated_files_are_named(tmp_path):
         struct.pack("<Q", 2**63) + b"{}",
         struct.pack("<Q", 4) + b"\xff\xfe{}",
         struct.pack("<Q", 2) + b"{}" + b"trailing",
+        struct.pack("<Q", 200_000_000) + b"{" + b" " * 1000,
+        tensors_at((0, 4), (2, 6)),  # overlapping
+        tensors_at((0, 4), (8, 12)),  # with a hole between
+        tensors_at((4, 8), (0, 2**60)),
+        tensors_at((0, 4), (4, 8), dtype="F33"),
+        tensors_at((0, 4), (4, 8), shape=[2**62, 4]),
     ],
 )
 def test_files_that_are_something_else_are_refused(tmp_path, content):
@@ -140,6 +155,7 @@ def test_files_that_are_something_else_are_refused(tmp_path, content):
     assert "not a safetensors file" in fails(MODEL, tmp_path / "w.safetensors")
 
 
+@pytest.mark.reliability(9)
 def test_another_architecture_is_refused_with_the_first_differing_tensors(tmp_path):
     safetensors.torch.save_file(
         timm.create_model("waveletnet_x1", num_classes=10).state_dict(), tmp_path / "x1.safetensors"
@@ -154,6 +170,7 @@ def test_another_architecture_is_refused_with_the_first_differing_tensors(tmp_pa
     assert "weights of waveletnet_cifar_m2, not of waveletnet_cifar_m1" in fails(MODEL, path)
 
 
+@pytest.mark.reliability(9)
 def test_missing_and_superfluous_tensors_are_named(tmp_path):
     state = fresh().state_dict()
     del state["blocks.1.0.bn2.bias"]
@@ -163,6 +180,7 @@ def test_missing_and_superfluous_tensors_are_named(tmp_path):
     assert "blocks.1.0.bn2.bias is missing" in message and "something.else is not in the model" in message
 
 
+@pytest.mark.reliability(9)
 def test_weights_that_are_not_finite_are_refused(tmp_path):
     state = fresh().state_dict()
     state["blocks.0.0.bn1.bias"][3] = float("nan")
@@ -178,6 +196,7 @@ class RunsCode:
         return os.system, (self.command,)
 
 
+@pytest.mark.reliability(10)
 @pytest.mark.parametrize("kind", ["raw pickle", "torch zip", "pickle named safetensors"])
 def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, kind):
     canary = tmp_path / "canary"
@@ -192,6 +211,47 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, kind
     assert not canary.exists()
 
 
+@pytest.mark.reliability(10)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["eval", MODEL, "--weights", "{}"],
+        ["export", MODEL, "--to", "pt2", "--weights", "{}"],
+        ["weights", "convert", MODEL, "{}", "out.safetensors"],
+        ["publish", MODEL, "--weights", "{}", "--repo", "me/m1", "--dry-run"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_no_command_runs_the_code_in_a_pickle_or_can_be_told_to(wavezoo, tmp_path, command):
+    canary = tmp_path / "canary"
+    torch.save({"state_dict": RunsCode(f"touch {canary}")}, tmp_path / "w.pth")
+    finished = wavezoo(*(word.format(tmp_path / "w.pth") for word in command))
+    assert finished.code == 2
+    reasons = (
+        "refused, since loading this pickle would run code (posix.system)",
+        "only safetensors files are published",
+    )
+    assert any(f"w.pth: {reason}" in finished.err for reason in reasons)
+    assert not canary.exists() and not (tmp_path / "out.safetensors").exists()
+    assert "unsafe" not in wavezoo(command[0], "--help").out
+
+
+@pytest.mark.reliability(10)
+def test_a_run_does_not_go_on_from_a_checkpoint_that_would_run_code(small_digits, tmp_path):
+    short = dict(recipe="digits", data=small_digits, overrides=["schedule.epochs=1", "batch_size=50"], workers=0)
+    train(out=tmp_path / "run", **short)
+    (tmp_path / "run" / "result.json").unlink()
+    (tmp_path / "run" / "previous.pt").unlink(missing_ok=True)
+    torch.save({"state_dict": RunsCode(f"touch {tmp_path / 'canary'}")}, tmp_path / "run" / "last.pt")
+    with pytest.raises(WavezooError, match=r"last.pt is damaged"):
+        train(out=tmp_path / "run", **short)
+    listed = {"sha256": [sha256_of(tmp_path / "run" / "last.pt")]}
+    (tmp_path / "run" / "checkpoints.json").write_text(json.dumps(listed))
+    with pytest.raises(WavezooError, match=r"last.pt cannot be loaded"):
+        train(out=tmp_path / "run", **short)
+    assert not (tmp_path / "canary").exists()
+
+
 def test_the_header_of_our_files_is_plain_json(tmp_path):
     path = tmp_path / "w.safetensors"
     path.write_bytes(weights_bytes({"a": torch.zeros(2)}, WeightsMetadata(model=MODEL, seed=3)))
@@ -200,6 +260,7 @@ def test_the_header_of_our_files_is_plain_json(tmp_path):
     assert (header["model"], header["seed"]) == (MODEL, 3)
 
 
+@pytest.mark.reliability(9)
 @pytest.mark.parametrize("header", ["[]", '{"model": 3}', '{"model": "waveletnet_cifar_m1", "classes": "abc"}', "{"])
 def test_a_header_that_makes_no_sense_is_refused(tmp_path, header):
     safetensors.torch.save_file(fresh().state_dict(), tmp_path / "w.safetensors", {"wavenet_zoo": header})

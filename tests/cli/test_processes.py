@@ -17,6 +17,7 @@ def test_stdout_is_json_and_nothing_else_in_a_pipe(process):
     assert err == ""
 
 
+@pytest.mark.reliability(33)
 @pytest.mark.parametrize("output", ["--json", "--per-layer"])
 def test_a_reader_that_has_gone_away_ends_a_command_quietly(tmp_path, output):
     read, write = os.pipe()
@@ -27,6 +28,7 @@ def test_a_reader_that_has_gone_away_ends_a_command_quietly(tmp_path, output):
     assert (result.returncode, result.stderr) == (141, b"")
 
 
+@pytest.mark.reliability(4, 5)
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
@@ -97,6 +99,7 @@ def test_a_terminal_gets_a_progress_bar(tmp_path):
     assert b"360/360" in screen and b"images/s" in screen
 
 
+@pytest.mark.reliability(33)
 def test_an_ascii_locale_and_a_narrow_terminal_are_no_reason_to_fail(tmp_path):
     environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "COLUMNS": "40"}
     command = [sys.executable, "-m", "wavenet_zoo", "info", "waveletnet_cifar_m1"]

@@ -48,6 +48,7 @@ def killed_in_call(number, folder, step):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
+@pytest.mark.reliability(1, 5)
 def test_a_save_that_is_killed_anywhere_leaves_a_whole_checkpoint(tmp_path):
     before = tmp_path / "before"
     before.mkdir()
@@ -68,6 +69,7 @@ def test_a_save_that_is_killed_anywhere_leaves_a_whole_checkpoint(tmp_path):
     assert len(outcomes) > 8 and set(outcomes) == {2, 3} and outcomes == sorted(outcomes)
 
 
+@pytest.mark.reliability(8)
 def test_the_one_before_is_kept_and_both_are_listed(tmp_path):
     for step in (1, 2, 3):
         save_last(tmp_path, checkpoint(step))
@@ -81,6 +83,7 @@ def test_where_nothing_was_saved_there_is_nothing(tmp_path):
     assert load_last(tmp_path, print) is None
 
 
+@pytest.mark.reliability(8)
 def test_a_file_that_no_run_has_written_is_not_loaded(tmp_path):
     save_last(tmp_path, checkpoint(1))
     torch.save(checkpoint(9), tmp_path / "last.pt")  # whole, but not ours

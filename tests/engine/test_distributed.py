@@ -39,6 +39,7 @@ def settings(overrides):
     return [part for override in overrides for part in ("--set", override)]
 
 
+@pytest.mark.reliability(25)
 @pytest.mark.parametrize(("processes", "batch_size"), [(2, 7), (3, 64)])
 def test_evaluation_counts_the_same_with_any_number_of_processes(torchrun, digit_folder, processes, batch_size):
     alone = evaluate(MODEL, None, digit_folder, workers=0, per_class=True)
@@ -55,6 +56,7 @@ def test_evaluation_counts_the_same_with_any_number_of_processes(torchrun, digit
     assert together["loss"] == pytest.approx(alone.loss, rel=1e-6)
 
 
+@pytest.mark.reliability(3)
 @pytest.mark.long
 def test_two_processes_that_are_killed_and_started_again_come_to_the_very_same_end(
     torchrun, digit_folder, tmp_path, assert_same_outcome
@@ -83,6 +85,7 @@ def test_two_processes_that_are_killed_and_started_again_come_to_the_very_same_e
     assert_same_outcome(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.reliability(3, 4)
 @pytest.mark.long
 def test_two_processes_stop_together_learn_what_one_would_and_one_may_go_on_if_told(torchrun, digit_folder, tmp_path):
     overrides = [*PLAIN, "schedule.epochs=200"]

@@ -28,6 +28,7 @@ def test_a_run_of_one_step_and_one_validation_batch_is_not_estimated_at_nothing(
     assert trial.seconds_per_step > 1e-3 and trial.validation_seconds > 1e-3
 
 
+@pytest.mark.reliability(11)
 def test_a_dry_run_finds_every_file_that_is_no_image_before_a_run_would(digit_folder, tmp_path):
     bad = digit_folder / "train" / "7" / "9.png"
     bad.write_bytes(b"not an image")

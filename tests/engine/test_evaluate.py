@@ -56,6 +56,7 @@ def test_real_imagenet_images_are_matched_by_synset_and_counted_as_in_a_plain_lo
     assert plain_counts(model.eval(), images) == (result.correct_top1, result.correct_top5)
 
 
+@pytest.mark.reliability(25)
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (7, 2), (64, 0)])
 def test_counts_do_not_depend_on_batches_or_workers(digit_folder, batch_size, workers):
     result = evaluate(MODEL, None, digit_folder, batch_size=batch_size, workers=workers, per_class=True)
@@ -81,6 +82,7 @@ def test_a_few_classes_of_the_weights_are_matched_by_name(digit_folder):
     assert result.correct_top1 >= 7  # by order they would count as 0, 1 and 2
 
 
+@pytest.mark.reliability(12)
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8\xff\xe0\x00\x10JFIF"])
 def test_a_bad_image_stops_the_evaluation_and_is_named(digit_folder, content):
     bad = digit_folder / "val" / "3" / "1.png"
@@ -90,6 +92,7 @@ def test_a_bad_image_stops_the_evaluation_and_is_named(digit_folder, content):
     assert str(bad) in error.value.message and "--skip-bad-images" in error.value.hint
 
 
+@pytest.mark.reliability(12)
 def test_a_truncated_image_is_bad_too(digit_folder):
     bad = digit_folder / "val" / "3" / "1.png"
     bad.write_bytes(bad.read_bytes()[:-30])
@@ -97,6 +100,7 @@ def test_a_truncated_image_is_bad_too(digit_folder):
         evaluate(MODEL, None, digit_folder, workers=2)
 
 
+@pytest.mark.reliability(12)
 def test_skipped_images_are_listed_and_their_neighbours_counted_once(digit_folder):
     everything = evaluate(MODEL, None, digit_folder, workers=0, per_class=True)
     bad = digit_folder / "val" / "3" / "1.png"
@@ -108,6 +112,7 @@ def test_skipped_images_are_listed_and_their_neighbours_counted_once(digit_folde
     }
 
 
+@pytest.mark.reliability(12)
 def test_without_one_image_left_there_is_no_result(digit_folder):
     for file in (digit_folder / "val").glob("*/*.png"):
         file.write_bytes(b"")
@@ -115,6 +120,7 @@ def test_without_one_image_left_there_is_no_result(digit_folder):
         evaluate(MODEL, None, digit_folder, workers=0, skip_bad_images=True)
 
 
+@pytest.mark.reliability(16)
 def test_numbers_of_classes_that_differ_are_both_named(digit_folder):
     with pytest.raises(WavezooError, match="the weights have 1000 classes and the data has 10"):
         evaluate("waveletnet_x1", "none", digit_folder)

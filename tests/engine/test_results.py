@@ -1,13 +1,15 @@
 import csv
 import os
+import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from wavenet_zoo.engine.results import append_csv, check_writable, write_json
+from wavenet_zoo.engine.results import append_csv, write_json
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.files import write_atomically
+from wavenet_zoo.files import check_writable, write_atomically
 
 
 def test_rows_are_appended_under_one_header(tmp_path):
@@ -29,13 +31,14 @@ def test_processes_that_append_at_once_lose_no_line(tmp_path):
         "import sys; from pathlib import Path; from wavenet_zoo.engine.results import append_csv\n"
         "for i in range(50): append_csv(Path('r.csv'), {'process': sys.argv[1], 'row': i})"
     )
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(n)], cwd=tmp_path) for n in range(4)]
-    assert [process.wait() for process in processes] == [0] * 4
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(n)], cwd=tmp_path) for n in range(8)]
+    assert [process.wait() for process in processes] == [0] * 8
     with (tmp_path / "r.csv").open(newline="") as file:
         rows = {(row["process"], row["row"]) for row in csv.DictReader(file)}
-    assert len(rows) == 200
+    assert len(rows) == 400
 
 
+@pytest.mark.reliability(7)
 def test_a_result_that_could_not_be_written_is_known_before_the_work(tmp_path):
     check_writable(None)
     check_writable(tmp_path / "new.json")
@@ -43,6 +46,7 @@ def test_a_result_that_could_not_be_written_is_known_before_the_work(tmp_path):
         check_writable(tmp_path / "missing" / "new.json")
 
 
+@pytest.mark.reliability(32)
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / "r.json"
     write_json(path, {"a": 1})
@@ -65,6 +69,21 @@ def test_links_stay_links_and_devices_stay_devices(tmp_path):
     assert (tmp_path / "fifo").is_fifo()
 
 
+@pytest.mark.reliability(32)
+def test_a_file_is_on_the_disk_before_it_takes_its_name_and_the_name_is_too(tmp_path, monkeypatch):
+    order = []
+    for module, name in ((os, "fsync"), (Path, "replace")):
+        call = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, n=name, c=call: order.append((n, _what(args[0]))) or c(*args))
+    write_atomically(tmp_path / "f", b"x")
+    assert order == [("fsync", "file"), ("replace", "file"), ("fsync", "folder")]
+
+
+def _what(place):
+    return "folder" if stat.S_ISDIR(os.stat(place).st_mode) else "file"  # noqa: PTH116 - or a descriptor
+
+
+@pytest.mark.reliability(32)
 def test_written_files_have_the_permissions_of_the_umask(tmp_path):
     umask = os.umask(0o022)
     try:

@@ -62,6 +62,7 @@ def signal_after_step(monkeypatch):
     return arm
 
 
+@pytest.mark.reliability(2, 5)
 @pytest.mark.parametrize(
     ("overrides", "step", "workers"),
     [
@@ -90,6 +91,7 @@ def test_a_stopped_run_goes_on_to_the_very_same_end(
     assert_same_outcome(whole, stopped)
 
 
+@pytest.mark.reliability(4)
 def test_a_run_stopped_while_it_validates_validates_again(digit_folder, tmp_path, monkeypatch, assert_same_outcome):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train("digits", digit_folder, whole, EVERYTHING, workers=0)
@@ -108,6 +110,7 @@ def test_a_run_stopped_while_it_validates_validates_again(digit_folder, tmp_path
     assert_same_outcome(whole, stopped)
 
 
+@pytest.mark.reliability(1)
 @pytest.mark.long
 def test_a_run_that_is_killed_again_and_again_comes_to_the_very_same_end(
     process, digit_folder, tmp_path, assert_same_outcome
@@ -130,6 +133,7 @@ def test_a_run_that_is_killed_again_and_again_comes_to_the_very_same_end(
     assert_same_outcome(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.reliability(5)
 def test_a_second_ctrl_c_ends_at_once(digit_folder, tmp_path, monkeypatch):
     append = StepLog.append
 
@@ -170,6 +174,7 @@ def test_a_changed_recipe_is_refused_with_the_keys_that_differ(digit_folder, sto
     train("digits", digit_folder, stopped_run, PLAIN, workers=0)
 
 
+@pytest.mark.reliability(16)
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_other_data_is_refused(digit_folder, stopped_run, split):
     (digit_folder / split / "3" / "1.png").unlink()
@@ -177,6 +182,7 @@ def test_other_data_is_refused(digit_folder, stopped_run, split):
         train("digits", digit_folder, stopped_run, PLAIN, workers=0)
 
 
+@pytest.mark.reliability(8)
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "remove"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_it_and_says_so(
     digit_folder, tmp_path, stopped_run, damage, assert_same_outcome
@@ -196,6 +202,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it_and_says_so(
     assert_same_outcome(tmp_path / "whole", stopped_run)
 
 
+@pytest.mark.reliability(8)
 def test_a_run_without_one_whole_checkpoint_is_an_error_and_not_a_new_beginning(digit_folder, stopped_run):
     for name in ("last.pt", "previous.pt"):
         (stopped_run / name).write_bytes(b"")
@@ -211,6 +218,7 @@ def test_a_checkpoint_of_another_version_is_refused_in_one_line(digit_folder, st
         train("digits", digit_folder, stopped_run, PLAIN, workers=0)
 
 
+@pytest.mark.reliability(34)
 def test_what_a_kill_left_half_written_is_cleared_away(digit_folder, stopped_run):
     (stopped_run / ".last.pt.abc.tmp").write_bytes(b"half")
     with (stopped_run / "steps.jsonl").open("a") as file:
@@ -221,6 +229,7 @@ def test_what_a_kill_left_half_written_is_cleared_away(digit_folder, stopped_run
     assert [step["step"] for step in steps] == list(range(1, 11)) and all(step["loss"] < 9 for step in steps)
 
 
+@pytest.mark.reliability(24)
 @pytest.mark.long
 def test_one_process_at_a_time_works_in_a_folder(process, digit_folder, tmp_path):
     command = ["-m", "wavenet_zoo", "train", "digits", "--data", digit_folder, "--out", "run", "--workers", 2]
@@ -243,6 +252,7 @@ def test_one_process_at_a_time_works_in_a_folder(process, digit_folder, tmp_path
     os.killpg(third.pid, signal.SIGKILL)
 
 
+@pytest.mark.reliability(21)
 def test_a_diverging_run_keeps_its_last_good_checkpoint(digit_folder, stopped_run, monkeypatch):
     checkpoint = torch.load(stopped_run / "last.pt", weights_only=True)
     import wavenet_zoo.engine.train as module

@@ -209,12 +209,14 @@ def test_the_data_is_called_by_name_and_never_by_a_path_of_this_machine(digit_fo
     assert str(digit_folder.parent) not in header
 
 
+@pytest.mark.reliability(21)
 def test_a_loss_that_is_not_finite_stops_the_run(digit_folder, out):
     with pytest.raises(WavezooError, match=r"the training loss is .* in epoch 1"):
         train("digits", digit_folder, out, [*SHORT, "optimizer.lr=1e30"], workers=0)
     assert not (out / "model.safetensors").exists()
 
 
+@pytest.mark.reliability(11)
 def test_a_bad_training_image_is_named(digit_folder, out):
     bad = digit_folder / "train" / "5" / "3.png"
     bad.write_bytes(b"")
@@ -222,6 +224,7 @@ def test_a_bad_training_image_is_named(digit_folder, out):
         train("digits", digit_folder, out, SHORT, workers=0)
 
 
+@pytest.mark.reliability(7)
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
@@ -236,6 +239,7 @@ def test_an_output_folder_that_will_not_do_is_refused_before_training(digit_fold
         train("digits", digit_folder, out, SHORT)
 
 
+@pytest.mark.reliability(17)
 def test_data_without_two_parts_is_refused(digit_folder, out):
     with pytest.raises(WavezooError, match="training needs two parts"):
         train("digits", digit_folder / "val", out, SHORT)
@@ -248,6 +252,7 @@ def test_an_unknown_optimizer_gets_the_nearest_name(digit_folder, out):
     assert not out.exists()
 
 
+@pytest.mark.reliability(16)
 def test_validation_classes_are_matched_to_the_training_classes(digit_folder, out):
     (digit_folder / "val" / "3").rename(digit_folder / "val" / "three")
     with pytest.raises(WavezooError, match="'three'"):

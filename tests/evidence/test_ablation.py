@@ -60,6 +60,7 @@ def test_what_is_finished_is_not_trained_again_and_another_side_joins(quick, tmp
     assert moved.arms[0].runs[0]["out"] == str(tmp_path / "moved" / "original" / "seed0")
 
 
+@pytest.mark.reliability(1)
 @pytest.mark.long
 def test_killed_and_started_again_it_ends_as_if_never_stopped(process, quick, small_digits, tmp_path):
     settings = ["schedule.epochs=3", "batch_size=10"]

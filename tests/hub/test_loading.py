@@ -79,6 +79,7 @@ def test_a_collection_that_is_none_is_left_out_with_a_warning(run, tmp_path):
     assert finished.stdout.strip() == "10" and "WAVEZOO_CHECKPOINTS" in finished.stderr
 
 
+@pytest.mark.reliability(31)
 @pytest.mark.parametrize(
     ("content", "reason"),
     [("{}", "not of the form"), ("[", "Expecting value"), ('{"schema": "%s", "checkpoints": [{}]}', "without 'name'")],
@@ -89,6 +90,7 @@ def test_a_manifest_of_another_form_is_refused(tmp_path, content, reason):
         read_collection(tmp_path)
 
 
+@pytest.mark.reliability(23)
 def test_a_manifest_that_names_a_file_elsewhere_is_refused(tmp_path):
     entry = {**read_manifest()[NAME], "file": "../secret.safetensors"}
     (tmp_path / "manifest.json").write_text(json.dumps({"schema": SCHEMA, "checkpoints": [entry]}))
@@ -106,6 +108,7 @@ def test_weights_on_the_hub_are_downloaded_once_and_then_need_no_hub(hub, on_the
     assert outcome(again)[0] == "loaded 18714 far" and len(hub.requests) == before
 
 
+@pytest.mark.reliability(31)
 @pytest.mark.parametrize(
     "what", [pytest.param("refuses", marks=pytest.mark.long), "hangs", pytest.param("offline", marks=pytest.mark.long)]
 )
@@ -140,6 +143,7 @@ def test_no_weights_at_all_is_one_line(run):
     )
 
 
+@pytest.mark.reliability(31)
 @pytest.mark.parametrize("spoiled", [pytest.param("cache", marks=pytest.mark.long), "transfer"])
 def test_a_byte_that_flipped_names_the_file_and_how_to_replace_it(
     hub, fault, on_the_hub, collection, run, tmp_path, spoiled
@@ -161,6 +165,7 @@ def test_a_byte_that_flipped_names_the_file_and_how_to_replace_it(
     assert outcome(run("-c", CREATE, "waveletnet_cifar_m1.far", WAVEZOO_CHECKPOINTS=folder))[0] == "loaded 18714 far"
 
 
+@pytest.mark.reliability(31)
 @pytest.mark.long
 def test_a_byte_that_flipped_is_found_without_a_manifest_too(hub, fault, on_the_hub, run):
     config = {"architecture": "waveletnet_cifar_m1", "num_classes": 10, "pretrained_cfg": {"num_classes": 10}}
@@ -170,6 +175,7 @@ def test_a_byte_that_flipped_is_found_without_a_manifest_too(hub, fault, on_the_
     assert text.startswith("RuntimeError ") and "its sha256 is another" in text
 
 
+@pytest.mark.reliability(9)
 def test_shipped_weights_that_were_changed_are_refused(monkeypatch, tmp_path):
     from wavenet_zoo import WavezooError, evaluate
     from wavenet_zoo.models import _manifest, _weights_source

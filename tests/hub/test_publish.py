@@ -52,6 +52,7 @@ def assert_published(hub, weights):
     assert len(hub.repositories[REPO].commits) == 2  # that of its making, and ours
 
 
+@pytest.mark.reliability(30)
 def test_what_is_published_comes_back_in_every_form_in_a_fresh_process_with_an_empty_cache(hub, run, weights, tmp_path):
     finished = run(*arguments(weights, "--json"))
     assert finished.returncode == 0, finished.stderr
@@ -74,6 +75,7 @@ def test_what_is_published_comes_back_in_every_form_in_a_fresh_process_with_an_e
         torch.testing.assert_close(torch.tensor(logits), expected_logits(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.reliability(30)
 @pytest.mark.long
 @pytest.mark.parametrize("hub", ["xet"], indirect=True)
 def test_with_xet_it_comes_back_the_same_and_is_not_sent_twice(hub, run, weights):
@@ -91,6 +93,7 @@ def test_with_xet_it_comes_back_the_same_and_is_not_sent_twice(hub, run, weights
     assert len(hub.repositories[REPO].commits) == 2
 
 
+@pytest.mark.reliability(29)
 def test_one_commit_with_five_files_and_a_card_whose_figures_were_measured(hub, run, weights):
     finished = run(*arguments(weights))
     assert finished.returncode == 0, finished.stderr
@@ -159,6 +162,7 @@ def refused(reason, weights, repo=REPO, **more):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.reliability(27)
 def test_what_is_not_ready_is_refused_before_anything_is_asked(weights, tmp_path):
     for repo in ("noslash", "a/b/c", "zoo/na me", "zoo/..", ""):
         refused("--repo", weights, repo)
@@ -179,6 +183,7 @@ def test_what_is_not_ready_is_refused_before_anything_is_asked(weights, tmp_path
         refused(reason, weights)
 
 
+@pytest.mark.reliability(27)
 def test_weights_that_are_damaged_or_not_finite_are_refused(weights, tmp_path):
     tensors = load_file(weights)
     content = weights.read_bytes()
@@ -198,6 +203,7 @@ def test_a_recipe_that_is_not_the_one_of_the_weights_is_refused(weights, monkeyp
     refused("the recipe that it was trained by", weights)
 
 
+@pytest.mark.reliability(26)
 @pytest.mark.parametrize(
     ("token", "repo", "reason"),
     [
@@ -217,6 +223,7 @@ def test_who_may_not_publish_sends_nothing(hub, run, weights, token, repo, reaso
 # --------------------------------------------------------------------------------------------------------------- faults
 
 
+@pytest.mark.reliability(28)
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("pattern", "action", "times"),
@@ -240,6 +247,7 @@ def test_what_passes_is_tried_again_until_it_is_done(hub, fault, run, weights, p
     assert_published(hub, weights)
 
 
+@pytest.mark.reliability(28)
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("pattern", "action", "reason"),
@@ -268,6 +276,7 @@ def test_what_does_not_pass_ends_in_one_line_with_the_repository_as_it_was(
     assert hub.repositories[REPO].head == head
 
 
+@pytest.mark.reliability(26)
 @pytest.mark.long
 def test_the_token_is_in_no_traceback(hub, fault, run, weights):
     hub.faults.append(fault("POST .*/commit/", 403, 1000))
@@ -275,6 +284,7 @@ def test_the_token_is_in_no_traceback(hub, fault, run, weights):
     assert "Traceback" in finished.stderr and "hf_write" not in finished.stderr + finished.stdout
 
 
+@pytest.mark.reliability(28)
 @pytest.mark.long
 def test_a_hub_that_does_not_answer_is_asked_again(hub, fault, run, weights):
     hub.faults.append(fault("GET /api/whoami", "hang", 1))
@@ -285,6 +295,7 @@ def test_a_hub_that_does_not_answer_is_asked_again(hub, fault, run, weights):
     assert_published(hub, weights)
 
 
+@pytest.mark.reliability(30)
 @pytest.mark.long
 def test_a_byte_that_flips_on_the_way_back_is_found(hub, fault, run, weights):
     hub.faults.append(fault("GET .*/resolve/.*/model.safetensors", "flip", 1000))
@@ -292,6 +303,7 @@ def test_a_byte_that_flips_on_the_way_back_is_found(hub, fault, run, weights):
     assert finished.returncode == 1 and "model.safetensors came back changed" in finished.stderr
 
 
+@pytest.mark.reliability(28)
 @pytest.mark.long
 def test_a_commit_whose_answer_is_lost_is_not_made_twice(hub, fault, run, weights, monkeypatch):
     import hub_server
@@ -310,6 +322,7 @@ def test_a_commit_whose_answer_is_lost_is_not_made_twice(hub, fault, run, weight
     assert_published(hub, weights)
 
 
+@pytest.mark.reliability(28)
 @pytest.mark.long
 def test_killed_between_upload_and_commit_and_run_again_sends_no_weights_twice(
     hub, fault, run, environment, weights, tmp_path

@@ -1,0 +1,191 @@
+"""Every command where things are not as usual: no reader, no terminal, ASCII, a read-only home, a full disk.
+
+Each condition has one real process that imports everything once and then forks for every command.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
+
+QUICK = ["--set", "schedule.epochs=1", "--set", "batch_size=20"]
+COMMANDS = {
+    "list": ["list"],
+    "info": ["info", "waveletnet_x1"],
+    "count": ["count", "waveletnet_x1", "--per-layer"],
+    "recipe list": ["recipe", "list"],
+    "recipe show": ["recipe", "show", "digits", "--resolved"],
+    "recipe check": ["recipe", "check", "digits"],
+    "recipe copy": ["recipe", "copy", "digits", "mine.yaml"],
+    "train": ["train", "digits", "--data", "{data}", "--workers", "0", *QUICK],
+    "train --dry-run": ["train", "digits", "--data", "{data}", "--workers", "0", "--dry-run", *QUICK],
+    "eval": ["eval", "waveletnet_cifar_m1", "--per-class"],
+    "eval --save-json": ["eval", "waveletnet_cifar_m1", "--save-json", "r.json"],
+    "eval --append-csv": ["eval", "waveletnet_cifar_m1", "--append-csv", "r.csv"],
+    "bench": ["bench", "waveletnet_cifar_m1", "--batch", "1", "--seconds", "0", "--form", "dense", "--plot", "b.png"],
+    "export": ["export", "waveletnet_cifar_m1", "--to", "pt2"],
+    "ablate": ["ablate", "--no-dfwt", "--recipe", "digits", "--data", "{data}", "--seeds", "1", *QUICK],
+    "connectivity": ["connectivity", "waveletnet_cifar_m1", "--plot", "c.png"],
+    "table": ["table", "3", "--plot", "t.png"],
+    "weights list": ["weights", "list"],
+    "weights verify": ["weights", "verify"],
+    "weights download": ["weights", "download", "waveletnet_cifar_m1.digits", "--out", "w.safetensors"],
+    "weights convert": ["weights", "convert", "waveletnet_cifar_m1", "{weights}", "converted.safetensors"],
+    "publish --dry-run": ["publish", "waveletnet_cifar_m1", "--weights", "{weights}", "--repo", "me/m1", "--dry-run"],
+}
+WRITES = {"recipe copy", "train", "eval --save-json", "eval --append-csv", "bench", "export", "ablate", "connectivity",
+          "table", "weights download", "weights convert"}  # fmt: skip
+
+RUNNER = """
+import json, os, sys
+import timm, wavenet_zoo
+from wavenet_zoo.cli.main import cli
+
+def child(arguments, stdout):
+    for number in (0, 1, 2):  # not the runner's own
+        os.dup2({0: os.open(os.devnull, os.O_RDONLY), 1: stdout, 2: error}[number], number)
+    cli(arguments, prog_name="wavezoo")
+
+results = {}
+for name, arguments in json.loads(sys.argv[1]).items():
+    out, error = (os.open(f"{sys.argv[2]}/{kind}", os.O_RDWR | os.O_CREAT | os.O_TRUNC) for kind in ("out", "err"))
+    stdout = out
+    if sys.argv[3] == "closed":
+        read, stdout = os.pipe()
+        os.close(read)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child(arguments, stdout)
+        except SystemExit as exit_:
+            sys.stderr.flush()
+            try:
+                sys.stdout.flush()
+            except BrokenPipeError:
+                os._exit(141)
+            os._exit(exit_.code or 0)
+        os._exit(99)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    texts = [os.pread(handle, 10**7, 0).decode("utf-8", "surrogateescape") for handle in (out, error)]
+    results[name] = [code, *texts]
+    os.close(out), os.close(error)
+print(json.dumps(results), file=sys.__stdout__)
+"""
+
+
+@pytest.fixture
+def under(tmp_path, small_digits, request):
+    """Run every command in a process with these variables, in this folder; ``{name: (code, out, err)}``."""
+
+    def run(folder=None, stdout="file", commands=COMMANDS, **variables):
+        folder = folder or tmp_path / "work"
+        folder.mkdir(exist_ok=True)
+        (tmp_path / "streams").mkdir(exist_ok=True)
+        weights = Path(request.config.rootpath, "checkpoints", "waveletnet_cifar_m1.digits.safetensors")
+        filled = {
+            name: [word.format(data=small_digits, weights=weights) for word in words]
+            for name, words in commands.items()
+        }
+        finished = subprocess.run(
+            [sys.executable, "-c", RUNNER, json.dumps(filled), str(tmp_path / "streams"), stdout],
+            cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, timeout=500,
+        )  # fmt: skip
+        assert finished.returncode == 0, finished.stderr
+        return json.loads(finished.stdout)
+
+    return run
+
+
+def expected_code(name):
+    return 2 if name.startswith("publish") else 0  # these weights have no record of an evaluation
+
+
+def assert_well_behaved(results):
+    assert results.keys() == COMMANDS.keys()
+    for name, (_, out, err) in results.items():
+        assert "Traceback" not in out + err and "Exception ignored" not in err, (name, err)
+        assert "internal error" not in err, (name, err)
+
+
+@pytest.mark.reliability(33)
+def test_without_a_terminal_in_ascii_and_without_colours_every_command_does_its_work(under):
+    results = under(NO_COLOR="1", LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0", COLUMNS="60", TERM="dumb")
+    assert_well_behaved(results)
+    for name, (code, out, err) in results.items():
+        assert code == expected_code(name), (name, err)
+        assert (out + err).isascii(), name
+        assert not re.search(r"\x1b\[", out + err), name
+
+
+@pytest.mark.reliability(33)
+def test_where_nobody_reads_stdout_every_command_ends_quietly_and_its_work_is_done(under, tmp_path):
+    results = under(stdout="closed")
+    assert_well_behaved(results)
+    for name, (code, _, err) in results.items():
+        assert code == (expected_code(name) or 141), (name, code, err)
+    assert (tmp_path / "work" / "runs" / "digits" / "model.safetensors").exists()
+
+
+@pytest.mark.reliability(33)
+def test_with_a_home_that_may_not_be_written_to_every_command_does_its_work(under, read_only_folder):
+    names = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME", "TORCH_HOME", "MPLCONFIGDIR")
+    results = under(**dict.fromkeys(names, str(read_only_folder)))
+    assert_well_behaved(results)
+    for name, (code, _, err) in results.items():
+        assert code == expected_code(name), (name, err)
+
+
+@pytest.mark.reliability(6)
+def test_on_a_full_disk_every_command_that_writes_says_so_in_one_line_and_leaves_nothing(under, full_folder):
+    before = sorted(full_folder.rglob("*"))
+    results = under(folder=full_folder)
+    assert_well_behaved(results)
+    for name, (code, _, err) in results.items():
+        if name in WRITES:
+            assert code in (1, 2) and "No space left on device" in err.splitlines()[-1], (name, code, err)
+        else:
+            assert code == expected_code(name), (name, err)
+    left = [path for path in full_folder.rglob("*") if path not in before and path.is_file()]
+    assert not [path for path in left if path.suffix in (".tmp", ".png", ".pt2", ".safetensors", ".pt")]
+
+
+@pytest.mark.reliability(33)
+def test_training_goes_on_where_the_reader_of_its_progress_has_gone(process, small_digits, tmp_path):
+    run = subprocess.Popen(
+        [sys.executable, "-m", "wavenet_zoo", "train", "digits", "--data", small_digits, "--workers", "0", *QUICK],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    run.stdout.readline()
+    run.stdout.close()
+    assert run.wait(timeout=120) in (0, 141)
+    assert (tmp_path / "runs" / "digits" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "command", "extra"),
+    [
+        ("sklearn", ["eval", "waveletnet_cifar_m1"], "digits"),
+        ("sklearn", ["train", "digits"], "digits"),
+        ("datasets", ["eval", "waveletnet_cifar_m1", "--data", "hfds/org/name"], "hf"),
+        ("tensorboard", ["train", "digits", "--tensorboard"], "tensorboard"),
+        ("onnxscript", ["export", "waveletnet_cifar_m1", "--to", "onnx"], "onnx"),
+        ("onnxruntime", ["bench", "waveletnet_cifar_m1", "--engine", "onnxruntime", "--form", "dense"], "onnx"),
+        ("openvino", ["bench", "waveletnet_cifar_m1", "--engine", "openvino", "--form", "dense"], "openvino"),
+        ("executorch", ["bench", "waveletnet_cifar_m1", "--engine", "executorch", "--form", "dense"], "executorch"),
+        ("executorch", ["export", "waveletnet_cifar_m1", "--to", "executorch"], "executorch"),
+        ("pytorchcv", ["count", "nasnet_a_mobile"], "peers"),
+    ],
+)
+def test_an_extra_that_is_not_installed_is_named_with_how_to_install_it(wavezoo, monkeypatch, module, command, extra):
+    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    finished = wavezoo(*command)
+    assert finished.code == 2
+    assert f"pip install 'wavenet_zoo[{extra}]'" in finished.err.splitlines()[-1]
