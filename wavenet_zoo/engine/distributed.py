@@ -108,10 +108,22 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
         target = torch.device("cuda", local_rank)
         torch.cuda.set_device(target)
         backend = "cpu:gloo,cuda:nccl"  # gloo for what is agreed on, so that no GPU has to wait for it
-    dist.init_process_group(backend)
+    with _stdout_sent_to_stderr():
+        dist.init_process_group(backend)
     try:
         yield Processes(
             target, dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
         )
     finally:
         dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _stdout_sent_to_stderr() -> Iterator[None]:
+    """Keep stdout for data: up to torch 2.9 Gloo says on it that it is connected."""
+    with os.fdopen(os.dup(1), "wb") as stdout:
+        os.dup2(2, 1)
+        try:
+            yield
+        finally:
+            os.dup2(stdout.fileno(), 1)
