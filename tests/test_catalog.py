@@ -56,4 +56,5 @@ def test_weights_say_where_they_come_from():
     (weights,) = info("waveletnet_cifar_m1").weights
     assert weights["name"] == "waveletnet_cifar_m1.digits" and "shipped" in weights["origin"]
     assert info("mobilenetv2_100").weights[0]["origin"] == "hf-hub:timm/mobilenetv2_100.ra_in1k"
-    assert info("waveletnet_x1").weights == []
+    assert info("waveletnet_x1").weights[0]["name"] == "waveletnet_x1.tiny_in200"
+    assert info("waveletnet_x1_25").weights == []

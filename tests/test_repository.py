@@ -54,6 +54,15 @@ def test_readme_and_changelog_show_the_result_that_the_manifest_states():
     assert read_manifest()["waveletnet_cifar_m1.digits"]["sha256"][:12] in README
 
 
+def test_the_readme_states_what_the_manifest_does_for_x1():
+    entry = read_manifest()["waveletnet_x1.tiny_in200"]
+    (stated,) = entry["results"].values()
+    counts = [f"{stated[f'top{k}']:.2f} % ({stated[f'correct_top{k}']:,} of {stated['images']:,})" for k in (1, 5)]
+    assert f"{entry['epoch']} epochs" in README and f"top-1 {counts[0]}, top-5 {counts[1]}" in README
+    run = json.loads((REPOSITORY / "results" / entry["recipe"] / "seed0" / "result.json").read_text(encoding="utf-8"))
+    assert f"in 32 bits top-1 is {run['last']['top1']:.2f} %" in README
+
+
 def test_the_readme_shows_the_run_whose_curve_it_shows():
     folder = REPOSITORY / "results" / "cifar10" / "waveletnet_m1" / "seed0"
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ import timm
 import torch
 
 import wavenet_zoo  # noqa: F401
-from wavenet_zoo import WavezooError, train
+from wavenet_zoo import WavezooError, evaluate, train
 from wavenet_zoo.evidence.measured import find_runs
 from wavenet_zoo.models._manifest import checkpoints_folder, read_manifest
 from wavenet_zoo.recipes import load_recipe
@@ -37,8 +37,8 @@ def test_the_recipe_of_every_shipped_checkpoint_is_still_the_one_it_was_trained_
 def test_nothing_is_promised_that_is_not_there():
     ours = timm.list_pretrained("waveletnet*")
     assert set(ours) == {name for entry in read_manifest() for name in (entry, entry.split(".")[0])} & set(ours)
-    with pytest.raises(RuntimeError, match="No pretrained weights exist for waveletnet_x1"):
-        timm.create_model("waveletnet_x1", pretrained=True)
+    with pytest.raises(RuntimeError, match="No pretrained weights exist for waveletnet_x1_25"):
+        timm.create_model("waveletnet_x1_25", pretrained=True)
 
 
 def test_pretrained_weights_make_a_start_for_other_classes_and_channels():
@@ -59,6 +59,18 @@ def test_a_finished_run_is_shipped_with_figures_measured_then(digit_folder, tmp_
     ship_weights(tmp_path / "run", "again", "The same.", tmp_path / "checkpoints")
     names = [e["name"] for e in json.loads((tmp_path / "checkpoints" / "manifest.json").read_text())["checkpoints"]]
     assert names == ["waveletnet_cifar_m1.again", "waveletnet_cifar_m1.try"]
+
+
+def test_weights_in_16_bits_take_half_the_space_and_state_what_they_reach_themselves(tmp_path, monkeypatch):
+    train("digits", None, tmp_path / "run", ["schedule.epochs=1", "batch_size=64"])
+    entry = ship_weights(tmp_path / "run", "try", "One epoch.", tmp_path, half=True)
+    path = tmp_path / entry["file"]
+    assert entry["size"] == path.stat().st_size < 0.65 * (tmp_path / "run" / "model.safetensors").stat().st_size
+    assert evaluate("waveletnet_cifar_m1", path).correct_top1 == entry["results"]["digits/test"]["correct_top1"]
+    monkeypatch.setattr("wavenet_zoo.shipping.MOVES_BY", -1.0)
+    with pytest.raises(WavezooError, match=r"and in 16 bits .* \(ship it as it is\)"):
+        ship_weights(tmp_path / "run", "other", "One epoch.", tmp_path, half=True)
+    assert not (tmp_path / "waveletnet_cifar_m1.other.safetensors").exists()
 
 
 def test_weights_that_a_tag_cannot_describe_are_not_shipped(digit_folder, tmp_path):

@@ -27,7 +27,9 @@ def test_list_shows_models_params_macs_and_weights(wavezoo):
 
 def test_info_shows_table_4_preprocessing_and_weights(wavezoo):
     out = wavezoo("info", "waveletnet_x1").out
-    assert "κ3" in out and "96x14x14" in out and "resize to 256 px" in out and "none yet" in out
+    assert "κ3" in out and "96x14x14" in out and "resize to 256 px" in out
+    assert "tiny-imagenet-200/val: top-1 29.29 % of 10000 images" in out
+    assert "none yet" in wavezoo("info", "waveletnet_x1_25").out
     assert wavezoo("info", f"{MODEL}.digits", "--json").json["weights"][0]["results"]["digits/test"]["images"] == 360
     assert "layer4" in wavezoo("info", "resnet18").out
 
@@ -141,7 +143,15 @@ def test_quiet_leaves_stderr_empty(wavezoo, digit_folder):
             ["eval", "waveletnet_x1", "--weights", "none", "--data", "digits"],
             "the weights have 1000 classes and the data has 10",
         ),
-        (["eval", "waveletnet_x1"], "error: no weights exist for waveletnet_x1 (pass --weights FILE"),
+        (["eval", "waveletnet_x1_25"], "error: no weights exist for waveletnet_x1_25 (pass --weights FILE"),
+        (
+            ["eval", "waveletnet_x1"],
+            "error: waveletnet_x1 needs data to be evaluated on: its weights were trained on tiny-imagenet-200",
+        ),
+        (
+            ["eval", "waveletnet_x1", "--data", "digits"],
+            "waveletnet_x1.tiny_in200 is for the 200 classes of tiny-imagenet-200; evaluate weights trained for",
+        ),
         (["train", "digit"], "error: digit: no such recipe (did you mean 'digits'?)"),
         (["train", "digits", "--set", "schedule.epoch=1"], "unknown key 'schedule.epoch' (did you mean 'epochs'"),
         (["count", MODEL, "--model-kwargs", "x"], "error: Invalid value for '--model-kwargs': 'x' is not KEY=VALUE"),

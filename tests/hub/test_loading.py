@@ -136,9 +136,10 @@ def test_the_command_too_says_at_once_that_the_hub_is_out_of_reach(run, digit_fo
 
 @pytest.mark.long
 def test_no_weights_at_all_is_one_line(run):
-    text, seconds = outcome(run("-c", CREATE, "waveletnet_x1"))
+    text, seconds = outcome(run("-c", CREATE, "waveletnet_x1_25"))
     assert (
-        text == ("RuntimeError No pretrained weights exist for waveletnet_x1. Use `pretrained=False` for random init.")
+        text
+        == ("RuntimeError No pretrained weights exist for waveletnet_x1_25. Use `pretrained=False` for random init.")
         and seconds < 5
     )
 

@@ -142,7 +142,8 @@ def _show(output: Output, result: "Evaluation") -> None:
     ]
     if data["seen"]:
         rows.insert(3, ("seen", SEEN[data["seen"]]))
-    stated = result.weights["results"].get(f"{data['name']}/{data['split']}")
+    dataset = result.weights["data"] if data["seen"] == "validation" else data["name"]  # whatever its folder is called
+    stated = result.weights["results"].get(f"{dataset}/{data['split']}")
     if stated:
         rows.append(
             ("manifest", f"states top-1 {stated['top1']:.2f} %  ({stated['correct_top1']:,} of {stated['images']:,})")

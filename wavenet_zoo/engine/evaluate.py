@@ -21,6 +21,7 @@ from wavenet_zoo.engine.tally import Tally, count_correct
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.exported_file import is_exported_file, open_exported_file
 from wavenet_zoo.folding import fold
+from wavenet_zoo.models._manifest import read_manifest
 from wavenet_zoo.progress import Progress
 from wavenet_zoo.weights import Weights, load_model
 
@@ -144,7 +145,10 @@ def evaluate(
         where = data if data is not None else _default_data(name, known)
         with processes.main_first(is_named(str(where))):
             source = open_data(where, split)
-        class_indices = match_classes(source.classes, known.classes, module.num_classes)
+        try:
+            class_indices = match_classes(source.classes, known.classes, module.num_classes)
+        except WavezooError as error:
+            raise WavezooError(error.message, _weights_that_there_are(name) + error.hint) from error
         if len(source.classes) < module.num_classes:
             note(f"classes: {len(source.classes)} of the model's {module.num_classes}, matched by name")
         preprocessing = (known.preprocessing or preprocessing_of(module)).with_overrides(size, crop_pct, interpolation)
@@ -249,6 +253,12 @@ def _open_model(
     if device.type != "cpu":
         raise WavezooError(f"{model}: exported files run on the CPU", "--device cpu")
     return open_exported_file(Path(model))
+
+
+def _weights_that_there_are(model: str) -> str:
+    entries = [entry for name, entry in read_manifest().items() if name.split(".")[0] == model.split(".")[0]]
+    listed = [f"{entry['name']} is for the {len(entry['classes'])} classes of {entry['data']}" for entry in entries]
+    return "".join(f"{line}; " for line in listed)
 
 
 def _default_data(model: str, weights: Weights) -> str:
