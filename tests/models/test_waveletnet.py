@@ -44,7 +44,7 @@ def test_without_kappas_it_is_timms_mobilenetv2_with_the_same_logits():
         "waveletnet_x1",
         kappas=(0, 0, 0),
         pretrained=True,
-        pretrained_cfg_overlay={"state_dict": reference.state_dict()},
+        pretrained_cfg_overlay={"state_dict": reference.state_dict(), "num_classes": 1000},
     ).eval()
     assert parameters(ours) == parameters(reference) == 3_504_872
     x = torch.randn(2, 3, 224, 224)
