@@ -59,6 +59,16 @@ def test_a_plain_state_dict_loads_and_brings_its_number_of_classes(tmp_path):
         assert loaded.num_classes == 7 and same(model, loaded), name
 
 
+def test_a_plain_state_dict_has_the_image_size_of_its_architecture_not_of_other_weights_that_there_are(tmp_path):
+    assert timm.create_model("waveletnet_x1", pretrained=True).pretrained_cfg["input_size"] == (3, 64, 64)
+    model = timm.create_model("waveletnet_x1")
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "plain.safetensors")
+    loaded, weights = load_model("waveletnet_x1", tmp_path / "plain.safetensors")
+    assert loaded.pretrained_cfg["input_size"] == model.pretrained_cfg["input_size"] == (3, 224, 224)
+    assert loaded.pretrained_cfg.get("label_names") is None
+    assert weights.preprocessing is None and same(model, loaded)
+
+
 def test_ema_weights_are_preferred_as_in_timm_and_named(tmp_path):
     raw, ema = fresh(), timm.create_model(MODEL)
     torch.save({"state_dict": raw.state_dict(), "state_dict_ema": ema.state_dict()}, tmp_path / "both.pt")
