@@ -124,6 +124,8 @@ def test_a_mistake_is_one_line_with_file_line_and_key(write, text, message):
         ("schedule.epochs", "--set schedule.epochs: expected key=value"),
         ("batch_size.x=1", "'batch_size' is not a section"),
         ("seed=[", "the value is not valid YAML"),
+        ("model.pretrained=none", "pretrained is a tag or a file; null begins at random"),
+        ("model={name: m, pretrained: t, initial_weights_of: {}}", "are two beginnings: leave one of them out"),
     ],
 )
 def test_a_mistake_in_an_override_names_the_override(write, override, message):
@@ -190,6 +192,11 @@ def test_the_two_sides_of_table_3_differ_in_dfwt_alone():
     for depth in ("m1", "m2", "m24"):
         recipe, without = (load_recipe(f"cifar10/waveletnet_{depth}{suffix}") for suffix in ("", "_no_dfwt"))
         assert recipe.differences(without) == ["model.kwargs: {}, None", "model.kwargs.use_dfwt: None, False"]
+
+
+def test_the_two_sides_of_the_transfer_differ_in_the_initial_weights_alone():
+    transfer, scratch = (load_recipe(f"cifar10/waveletnet_x1_{side}") for side in ("transfer", "scratch"))
+    assert transfer.differences(scratch) == ["model.pretrained: tiny_in200, None"]
 
 
 def test_an_unknown_recipe_gets_the_nearest_name():

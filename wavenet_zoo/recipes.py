@@ -47,11 +47,22 @@ class ModelSection(_Section):
         kwargs: Keyword arguments for ``timm.create_model``, ``use_dfwt: false`` for example.
         initial_weights_of: Keyword arguments of another form of the network. Tensors that have the same name and shape
             in both begin with the values that they would have there: what is compared then differs in nothing else.
+        pretrained: Weights to begin with, a tag or a file, as after ``wavezoo eval --weights``; null begins at random.
+            The classifier begins at random unless the weights have the very classes of the data.
     """
 
     name: str
     kwargs: dict[str, JsonValue] = {}
     initial_weights_of: dict[str, JsonValue] | None = None
+    pretrained: str | None = None
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> "ModelSection":
+        if self.pretrained == "none":
+            raise ValueError("pretrained is a tag or a file; null begins at random")
+        if self.pretrained is not None and self.initial_weights_of is not None:
+            raise ValueError("pretrained and initial_weights_of are two beginnings: leave one of them out")
+        return self
 
 
 class DataSection(_Section):

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import pytest
 import torch
 import yaml
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from wavenet_zoo import WavezooError, evaluate, train
+from wavenet_zoo.models._manifest import read_manifest
 from wavenet_zoo.recipes import load_recipe
 from wavenet_zoo.weights import build_model
 
@@ -210,6 +213,49 @@ def test_the_data_is_called_by_name_and_never_by_a_path_of_this_machine(digit_fo
 
 
 @pytest.mark.reliability(21)
+def test_a_run_may_begin_with_weights_and_records_which(out, tmp_path):
+    still = ["schedule.epochs=1", "optimizer.lr=1e-9"]
+    run = train("digits", None, out, [*still, "model.pretrained=digits"], workers=0)
+    shipped = read_manifest()["waveletnet_cifar_m1.digits"]
+    assert json.loads((out / "run.json").read_text())["pretrained"] == {
+        "name": "waveletnet_cifar_m1.digits",
+        "sha256": shipped["sha256"],
+    }
+    assert run.last["top1"] > 95  # the same classes: the classifier is theirs too
+    again = train("digits", None, tmp_path / "file", [*still, f"model.pretrained={run.weights}"], workers=0)
+    assert again.last["top1"] > 95
+    assert json.loads((tmp_path / "file" / "run.json").read_text())["pretrained"]["sha256"] == run.weights_sha256
+
+
+def test_weights_of_other_classes_are_a_start_with_a_new_classifier_that_the_seed_decides(digit_folder, out):
+    for digit in range(3, 10):
+        for split in ("train", "val"):
+            shutil.rmtree(digit_folder / split / str(digit))
+    plan = ["schedule.epochs=1", "batch_size=30", "optimizer.lr=1e-9", "model.pretrained=digits"]
+    runs = [train("digits", digit_folder, out / f"{i}", [*plan, f"seed={i // 2}"], workers=0) for i in range(3)]
+    one, same, other = (load_file(run.weights) for run in runs)
+    shipped = load_file(read_manifest()["waveletnet_cifar_m1.digits"]["path"])
+    assert torch.allclose(one["conv_stem.weight"], shipped["conv_stem.weight"], atol=1e-5)
+    assert one["classifier.weight"].shape[0] == 3
+    assert torch.equal(one["classifier.weight"], same["classifier.weight"])
+    assert not torch.equal(one["classifier.weight"], other["classifier.weight"])
+
+
+def test_weights_that_cannot_be_begun_with_are_named_before_the_run(digit_folder, out, tmp_path):
+    for value, message in (
+        ("digitz", "has no weights 'digitz' .did you mean 'digits'"),
+        (tmp_path / "nowhere.safetensors", "nowhere.safetensors: no such weights file"),
+    ):
+        with pytest.raises(WavezooError, match=message):
+            train("digits", digit_folder, out, [*SHORT, f"model.pretrained={value}"], workers=0)
+    without = train("digits", digit_folder, tmp_path / "without", [*SHORT, "model.kwargs.use_dfwt=false"], workers=0)
+    with pytest.raises(WavezooError, match=r"trained with {'use_dfwt': False}, of which the recipe's model.kwargs say"):
+        train("digits", digit_folder, out, [*SHORT, f"model.pretrained={without.weights}"], workers=0)
+    assert not out.exists()
+    both = [f"model.pretrained={without.weights}", "model.kwargs.use_dfwt=false"]
+    assert train("digits", digit_folder, out, [*SHORT, *both], workers=0).last["epoch"] == 2
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(digit_folder, out):
     with pytest.raises(WavezooError, match=r"the training loss is .* in epoch 1"):
         train("digits", digit_folder, out, [*SHORT, "optimizer.lr=1e30"], workers=0)

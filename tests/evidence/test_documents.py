@@ -22,6 +22,13 @@ def test_a_table_is_written_between_its_markers_and_nothing_else_changes(wavezoo
     assert finished.json["updated"] == {str(document): []}
 
 
+def test_the_list_of_what_was_measured_goes_into_documents_too(wavezoo, tmp_path):
+    path = tmp_path / "document.md"
+    path.write_text("<!-- wavezoo table measured -->\n<!-- /wavezoo table measured -->\n")
+    assert wavezoo("table", "--update", path, "--json").json["updated"] == {str(path): ["measured"]}
+    assert to_markdown(table("measured")) in path.read_text()
+
+
 def test_a_figure_that_drifts_is_found_with_exit_code_3_and_what_to_do(wavezoo, document):
     wavezoo("table", "--update", document)
     assert wavezoo("table", "--check", document).code == 0

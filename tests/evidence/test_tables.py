@@ -29,7 +29,9 @@ def test_every_table_prints_in_every_form(tables, number):
 
 def test_complexity_of_tables_6_and_7_is_printed_as_the_paper_prints_it(tables):
     for number in (6, 7):
-        for row in tables[number].rows:
+        rows = [row for row in tables[number].rows if row["params_paper"]]
+        assert len(rows) == len([system for system in SYSTEMS if system.table == number])
+        for row in rows:
             assert row["macs_as_printed"] == row["macs_paper"]
             assert f"{row['params'] / 1e6:.2f}M" == row["params_paper"]
 
@@ -156,6 +158,28 @@ def test_own_runs_stand_in_the_measured_columns_with_data_recipe_seeds_and_weigh
     assert row.get("original_paper") is None
 
 
+def test_what_was_measured_is_listed_with_its_budget_one_row_for_the_seeds_of_a_recipe(wavezoo, own_runs):
+    rows = [row for row in table("measured", runs=[own_runs]).rows if row["data"] == "small-digits"]
+    assert sorted((row["model"], row["seeds"]) for row in rows) == [
+        ("waveletnet_cifar_m1", "0, 1"),
+        ("waveletnet_cifar_m1 use_dfwt=False", "0"),
+    ]
+    assert all((row["recipe"], row["epochs"], row["beginning"]) == ("digits", 1, "random weights") for row in rows)
+    assert rows[0]["measured"]["error"]["mean"] <= rows[1]["measured"]["error"]["mean"]
+    assert wavezoo("table", "measured", "--runs", own_runs).out.startswith("Measured")
+
+
+def test_table_7_has_the_measured_networks_beside_the_papers_depths_with_their_own_counts(small_digits, tmp_path):
+    plan = ["schedule.epochs=1", "batch_size=50", "model.name=waveletnet_x1"]
+    train("digits", small_digits, tmp_path / "x1", plan, workers=0)
+    train("digits", small_digits, tmp_path / "k0", [*plan, "model.kwargs.kappas=[0,0,0]"], workers=0)
+    rows = [row for row in table(7, runs=[tmp_path]).rows if "1 epoch," in (row["measured_on"] or "")]
+    assert [row["model"] for row in rows] == ["waveletnet_x1_k3", "waveletnet_x1 kappas=[0,0,0]"]
+    assert [row["params"] for row in rows] == [2_722_272, 3_504_872]
+    assert rows[1].get("error_paper") is None and rows[1]["params_paper"] is None
+    assert table(6, runs=[tmp_path]).rows[1]["model"] == "waveletnet_x1"
+
+
 def test_a_run_that_is_not_whole_is_named(own_runs, tmp_path):
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -189,7 +213,10 @@ def test_the_command_prints_each_form(wavezoo, tables):
     assert remarks_of(tables[6].rows)[0] in wavezoo("table", 6).out
 
 
-@pytest.mark.parametrize("arguments", [["8"], ["0"], [], ["6", "--format", "html"], ["6", "--plot", "x.bmp"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["8"], ["0"], [], ["6", "--format", "html"], ["6", "--plot", "x.bmp"], ["measured", "--plot", "x.png"]],
+)
 def test_wrong_arguments_end_in_one_line(wavezoo, arguments):
     finished = wavezoo("table", *arguments)
     assert finished.code == 2 and len(finished.err.splitlines()) == 1

@@ -67,6 +67,7 @@ def claim_folder(folder: Path) -> Iterator[None]:
 
 def describe_run(setup: Setup, compile: bool, form: str, deterministic: bool) -> dict[str, Any]:
     """Return what ``run.json`` holds."""
+    beginning = setup.beginning
     return {
         "recipe": setup.metadata.recipe,
         "recipe_sha256": setup.plan.sha256(),
@@ -77,6 +78,7 @@ def describe_run(setup: Setup, compile: bool, form: str, deterministic: bool) ->
         "compile": compile,
         "form": form,
         "deterministic": deterministic,
+        "pretrained": None if beginning is None else {"name": beginning.name, "sha256": beginning.sha256},
         "metadata": setup.metadata.model_dump(mode="json"),
         "environment": describe_environment(setup.processes.device),
     }

@@ -24,7 +24,7 @@ from wavenet_zoo.engine.optimization import make_ema, make_mixup, make_optimizer
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.models._waveletnet_unit import set_form
 from wavenet_zoo.recipes import Recipe, load_recipe
-from wavenet_zoo.weights import build_model
+from wavenet_zoo.weights import Weights, build_model, load_model
 from wavenet_zoo.weights_file import WeightsMetadata
 
 __all__ = ["Setup", "check_recipe", "prepare"]
@@ -50,6 +50,7 @@ class Setup:
         mixup: Mixup and cutmix, or None.
         steps_per_epoch: Optimizer steps.
         metadata: What the weights will say of themselves.
+        beginning: The weights that it begins with; None where they are random.
     """
 
     plan: Recipe
@@ -67,6 +68,7 @@ class Setup:
     mixup: Mixup | None
     steps_per_epoch: int
     metadata: WeightsMetadata
+    beginning: Weights | None
 
     @property
     def exported(self) -> nn.Module:
@@ -136,7 +138,9 @@ def prepare(
     note(f"data: {training.name}, {len(training.targets)} images to learn from, {len(validation.targets)} to validate")
     note(f"preprocessing: {preprocessing}")
 
-    model = _initial_model(plan, len(classes))
+    model, beginning = _initial_model(plan, classes)
+    if beginning is not None:
+        note(f"weights to begin with: {beginning.describe()}")
     set_form(model, form)
     if plan.sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -199,6 +203,7 @@ def prepare(
             variant="ema" if plan.ema else "raw",
             versions=package_versions(),
         ),
+        beginning=beginning,
     )
 
 
@@ -215,22 +220,42 @@ def check_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> dict[str,
     model = build_model(plan.model.name, _model_kwargs(plan), device="meta")
     if plan.model.initial_weights_of is not None:
         build_model(plan.model.name, plan.model.initial_weights_of, device="meta")
+    if plan.model.pretrained is not None:
+        _pretrained_model(plan)
     make_scheduler(plan, make_optimizer(plan, model), steps_per_epoch=1)
     training_transform(Preprocessing.from_recipe(plan.preprocessing), plan.augmentation)
     params = sum(parameter.numel() for parameter in model.parameters())
     return {"model": plan.model.name, "params": params, "sha256": plan.sha256()}
 
 
-def _initial_model(plan: Recipe, num_classes: int) -> nn.Module:
+def _initial_model(plan: Recipe, classes: list[str]) -> tuple[nn.Module, Weights | None]:
+    """Return the network that a run begins with, and the weights that it comes with, if any."""
+    if plan.model.pretrained is not None:
+        model, weights = _pretrained_model(plan)
+        if weights.classes != classes:
+            torch.manual_seed(plan.seed)
+            model.reset_classifier(len(classes))
+        return model, weights
     torch.manual_seed(plan.seed)
-    model = build_model(plan.model.name, _model_kwargs(plan), num_classes=num_classes)
+    model = build_model(plan.model.name, _model_kwargs(plan), num_classes=len(classes))
     if plan.model.initial_weights_of is not None:
         torch.manual_seed(plan.seed)
-        other = build_model(plan.model.name, plan.model.initial_weights_of, num_classes=num_classes).state_dict()
+        other = build_model(plan.model.name, plan.model.initial_weights_of, num_classes=len(classes)).state_dict()
         own = model.state_dict()
         alike = {key: value for key, value in other.items() if key in own and own[key].shape == value.shape}
         model.load_state_dict({**own, **alike})
-    return model
+    return model, None
+
+
+def _pretrained_model(plan: Recipe) -> tuple[Any, Weights]:
+    model, weights = load_model(plan.model.name, plan.model.pretrained, _model_kwargs(plan))
+    trained_with = {key: value for key, value in weights.model_kwargs.items() if key not in _model_kwargs(plan)}
+    if trained_with:
+        raise WavezooError(
+            f"{weights.name}: trained with {trained_with}, of which the recipe's model.kwargs say nothing",
+            "write them there",
+        )
+    return model, weights
 
 
 def _model_kwargs(plan: Recipe) -> dict[str, Any]:

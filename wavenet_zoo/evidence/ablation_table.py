@@ -53,11 +53,10 @@ def _row(original: Measured, changed: Measured) -> dict[str, Any]:
     one, other = _by_seed(original), _by_seed(changed)
     errors, changed_errors = estimate([one[s][0] for s in seeds]), estimate([other[s][0] for s in seeds])
     gap = estimate([other[seed][0] - one[seed][0] for seed in seeds])
-    arguments = {key: value for key, value in original.model_kwargs.items() if key != "use_dfwt"}
     pairs = [f"{one[seed][1][:12]} and {other[seed][1][:12]}" for seed in seeds]
     shown = replace(original, seeds=seeds, weights_sha256=[])
     return {
-        "model": " ".join([original.model, *(f"{key}={value}" for key, value in arguments.items())]),
+        "model": original.title(),
         "original": str(errors),
         "no_dfwt": str(changed_errors),
         "gap": str(gap),

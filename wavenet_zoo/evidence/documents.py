@@ -5,19 +5,19 @@ from pathlib import Path
 
 from wavenet_zoo.errors import BELOW_THRESHOLD, WavezooError
 from wavenet_zoo.evidence.formats import to_markdown
-from wavenet_zoo.evidence.tables import table
+from wavenet_zoo.evidence.tables import Number, table
 from wavenet_zoo.files import write_atomically
 
 __all__ = ["check_tables", "update_tables"]
 
-MARKED = re.compile(r"(<!-- wavezoo table (\d+) -->\n)(.*?)(<!-- /wavezoo table \2 -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- wavezoo table (\d+|measured) -->\n)(.*?)(<!-- /wavezoo table \2 -->)", re.DOTALL)
 
 
-def update_tables(document: str | Path) -> list[int]:
+def update_tables(document: str | Path) -> list[Number]:
     """Write every table between its markers, ``<!-- wavezoo table 6 -->`` and ``<!-- /wavezoo table 6 -->``, anew.
 
     Returns:
-        The numbers of the tables that changed.
+        Which tables changed.
 
     Raises:
         WavezooError: If the document cannot be read or written, or has no such markers.
@@ -43,7 +43,7 @@ def check_tables(document: str | Path) -> None:
         )
 
 
-def _render(document: Path) -> tuple[str, str, list[int]]:
+def _render(document: Path) -> tuple[str, str, list[Number]]:
     try:
         text = document.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -53,10 +53,10 @@ def _render(document: Path) -> tuple[str, str, list[int]]:
             f"{document}: has no marked table",
             "a table goes between <!-- wavezoo table 6 --> and <!-- /wavezoo table 6 -->, each on a line of its own",
         )
-    changed = []
+    changed: list[Number] = []
 
     def replace(match: re.Match[str]) -> str:
-        number = int(match[2])
+        number: Number = "measured" if match[2] == "measured" else int(match[2])
         body = to_markdown(table(number))
         if body != match[3]:
             changed.append(number)

@@ -32,7 +32,7 @@ def to_markdown(table: PaperTable) -> str:
     """Return the table in GitHub's Markdown, with remarks and notes below it."""
     titles = [column.title for column in table.columns]
     rules = ["---" if column.kind == "text" else "---:" for column in table.columns]
-    lines = [f"**Table {table.number}.** {table.caption}.", ""]
+    lines = [f"**{table.title}.** {table.caption}.", ""]
     lines += [f"| {' | '.join(line)} |" for line in (titles, rules, *cells(table.columns, table.rows))]
     footnotes = [f"- [{i}] {remark}." for i, remark in enumerate(remarks_of(table.rows), 1)]
     return "\n".join([*lines, "", *table.notes, *([""] if footnotes else []), *footnotes]) + "\n"

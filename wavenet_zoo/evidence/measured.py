@@ -61,11 +61,16 @@ class Measured:
     plan: Recipe = field(repr=False)
 
     def describe(self) -> str:
-        """Return where the error comes from: data set, recipe, seeds and weights."""
+        """Return where the error comes from: data set, recipe, budget, seeds and weights."""
         seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
         weights = ", ".join(digest[:12] for digest in self.weights_sha256)
         epochs = f"{self.epochs} epoch{'s' if self.epochs > 1 else ''}"
-        return f"{self.data}, recipe {self.recipe}, {epochs}, {seeds}, weights {weights}"
+        beginning = f", beginning with {self.plan.model.pretrained}" if self.plan.model.pretrained else ""
+        return f"{self.data}, recipe {self.recipe}, {epochs}{beginning}, {seeds}, weights {weights}"
+
+    def title(self) -> str:
+        """Return the model with its arguments."""
+        return " ".join([self.model, *(f"{key}={_short(value)}" for key, value in self.model_kwargs.items())])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -123,6 +128,10 @@ def group_runs(runs: Iterable[MeasuredRun]) -> list[Measured]:
             )
         )
     return measured
+
+
+def _short(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":")) if isinstance(value, list) else str(value)
 
 
 def _read_run(folder: Path) -> MeasuredRun:

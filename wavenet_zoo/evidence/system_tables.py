@@ -1,7 +1,7 @@
 """Tables 2, 5, 6 and 7: systems with parameters, MACs and error."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -18,6 +18,8 @@ from wavenet_zoo.weights import build_model
 __all__ = ["NOTABLE", "PEER_COLUMNS", "Peer", "list_peers", "system_table"]
 
 NOTABLE = 2.0  # percent by which paper and model may differ without a reason
+
+MOBILENETV2, PLAIN = "mobilenetv2_100", "waveletnet_x1"
 
 ON_CIFAR10 = re.compile(r"cifar-?10(?!0)", re.IGNORECASE)
 
@@ -102,6 +104,8 @@ def list_peers() -> list[Peer]:
 def system_table(number: int, measured: Sequence[Measured]) -> PaperTable:
     """Make Table 2, 5, 6 or 7."""
     rows = []
+    if number != 2:
+        measured = [own for own in measured if not ON_CIFAR10.search(own.data)]
     for system in SYSTEMS:
         if system.table != number:
             continue
@@ -109,13 +113,20 @@ def system_table(number: int, measured: Sequence[Measured]) -> PaperTable:
         row = {"system": system.title, "model": system.model, **complexity, "error_paper": system.error}
         own = [m for m in measured if _is_of(m, system.model)]
         rows.append({**row, **_error_columns(own[0] if own else None)})
-        rows += [{"system": "", "model": system.model, **_error_columns(more)} for more in own[1:]]
+        counted = _complexity_columns(system.model)
+        rows += [{"system": "", "model": system.model, **counted, **_error_columns(more)} for more in own[1:]]
     if number == 2:  # the small forms of the paper's network
         for more in measured:
             small = more.model.startswith("waveletnet_cifar") and more.model != "waveletnet_cifar_m24"
             if small and not more.model_kwargs and ON_CIFAR10.search(more.data):
                 complexity = _complexity_columns(more.model)
                 rows.append({"system": "WaveletNet, small", "model": more.model, **complexity, **_error_columns(more)})
+    if number == 7:  # what the depths are compared with
+        for more in measured:
+            if more.model == MOBILENETV2 or (more.model == PLAIN and not _is_listed(more, number)):
+                title = "MobileNetV2 (κ = 0)" if more.model == MOBILENETV2 else "WaveletNet, changed"
+                complexity = _complexity_columns(more.model, model_kwargs=more.model_kwargs)
+                rows.append({"system": title, "model": more.title(), **complexity, **_error_columns(more)})
     columns = [
         Column("system", "system"),
         Column("model", "model"),
@@ -137,11 +148,13 @@ def system_table(number: int, measured: Sequence[Measured]) -> PaperTable:
     return PaperTable(number, CAPTIONS[number], columns, rows, notes)
 
 
-def _complexity_columns(model: str, params: str | None = None, macs: str | None = None) -> dict[str, Any]:
+def _complexity_columns(
+    model: str, params: str | None = None, macs: str | None = None, model_kwargs: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return what is counted beside what is printed."""
     remarks = []
     try:
-        cost = _count(model)
+        cost = count(model, model_kwargs=model_kwargs) if model_kwargs else _count(model)
     except WavezooError as error:  # an extra that is not installed
         cost = None
         remarks.append(str(error))
@@ -191,6 +204,10 @@ def _as_printed(value: int, printed: str) -> str:
 @cache
 def _count(model: str) -> Complexity:
     return count(resnet50_v1(device="meta") if model == "resnet50" else model)
+
+
+def _is_listed(own: Measured, number: int) -> bool:
+    return any(_is_of(own, system.model) for system in SYSTEMS if system.table == number)
 
 
 def _is_of(own: Measured, model: str) -> bool:

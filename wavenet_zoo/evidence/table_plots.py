@@ -1,8 +1,10 @@
 """Figures of the tables: cost against channels, error against MACs and parameters, the gap of the ablation."""
 
+from math import log
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from wavenet_zoo.evidence.layer_table import LAYERS, SIZE, count_layer
@@ -51,34 +53,55 @@ def _plot_costs(path: Path) -> None:
 
 
 def _plot_errors(path: Path, table: PaperTable) -> None:
-    figure = new_figure(11, 5)
-    panels = figure.subplots(1, 2)
-    for axes, key, title in ((panels[0], "macs", "MACs"), (panels[1], "params", "parameters")):
-        points: list[tuple[float, float, str]] = []
-        for row in table.rows:
-            ours = row["model"].startswith("waveletnet")
-            color = "C3" if ours else "C0"
-            printed = row.get(f"{key}_paper")
-            if row.get("error_paper") is not None and (printed or row.get(key)):
-                # the paper's error at the paper's cost; where it prints none, at the cost of the model
-                x = printed_value(printed) if printed else row[key]
-                axes.plot(x, row["error_paper"], "o", mfc="none", mec=color)
-                points.append((x, row["error_paper"], row["system"].replace(" (ours)", "")))
-            if row.get("measured") and row.get(key):
-                error = row["measured"]["error"]
-                axes.errorbar(row[key], error["mean"], error["standard_error"], fmt="o", color=color, capsize=3)
-                points.append((row[key], error["mean"], f"{row['model']}, {row['measured']['data']}"))
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(_short))
-        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.margins(0.15)
-        _label(axes, points)
-        axes.set_xlabel(title)
-        axes.set_ylabel("top-1 error, %")
-        axes.grid(alpha=0.3)
+    measured = any(row.get("measured") for row in table.rows)
+    figure = new_figure(11, 8 if measured else 5)
+    panels = figure.subplots(2 if measured else 1, 2, squeeze=False, sharex="col")
+    for column, (key, title) in enumerate((("macs", "MACs"), ("params", "parameters"))):
+        _plot_published(panels[0][column], table, key)
+        if measured:  # on other data: an axis of their own
+            _plot_measured(panels[1][column], table, key)
+        panels[-1][column].set_xlabel(title)
     figure.suptitle(f"Table {table.number}: {table.caption} (hollow: the paper's figures; filled: measured here)")
     save_figure(figure, path)
+
+
+def _plot_published(axes: Axes, table: PaperTable, key: str) -> None:
+    points: list[tuple[float, float, str]] = []
+    for row in table.rows:
+        printed = row.get(f"{key}_paper")
+        if row.get("error_paper") is not None and (printed or row.get(key)):
+            # the paper's error at the paper's cost; where it prints none, at the cost of the model
+            x = printed_value(printed) if printed else row[key]
+            axes.plot(x, row["error_paper"], "o", mfc="none", mec=_color(row))
+            points.append((x, row["error_paper"], row["system"].replace(" (ours)", "")))
+    _finish(axes, points, "top-1 error, %, the paper's")
+
+
+def _plot_measured(axes: Axes, table: PaperTable, key: str) -> None:
+    points: list[tuple[float, float, str]] = []
+    for row in table.rows:
+        if row.get("measured") and row.get(key):
+            own = row["measured"]
+            error, epochs = own["error"], f"{own['epochs']} epoch{'s' if own['epochs'] > 1 else ''}"
+            axes.errorbar(row[key], error["mean"], error["standard_error"], fmt="o", color=_color(row), capsize=3)
+            points.append((row[key], error["mean"], f"{row['model'].removeprefix('waveletnet_')}, {epochs}"))
+    data = dict.fromkeys(row["measured"]["data"] for row in table.rows if row.get("measured"))
+    _finish(axes, points, f"top-1 error, %, measured on {', '.join(data)}")
+
+
+def _finish(axes: Axes, points: list[tuple[float, float, str]], title: str) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(_short))
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(0.15)
+    _label(axes, points)
+    axes.set_ylabel(title)
+    axes.grid(alpha=0.3)
+
+
+def _color(row: dict[str, Any]) -> str:
+    return "C3" if row["model"].startswith("waveletnet") else "C0"
 
 
 def _plot_gaps(path: Path, table: PaperTable) -> None:
@@ -104,12 +127,15 @@ def _plot_gaps(path: Path, table: PaperTable) -> None:
     save_figure(figure, path)
 
 
-def _label(axes: Any, points: list[tuple[float, float, str]]) -> None:
+def _label(axes: Axes, points: list[tuple[float, float, str]]) -> None:
     """Write names beside points, below a point that has another one close above it."""
     height = max(y for _, y, _ in points) - min(y for _, y, _ in points)
+    low, high = axes.get_xlim()
     for x, y, text in points:
         crowded = any(0 < other - y < 0.07 * height and 0.5 < other_x / x < 2 for other_x, other, _ in points)
-        axes.annotate(text, (x, y), (4, -9 if crowded else 4), textcoords="offset points", fontsize=7)
+        left = log(x / low) > 0.8 * log(high / low)
+        place, side = (-4 if left else 4, -9 if crowded else 4), "right" if left else "left"
+        axes.annotate(text, (x, y), place, textcoords="offset points", fontsize=7, ha=side)
 
 
 def _short(value: float, position: int | None = None) -> str:
