@@ -252,9 +252,13 @@ class Recipe(_Section):
 
     def differences(self, other: "Recipe") -> list[str]:
         """Return the keys whose values differ, each as ``key: value here, value there``."""
+        return [f"{key}: {here}, {there}" for key, (here, there) in self.differing(other).items()]
+
+    def differing(self, other: "Recipe") -> dict[str, tuple[Any, Any]]:
+        """Return the values that differ, here and there, by key; None where there is no such key."""
         here, there = _flatten(self.model_dump()), _flatten(other.model_dump())
         keys = [*here, *(key for key in there if key not in here)]
-        return [f"{k}: {here.get(k)}, {there.get(k)}" for k in keys if here.get(k) != there.get(k)]
+        return {key: (here.get(key), there.get(key)) for key in keys if here.get(key) != there.get(key)}
 
     def to_yaml(self) -> str:
         """Return the recipe with every default written out."""

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from wavenet_zoo.engine.run_folder import read_json
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.evidence.statistics import Estimate, estimate
-from wavenet_zoo.recipes import Recipe, load_recipe
+from wavenet_zoo.recipes import Recipe, list_recipes, load_recipe
 from wavenet_zoo.weights_file import WeightsMetadata
 
 __all__ = ["Measured", "MeasuredRun", "find_runs", "group_runs", "results_folder"]
@@ -65,8 +65,18 @@ class Measured:
         seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
         weights = ", ".join(digest[:12] for digest in self.weights_sha256)
         epochs = f"{self.epochs} epoch{'s' if self.epochs > 1 else ''}"
-        beginning = f", beginning with {self.plan.model.pretrained}" if self.plan.model.pretrained else ""
-        return f"{self.data}, recipe {self.recipe}, {epochs}{beginning}, {seeds}, weights {weights}"
+        parts = [self.data, f"recipe {self.recipe}", epochs, *self.changes()]
+        if self.plan.model.pretrained:
+            parts.append(f"beginning with {self.plan.model.pretrained}")
+        return ", ".join([*parts, seeds, f"weights {weights}"])
+
+    def changes(self) -> list[str]:
+        """Return what the runs have otherwise than the recipe of that name, apart from model, epochs and seed."""
+        if self.recipe not in list_recipes():
+            return []
+        differing = self.plan.differing(load_recipe(self.recipe))
+        told = ("model.", "data.", "schedule.epochs", "seed")  # elsewhere in the tables
+        return [f"{key}={_short(here)}" for key, (here, _) in differing.items() if not key.startswith(told)]
 
     def title(self) -> str:
         """Return the model with its arguments."""

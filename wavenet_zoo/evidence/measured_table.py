@@ -23,7 +23,7 @@ def measured_table(measured: Sequence[Measured]) -> PaperTable:
         {
             "data": own.data,
             "model": own.title(),
-            "recipe": own.recipe,
+            "recipe": ", ".join([own.recipe, *own.changes()]),
             "epochs": own.epochs,
             "beginning": own.plan.model.pretrained or "random weights",
             "seeds": ", ".join(map(str, own.seeds)),
