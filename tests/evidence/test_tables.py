@@ -153,7 +153,7 @@ def test_own_runs_stand_in_the_measured_columns_with_data_recipe_seeds_and_weigh
     without = json.loads((own_runs / "without" / "result.json").read_text())
     assert row["original"] == f"{100 - result['last']['top1']:.2f}"  # the seed that both sides have
     assert row["measured"]["gaps"] == [(100 - without["last"]["top1"]) - (100 - result["last"]["top1"])]
-    for part in ("small-digits, recipe digits, 1 epoch, seed 0", result["weights_sha256"][:12]):
+    for part in ("small-digits, recipe digits, 1 epoch, batch_size=50, seed 0", result["weights_sha256"][:12]):
         assert part in row["measured_on"]
     assert row.get("original_paper") is None
 
@@ -164,7 +164,10 @@ def test_what_was_measured_is_listed_with_its_budget_one_row_for_the_seeds_of_a_
         ("waveletnet_cifar_m1", "0, 1"),
         ("waveletnet_cifar_m1 use_dfwt=False", "0"),
     ]
-    assert all((row["recipe"], row["epochs"], row["beginning"]) == ("digits", 1, "random weights") for row in rows)
+    assert all(
+        (row["recipe"], row["epochs"], row["beginning"]) == ("digits, batch_size=50", 1, "random weights")
+        for row in rows
+    )
     assert rows[0]["measured"]["error"]["mean"] <= rows[1]["measured"]["error"]["mean"]
     assert wavezoo("table", "measured", "--runs", own_runs).out.startswith("Measured")
 
