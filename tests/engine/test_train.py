@@ -212,7 +212,6 @@ def test_the_data_is_called_by_name_and_never_by_a_path_of_this_machine(digit_fo
     assert str(digit_folder.parent) not in header
 
 
-@pytest.mark.reliability(21)
 def test_a_run_may_begin_with_weights_and_records_which(out, tmp_path):
     still = ["schedule.epochs=1", "optimizer.lr=1e-9"]
     run = train("digits", None, out, [*still, "model.pretrained=digits"], workers=0)
@@ -256,6 +255,7 @@ def test_weights_that_cannot_be_begun_with_are_named_before_the_run(digit_folder
     assert train("digits", digit_folder, out, [*SHORT, *both], workers=0).last["epoch"] == 2
 
 
+@pytest.mark.reliability(21)
 def test_a_loss_that_is_not_finite_stops_the_run(digit_folder, out):
     with pytest.raises(WavezooError, match=r"the training loss is .* in epoch 1"):
         train("digits", digit_folder, out, [*SHORT, "optimizer.lr=1e30"], workers=0)
