@@ -59,6 +59,7 @@ def test_ctrl_c_still_works_in_python_after_a_benchmark_in_openvino():
     pytest.importorskip("openvino", reason="needs openvino")
     script = """
         import gc, signal, wavenet_zoo
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background begins deaf to it
         wavenet_zoo.bench(["waveletnet_cifar_m1"], engines=["openvino"], batches=[2], forms=["factored", "dense"],
                           seconds=0)
         gc.collect()
