@@ -63,6 +63,13 @@ def test_the_readme_states_what_the_manifest_does_for_x1():
     assert f"in 32 bits top-1 is {run['last']['top1']:.2f} %" in README
 
 
+def test_what_the_readme_finds_is_in_its_tables():
+    findings = re.search(r"<!-- findings -->\n(.*?)<!-- /findings -->", README, re.DOTALL).group(1)
+    tables = "".join(re.findall(r"<!-- wavezoo table \w+ -->\n(.*?)<!-- /wavezoo", README, re.DOTALL))
+    figures = re.findall(r"\d+\.\d+(?: ± \d+\.\d+)?", findings)
+    assert figures and all(f" {figure} " in tables for figure in figures)
+
+
 def test_the_readme_shows_the_run_whose_curve_it_shows():
     folder = REPOSITORY / "results" / "cifar10" / "waveletnet_m1" / "seed0"
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
