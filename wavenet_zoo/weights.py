@@ -266,15 +266,13 @@ def _model_from_file(
 
 
 def _build_with(architecture: str, path: Path, state_dict: dict[str, torch.Tensor], kwargs: Mapping[str, Any]) -> Any:
-    # the architecture's own: pretrained=True alone would take the image size of whatever weights are its default
-    cfg = build_model(architecture, kwargs, device="meta").pretrained_cfg
     overlay: dict[str, Any] = {"state_dict": state_dict}
-    classifier = cfg.get("classifier")
+    classifier = get_pretrained_cfg(architecture).classifier
     head = state_dict.get(f"{classifier}.weight") if isinstance(classifier, str) else None
     if head is not None:
         overlay["num_classes"] = head.shape[0]
     try:
-        built = build_model(architecture, kwargs, pretrained=True, pretrained_cfg=cfg, pretrained_cfg_overlay=overlay)
+        built = build_model(architecture, kwargs, pretrained=True, pretrained_cfg_overlay=overlay)
     except (RuntimeError, KeyError) as error:
         reference = build_model(architecture, kwargs, **{k: v for k, v in overlay.items() if k == "num_classes"})
         difference = _first_differences(reference.state_dict(), state_dict)

@@ -30,8 +30,8 @@ def build_with_checked_weights(
 ) -> Any:
     """Build a model as ``build_model_with_cfg`` does, its weights hashed and a Hub out of reach found out at once.
 
-    Without ``pretrained`` and a tag the model is that of its architecture, with as many classes and the image size that
-    go with it, whatever weights there are.
+    Without ``pretrained`` and a tag, and with a state dict of the caller's own, the model is that of its architecture,
+    with the classes and the image size that go with it, whatever weights there are.
 
     Args:
         builder: Makes the model.
@@ -44,7 +44,8 @@ def build_with_checked_weights(
     Raises:
         RuntimeError: If the weights are missing, cannot be reached, or are not those that the manifest lists.
     """
-    if not pretrained and kwargs.get("pretrained_cfg") is None:
+    own_weights = "state_dict" in (kwargs.get("pretrained_cfg_overlay") or {})
+    if (not pretrained or own_weights) and kwargs.get("pretrained_cfg") is None:
         kwargs["pretrained_cfg"] = cfg
     if pretrained:
         _check_source(variant, kwargs)
