@@ -75,3 +75,11 @@ def test_each_unit_can_have_a_form_of_its_own():
     with pytest.raises(WavezooError, match="no form 'slit'") as error:
         fold(model, "slit")
     assert "split" in error.value.hint
+
+
+def test_a_network_without_batch_norms_is_not_run_to_fold_it():
+    class Engine(torch.nn.Module):
+        def forward(self, x):
+            raise SystemExit("run with a tracer's values")  # ONNX Runtime ends in a segmentation fault
+
+    fold(Engine())

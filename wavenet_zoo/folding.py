@@ -68,6 +68,8 @@ class _LayerTracer(torch.fx.Tracer):
 
 def _convolutions_before_norms(model: nn.Module) -> list[tuple[str, str]]:
     """Return (convolution, batch norm) where the norm, used once, takes all that a convolution, used once, gives."""
+    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return []  # nor is it traced then: an engine behind an exported file may crash on a tracer's values
     try:
         graph = _LayerTracer().trace(model)
     except Exception:  # whatever a forward pass does to a tracer's values: then nothing is known of it
