@@ -181,6 +181,9 @@ def test_table_7_has_the_measured_networks_beside_the_papers_depths_with_their_o
     assert [row["params"] for row in rows] == [2_722_272, 3_504_872]
     assert rows[1].get("error_paper") is None and rows[1]["params_paper"] is None
     assert table(6, runs=[tmp_path]).rows[1]["model"] == "waveletnet_x1"
+    table(7, plot=tmp_path / "figure.svg", runs=[tmp_path])
+    drawn = (tmp_path / "figure.svg").read_text()  # with every text as a comment
+    assert "(small-digits, 1 epoch)" in drawn and "15 epochs" not in drawn  # a lone network shows no order
 
 
 def test_a_run_that_is_not_whole_is_named(own_runs, tmp_path):

@@ -9,6 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from wavenet_zoo.evidence.layer_table import LAYERS, SIZE, count_layer
 from wavenet_zoo.evidence.published import printed_value
+from wavenet_zoo.evidence.statistics import estimate
 from wavenet_zoo.evidence.tables import PaperTable
 from wavenet_zoo.figures import new_figure, save_figure
 
@@ -53,16 +54,30 @@ def _plot_costs(path: Path) -> None:
 
 
 def _plot_errors(path: Path, table: PaperTable) -> None:
-    measured = any(row.get("measured") for row in table.rows)
-    figure = new_figure(11, 8 if measured else 5)
-    panels = figure.subplots(2 if measured else 1, 2, squeeze=False, sharex="col")
+    budgets = _budgets(table)
+    figure = new_figure(11, 5 if not budgets else 4 * (1 + len(budgets)))
+    panels = figure.subplots(1 + len(budgets), 2, squeeze=False, sharex="col")
     for column, (key, title) in enumerate((("macs", "MACs"), ("params", "parameters"))):
         _plot_published(panels[0][column], table, key)
-        if measured:  # on other data: an axis of their own
-            _plot_measured(panels[1][column], table, key)
+        for axes, (budget, rows) in zip(panels[1:, column], budgets.items()):  # other data: axes of their own
+            _plot_measured(axes, budget, rows, key)
         panels[-1][column].set_xlabel(title)
     figure.suptitle(f"Table {table.number}: {table.caption} (hollow: the paper's figures; filled: measured here)")
     save_figure(figure, path)
+
+
+def _budgets(table: PaperTable) -> dict[str, list[dict[str, Any]]]:
+    """Return the measured rows by budget: those that several networks share, or all rows where none is shared."""
+    rows = [row for row in table.rows if row.get("measured") and row.get("macs")]
+    budgets: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        budgets.setdefault(f"{row['measured']['data']}, {_epochs(row['measured'])}", []).append(row)
+    shared = {budget: rows for budget, rows in budgets.items() if len({row["model"] for row in rows}) > 1}
+    return shared or ({", ".join(dict.fromkeys(row["measured"]["data"] for row in rows)): rows} if rows else {})
+
+
+def _epochs(own: dict[str, Any]) -> str:
+    return f"{own['epochs']} epoch{'s' if own['epochs'] > 1 else ''}"
 
 
 def _plot_published(axes: Axes, table: PaperTable, key: str) -> None:
@@ -77,16 +92,14 @@ def _plot_published(axes: Axes, table: PaperTable, key: str) -> None:
     _finish(axes, points, "top-1 error, %, the paper's")
 
 
-def _plot_measured(axes: Axes, table: PaperTable, key: str) -> None:
+def _plot_measured(axes: Axes, budget: str, rows: list[dict[str, Any]], key: str) -> None:
     points: list[tuple[float, float, str]] = []
-    for row in table.rows:
-        if row.get("measured") and row.get(key):
-            own = row["measured"]
-            error, epochs = own["error"], f"{own['epochs']} epoch{'s' if own['epochs'] > 1 else ''}"
-            axes.errorbar(row[key], error["mean"], error["standard_error"], fmt="o", color=_color(row), capsize=3)
-            points.append((row[key], error["mean"], f"{row['model'].removeprefix('waveletnet_')}, {epochs}"))
-    data = dict.fromkeys(row["measured"]["data"] for row in table.rows if row.get("measured"))
-    _finish(axes, points, f"top-1 error, %, measured on {', '.join(data)}")
+    for row in rows:
+        error, epochs = row["measured"]["error"], _epochs(row["measured"])
+        axes.errorbar(row[key], error["mean"], error["standard_error"], fmt="o", color=_color(row), capsize=3)
+        name = row["model"].removeprefix("waveletnet_")
+        points.append((row[key], error["mean"], name if budget.endswith(epochs) else f"{name}, {epochs}"))
+    _finish(axes, points, f"top-1 error, %, measured\n({budget})")
 
 
 def _finish(axes: Axes, points: list[tuple[float, float, str]], title: str) -> None:
@@ -105,25 +118,26 @@ def _color(row: dict[str, Any]) -> str:
 
 
 def _plot_gaps(path: Path, table: PaperTable) -> None:
-    figure = new_figure(8, 1.6 + 0.6 * (len(table.rows) + 1))
+    figure = new_figure(9, 1.6 + 0.6 * (len(table.rows) + 1))
     axes = figure.subplots()
     labels: list[str] = []
     for row in table.rows:
         if row.get("gap_paper") is not None:
-            axes.plot([row["original_paper"], row["no_dfwt_paper"]], [len(labels)] * 2, "o-", mfc="none", color="C0")
-            labels.append(f"{row['model']}\nthe paper, CIFAR-10")
+            axes.plot(row["gap_paper"], len(labels), "o", mfc="none", color="C0")
+            labels.append(f"{row['model']}\nthe paper, CIFAR-10: {row['original_paper']} and {row['no_dfwt_paper']} %")
         if row.get("measured"):
-            for side, filled in (("original", True), ("no_dfwt", False)):
-                error = row["measured"][side]["error"]
-                axes.errorbar(error["mean"], len(labels), xerr=error["standard_error"], capsize=3, color="C3",
-                              fmt="o" if filled else "s")  # fmt: skip
-            labels.append(f"{row['model']}\nmeasured, {row['measured']['original']['data']}")
+            own = row["measured"]["original"]
+            axes.plot(row["measured"]["gaps"], [len(labels)] * len(row["measured"]["gaps"]), ".", color="C3", alpha=0.4)
+            gap = estimate(row["measured"]["gaps"])
+            axes.errorbar(gap.mean, len(labels), xerr=gap.standard_error, capsize=3, color="C3", fmt="o")
+            labels.append(f"{row['model']}\n{own['data']}, {_epochs(own)}: {row['original']} and {row['no_dfwt']} %")
+    axes.axvline(0, color="0.5", linewidth=1)
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.margins(y=0.3)
     axes.invert_yaxis()
-    axes.set_xlabel("top-1 error, %; round: with DFWT, square (the paper: right end): without")
+    axes.set_xlabel("points that DFWT saves: every pair, mean, standard error")
     axes.grid(alpha=0.3)
-    axes.set_title("Table 3: with and without DFWT")
+    axes.set_title("Table 3: error with DFWT and without, and the gap")
     save_figure(figure, path)
 
 
