@@ -54,13 +54,22 @@ def test_readme_and_changelog_show_the_result_that_the_manifest_states():
     assert read_manifest()["waveletnet_cifar_m1.digits"]["sha256"][:12] in README
 
 
-def test_the_readme_states_what_the_manifest_does_for_x1():
-    entry = read_manifest()["waveletnet_x1.tiny_in200"]
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [
+        ("waveletnet_x1.tiny_in200", "tiny_imagenet/waveletnet_x1"),
+        ("waveletnet_cifar_m2.cifar10_jpeg", "cifar10/waveletnet_m2"),
+    ],
+)
+def test_the_readme_states_of_shipped_weights_what_the_manifest_does(name, run):
+    entry = read_manifest()[name]
+    bullet = " ".join(README.partition(f"- `{name}`: ")[2].partition("\n- ")[0].split())
     (stated,) = entry["results"].values()
     counts = [f"{stated[f'top{k}']:.2f} % ({stated[f'correct_top{k}']:,} of {stated['images']:,})" for k in (1, 5)]
-    assert f"{entry['epoch']} epochs" in README and f"top-1 {counts[0]}, top-5 {counts[1]}" in README
-    run = json.loads((REPOSITORY / "results" / entry["recipe"] / "seed0" / "result.json").read_text(encoding="utf-8"))
-    assert f"in 32 bits top-1 is {run['last']['top1']:.2f} %" in README
+    assert f"{entry['epoch']} epochs of `{entry['recipe']}`" in bullet
+    assert f"top-1 {counts[0]}, top-5 {counts[1]}" in bullet
+    result = json.loads((REPOSITORY / "results" / run / "seed0" / "result.json").read_text(encoding="utf-8"))
+    assert f" {result['last']['top1']:.2f} %" in bullet  # before storing in 16 bits; or in the precision of training
 
 
 def test_what_the_readme_finds_is_in_its_tables():

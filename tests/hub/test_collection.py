@@ -66,7 +66,12 @@ def test_weights_on_images_of_ones_own_are_verified_with_data(wavezoo, manifest,
     }  # fmt: skip
     manifest({"waveletnet_cifar_m1.own": entry})
     assert wavezoo("weights", "verify", "--json").json[0]["state"] == "whole"
-    assert wavezoo("weights", "verify", "--data", small_digits, "--json").json[0]["state"] == "verified"
+    other = tmp_path / "other" / "test" / "0"
+    other.mkdir(parents=True)
+    folders = ["--data", other.parent.parent, "--data", small_digits]
+    assert wavezoo("weights", "verify", *folders, "--json").json[0]["state"] == "verified"
+    assert wavezoo("weights", "verify", *folders[:2], "--json").json[0]["state"] == "whole"
+    assert "nowhere: no such data folder" in wavezoo("weights", "verify", "--data", "nowhere").err
 
 
 def test_weights_are_copied_where_asked_for(wavezoo, tmp_path):

@@ -38,10 +38,15 @@ def list_(as_json: bool, quiet: bool) -> None:
 
 @command.command()
 @click.argument("names", nargs=-1)
-@click.option("--data", metavar="DIR", help="Images to evaluate on, for weights that state results on them.")
+@click.option(
+    "--data",
+    metavar="DIR",
+    multiple=True,
+    help="Images to evaluate on, for weights that state results on them; may be repeated.",
+)
 @output_options
 @click.pass_context
-def verify(ctx: click.Context, names: tuple[str, ...], data: str | None, as_json: bool, quiet: bool) -> None:
+def verify(ctx: click.Context, names: tuple[str, ...], data: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Hash the weights NAMES, by default all, and evaluate them again.
 
     Every count has to be what the manifest states; exit code 3 where one is not.

@@ -58,9 +58,9 @@ def _plot_errors(path: Path, table: PaperTable) -> None:
     figure = new_figure(11, 5 if not budgets else 4 * (1 + len(budgets)))
     panels = figure.subplots(1 + len(budgets), 2, squeeze=False, sharex="col")
     for column, (key, title) in enumerate((("macs", "MACs"), ("params", "parameters"))):
-        _plot_published(panels[0][column], table, key)
         for axes, (budget, rows) in zip(panels[1:, column], budgets.items()):  # other data: axes of their own
             _plot_measured(axes, budget, rows, key)
+        _plot_published(panels[0][column], table, key)
         panels[-1][column].set_xlabel(title)
     figure.suptitle(f"Table {table.number}: {table.caption} (hollow: the paper's figures; filled: measured here)")
     save_figure(figure, path)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from wavenet_zoo.data.catalog import NAMED_DATA
+from wavenet_zoo.data.catalog import NAMED_DATA, open_data
 from wavenet_zoo.engine.evaluate import evaluate
 from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.files import write_atomically
@@ -89,19 +89,22 @@ def list_weights() -> list[ListedWeights]:
 
 
 def verify_weights(
-    names: Sequence[str] = (), data: str | Path | None = None, *, progress: bool = False
+    names: Sequence[str] = (), data: Sequence[str | Path] = (), *, progress: bool = False
 ) -> list[Checked]:
     """Hash weights and evaluate them again; every count has to be what the manifest states.
 
     Args:
         names: Which; by default all.
-        data: Images to evaluate on, for weights that state results on these very images; data sets that need no folder
-            go without saying.
+        data: Folders of images, each for the weights that state results on these very images; data sets that need no
+            folder go without saying.
         progress: Show progress on stderr.
 
     Raises:
-        WavezooError: If there are no such weights.
+        WavezooError: If there are no such weights or no such folder.
     """
+    for folder in data:
+        if not Path(folder).expanduser().exists():
+            raise WavezooError(f"{folder}: no such data folder")
     checked = []
     for name in names or list(read_manifest()):
         entry = _entry(name)
@@ -169,15 +172,15 @@ def convert_weights(
     return target
 
 
-def _evaluate_again(name: str, entry: dict[str, Any], path: Path, data: str | Path | None, progress: bool) -> Checked:
+def _evaluate_again(
+    name: str, entry: dict[str, Any], path: Path, data: Sequence[str | Path], progress: bool
+) -> Checked:
     for key, stated in entry["results"].items():
         dataset, _, split = key.rpartition("/")
-        where = dataset if dataset in NAMED_DATA else data
+        where = dataset if dataset in NAMED_DATA else _folder_of(entry["validation_fingerprint"], data, split)
         if where is None:
             continue
         result = evaluate(name.split(".")[0], path, where, split=split, progress=progress)
-        if dataset not in NAMED_DATA and result.data["fingerprint"] != entry["validation_fingerprint"]:
-            continue  # other images
         differing = [f"{k} {getattr(result, k)}, stated {stated[k]}" for k in WHAT_HAS_TO_AGREE
                      if getattr(result, k) != stated[k]]  # fmt: skip
         if differing:
@@ -185,6 +188,16 @@ def _evaluate_again(name: str, entry: dict[str, Any], path: Path, data: str | Pa
         return Checked(name, "verified", f"{key}: {stated['correct_top1']} of {stated['images']}, as stated")
     stated_on = ", ".join(entry["results"]) or "no data"
     return Checked(name, "whole", f"sha256 as stated; results are on {stated_on}, which is not at hand (--data)")
+
+
+def _folder_of(fingerprint: str, folders: Sequence[str | Path], split: str) -> str | Path | None:
+    for folder in folders:
+        try:
+            if open_data(folder, split).fingerprint() == fingerprint:
+                return folder
+        except WavezooError:  # without this split: it is there for other weights
+            continue
+    return None
 
 
 def _here(entry: dict[str, Any]) -> Path | None:
