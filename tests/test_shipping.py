@@ -7,8 +7,7 @@ import torch
 
 import wavenet_zoo  # noqa: F401
 from wavenet_zoo import WavezooError, evaluate, train
-from wavenet_zoo.evidence.measured import find_runs
-from wavenet_zoo.evidence.measured import results_folder
+from wavenet_zoo.evidence.measured import find_runs, results_folder
 from wavenet_zoo.models._manifest import checkpoints_folder, read_manifest
 from wavenet_zoo.recipes import load_recipe
 from wavenet_zoo.shipping import keep_run, ship_weights
