@@ -66,9 +66,11 @@ def test_weights_on_images_of_ones_own_are_verified_with_data(wavezoo, manifest,
     }  # fmt: skip
     manifest({"waveletnet_cifar_m1.own": entry})
     assert wavezoo("weights", "verify", "--json").json[0]["state"] == "whole"
-    other = tmp_path / "other" / "test" / "0"
-    other.mkdir(parents=True)
-    folders = ["--data", other.parent.parent, "--data", small_digits]
+    image = next((small_digits / "val").rglob("*.png"))
+    for other in ("cat", "dog", "bird"):  # of other classes, with which these weights do not go
+        (tmp_path / "animals" / "val" / other).mkdir(parents=True)
+        (tmp_path / "animals" / "val" / other / image.name).write_bytes(image.read_bytes())
+    folders = ["--data", tmp_path / "animals", "--data", small_digits]
     assert wavezoo("weights", "verify", *folders, "--json").json[0]["state"] == "verified"
     assert wavezoo("weights", "verify", *folders[:2], "--json").json[0]["state"] == "whole"
     assert "nowhere: no such data folder" in wavezoo("weights", "verify", "--data", "nowhere").err

@@ -16,6 +16,7 @@ from wavenet_zoo.figures import new_figure, save_figure
 __all__ = ["plot_table"]
 
 CHANNELS = [2**k for k in range(3, 12)]
+NARROWEST = 2.0  # points on an axis of measured errors: less would make much of what is chance
 
 
 def plot_table(path: Path, table: PaperTable) -> None:
@@ -100,6 +101,9 @@ def _plot_measured(axes: Axes, budget: str, rows: list[dict[str, Any]], key: str
         name = row["model"].removeprefix("waveletnet_")
         points.append((row[key], error["mean"], name if budget.endswith(epochs) else f"{name}, {epochs}"))
     _finish(axes, points, f"top-1 error, %, measured\n({budget})")
+    low, high = axes.get_ylim()
+    if high - low < NARROWEST:
+        axes.set_ylim((low + high - NARROWEST) / 2, (low + high + NARROWEST) / 2)
 
 
 def _finish(axes: Axes, points: list[tuple[float, float, str]], title: str) -> None:

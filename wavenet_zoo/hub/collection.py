@@ -100,20 +100,18 @@ def verify_weights(
         progress: Show progress on stderr.
 
     Raises:
-        WavezooError: If there are no such weights or no such folder.
+        WavezooError: If there are no such weights, or a folder has no images of any split that they state results on.
     """
-    for folder in data:
-        if not Path(folder).expanduser().exists():
-            raise WavezooError(f"{folder}: no such data folder")
     checked = []
-    for name in names or list(read_manifest()):
-        entry = _entry(name)
+    entries = {name: _entry(name) for name in names or read_manifest()}
+    at_hand = _by_fingerprint(data, {key.rpartition("/")[2] for e in entries.values() for key in e["results"]})
+    for name, entry in entries.items():
         if _here(entry) is None:
             checked.append(Checked(name, "not here", f"wavezoo weights download {name}"))
             continue
         try:
             path = fetch_weights(entry)
-            checked.append(_evaluate_again(name, entry, path, data, progress))
+            checked.append(_evaluate_again(name, entry, path, at_hand, progress))
         except WavezooError as error:
             checked.append(Checked(name, "failed", str(error)))
     return checked
@@ -173,11 +171,11 @@ def convert_weights(
 
 
 def _evaluate_again(
-    name: str, entry: dict[str, Any], path: Path, data: Sequence[str | Path], progress: bool
+    name: str, entry: dict[str, Any], path: Path, at_hand: dict[str, str | Path], progress: bool
 ) -> Checked:
     for key, stated in entry["results"].items():
         dataset, _, split = key.rpartition("/")
-        where = dataset if dataset in NAMED_DATA else _folder_of(entry["validation_fingerprint"], data, split)
+        where = dataset if dataset in NAMED_DATA else at_hand.get(entry["validation_fingerprint"])
         if where is None:
             continue
         result = evaluate(name.split(".")[0], path, where, split=split, progress=progress)
@@ -190,14 +188,18 @@ def _evaluate_again(
     return Checked(name, "whole", f"sha256 as stated; results are on {stated_on}, which is not at hand (--data)")
 
 
-def _folder_of(fingerprint: str, folders: Sequence[str | Path], split: str) -> str | Path | None:
-    for folder in folders:
-        try:
-            if open_data(folder, split).fingerprint() == fingerprint:
-                return folder
-        except WavezooError:  # without this split: it is there for other weights
-            continue
-    return None
+def _by_fingerprint(data: Sequence[str | Path], splits: set[str]) -> dict[str, str | Path]:
+    found: dict[str, str | Path] = {}
+    for folder in data:
+        errors = []
+        for split in sorted(splits):
+            try:
+                found[open_data(folder, split).fingerprint()] = folder
+            except WavezooError as error:  # without this split, perhaps with another
+                errors.append(error)
+        if errors and len(errors) == len(splits):
+            raise errors[0]
+    return found
 
 
 def _here(entry: dict[str, Any]) -> Path | None:
