@@ -49,10 +49,11 @@ def _write_weights(path: Path, folder: Path) -> None:
     """Write random weights with the statistics of these images: without them every image would get the same class."""
     import torch
 
-    from wavenet_zoo.data.catalog import open_data
+    from wavenet_zoo.data.open import open_data
     from wavenet_zoo.data.preprocessing import evaluation_transform, preprocessing_of
-    from wavenet_zoo.weights import load_model
-    from wavenet_zoo.weights_file import WeightsMetadata, weights_bytes
+    from wavenet_zoo.weights.files import weights_bytes
+    from wavenet_zoo.weights.loading import load_model
+    from wavenet_zoo.weights.metadata import WeightsMetadata
 
     network = load_model("waveletnet_x1", "none")[0].train()
     transform, source = evaluation_transform(preprocessing_of(network)), open_data(folder, "val")
@@ -113,7 +114,7 @@ def folders() -> dict:
     """Measure what grows with the number of images: listing, sharing out, evaluating, and the memory of that."""
     measure = """
 import json, sys, time
-from wavenet_zoo.data.catalog import open_data
+from wavenet_zoo.data.open import open_data
 from wavenet_zoo.data.loaders import EpochOrder
 times = [time.perf_counter()]
 source = open_data(sys.argv[1], "val")
@@ -163,8 +164,8 @@ def units() -> dict:
     """Measure the units of waveletnet_x1 one by one: where the multiplications that are saved count, and where not."""
     import torch
 
-    from wavenet_zoo.benchmarking.choice import measure_units
-    from wavenet_zoo.weights import load_model
+    from wavenet_zoo.deployment.choose import measure_units
+    from wavenet_zoo.weights.loading import load_model
 
     network = load_model("waveletnet_x1", "none")[0].eval()
     images = torch.randn(16, 3, 224, 224)
@@ -285,8 +286,8 @@ def main() -> None:
 def _write(part: str, result: dict) -> None:
     (RESULTS / f"{part}.json").write_text(json.dumps(result, indent=1) + "\n")
     if part == "inference":
-        from wavenet_zoo.benchmarking.benchmark import Benchmark, Measurement
-        from wavenet_zoo.benchmarking.plot import plot_benchmark
+        from wavenet_zoo.deployment.bench import Benchmark, Measurement
+        from wavenet_zoo.deployment.plots import plot_benchmark
 
         plot_benchmark(
             HERE / "inference.png", Benchmark(**{**result, "rows": [Measurement(**r) for r in result["rows"]]})

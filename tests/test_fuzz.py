@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wavenet_zoo import WavezooError
-from wavenet_zoo.data.catalog import open_data
 from wavenet_zoo.data.decoding import READ_ERRORS, decode_image
-from wavenet_zoo.models._manifest import checkpoints_folder, read_collection
+from wavenet_zoo.data.open import open_data
+from wavenet_zoo.models import checkpoints_folder, read_collection
 from wavenet_zoo.recipes import Recipe, list_recipes, load_recipe
-from wavenet_zoo.weights import load_model
-from wavenet_zoo.weights_file import WeightsMetadata, weights_bytes
+from wavenet_zoo.weights.files import weights_bytes
+from wavenet_zoo.weights.loading import load_model
+from wavenet_zoo.weights.metadata import WeightsMetadata
 
 MODEL = "waveletnet_cifar_m1"
 RECIPES = [path.read_text(encoding="utf-8") for path in list_recipes().values()]

@@ -15,19 +15,17 @@ PACKAGE = Path(__file__).resolve().parent.parent / "wavenet_zoo"
 
 # Imports point from later lines to earlier ones.
 LAYERS = [
-    {"errors", "progress", "seeds"},
-    {"files", "layers", "recipe_errors"},
-    {"figures", "models", "recipes"},
-    {"data", "folding"},
-    {"weights_file"},
+    {"errors", "layers"},
+    {"models", "recipes"},
+    {"runtime"},
+    {"data"},
     {"weights"},
-    {"exported_file"},
     {"complexity"},
-    {"engine", "catalog"},
-    {"evidence", "exporting"},
-    {"benchmarking"},
-    {"shipping"},
-    {"hub"},
+    {"deployment"},
+    {"evaluation"},
+    {"training"},
+    {"zoo"},
+    {"paper"},
     {"cli"},
     {"__main__"},
 ]

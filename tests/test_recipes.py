@@ -33,7 +33,7 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_shipped_recipe_loads_by_name_and_by_path_anywhere_and_builds(name, tmp_path, monkeypatch):
-    from wavenet_zoo.engine.setup import check_recipe
+    from wavenet_zoo.training.build import check_recipe
 
     if name.endswith("nasnet_a_mobile"):
         pytest.importorskip("pytorchcv", reason="needs the extra peers")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from wavenet_zoo.evidence.documents import check_tables
-from wavenet_zoo.models._manifest import read_manifest
+from wavenet_zoo.models import read_manifest
+from wavenet_zoo.paper.documents import check_tables
 from wavenet_zoo.recipes import list_recipes, load_recipe
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -31,33 +31,33 @@ __all__ = [
 
 _LAZY = {
     "WavezooError": "wavenet_zoo.errors",
-    "ablate": "wavenet_zoo.evidence.ablation",
-    "bench": "wavenet_zoo.benchmarking.benchmark",
-    "connectivity": "wavenet_zoo.evidence.connectivity",
+    "ablate": "wavenet_zoo.paper.ablation",
+    "bench": "wavenet_zoo.deployment.bench",
+    "connectivity": "wavenet_zoo.paper.connectivity",
     "count": "wavenet_zoo.complexity",
-    "dry_run": "wavenet_zoo.engine.dry_run",
-    "evaluate": "wavenet_zoo.engine.evaluate",
-    "export": "wavenet_zoo.exporting",
-    "info": "wavenet_zoo.catalog",
-    "list_models": "wavenet_zoo.catalog",
-    "publish": "wavenet_zoo.hub.publish",
-    "table": "wavenet_zoo.evidence.tables",
-    "train": "wavenet_zoo.engine.train",
+    "dry_run": "wavenet_zoo.training.dry_run",
+    "evaluate": "wavenet_zoo.evaluation.evaluate",
+    "export": "wavenet_zoo.deployment.export",
+    "info": "wavenet_zoo.zoo.catalog",
+    "list_models": "wavenet_zoo.zoo.catalog",
+    "publish": "wavenet_zoo.zoo.publish",
+    "table": "wavenet_zoo.paper.tables",
+    "train": "wavenet_zoo.training.train",
 }
 
 if TYPE_CHECKING:
-    from wavenet_zoo.benchmarking.benchmark import bench
-    from wavenet_zoo.catalog import info, list_models
     from wavenet_zoo.complexity import count
-    from wavenet_zoo.engine.dry_run import dry_run
-    from wavenet_zoo.engine.evaluate import evaluate
-    from wavenet_zoo.engine.train import train
+    from wavenet_zoo.deployment.bench import bench
+    from wavenet_zoo.deployment.export import export
     from wavenet_zoo.errors import WavezooError
-    from wavenet_zoo.evidence.ablation import ablate
-    from wavenet_zoo.evidence.connectivity import connectivity
-    from wavenet_zoo.evidence.tables import table
-    from wavenet_zoo.exporting import export
-    from wavenet_zoo.hub.publish import publish
+    from wavenet_zoo.evaluation.evaluate import evaluate
+    from wavenet_zoo.paper.ablation import ablate
+    from wavenet_zoo.paper.connectivity import connectivity
+    from wavenet_zoo.paper.tables import table
+    from wavenet_zoo.training.dry_run import dry_run
+    from wavenet_zoo.training.train import train
+    from wavenet_zoo.zoo.catalog import info, list_models
+    from wavenet_zoo.zoo.publish import publish
 
 
 @when_imported("timm")

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.layers import DFWT
 from wavenet_zoo.models import WaveletNet
-from wavenet_zoo.weights import build_model
+from wavenet_zoo.weights.loading import build_model
 
 __all__ = ["Complexity", "ModuleComplexity", "count"]
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from wavenet_zoo.models._manifest import read_manifest
+from wavenet_zoo.models import read_manifest
 
 MODEL = "waveletnet_cifar_m1"
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

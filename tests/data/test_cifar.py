@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torchvision.datasets
 
-from wavenet_zoo.data.catalog import open_data
+from wavenet_zoo.data.open import open_data
 from wavenet_zoo.errors import WavezooError
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from wavenet_zoo.data.catalog import open_data
+from wavenet_zoo.data.open import open_data
 from wavenet_zoo.errors import WavezooError
 
 

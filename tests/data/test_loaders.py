@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from wavenet_zoo.data.catalog import open_data
 from wavenet_zoo.data.loaders import UNREADABLE, evaluation_loader, training_loader
+from wavenet_zoo.data.open import open_data
 from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, training_transform
 from wavenet_zoo.recipes import AugmentationSection
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wavenet_zoo import WavezooError, evaluate, train
-from wavenet_zoo.data.catalog import open_data
+from wavenet_zoo.data.open import open_data
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning", "ignore::ResourceWarning")
 MODEL = "waveletnet_cifar_m1"

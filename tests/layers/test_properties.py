@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wavenet_zoo.layers import DFWT, WConv2d, dyadic_partition, fold_dfwt, usable_depth
-from wavenet_zoo.models._folded_unit import UNIT_FORMS
-from wavenet_zoo.models._waveletnet_unit import WaveletNetUnit, set_form
+from wavenet_zoo.models import UNIT_FORMS, WaveletNetUnit, set_form
 
 CHANNELS = st.integers(1, 48)
 KAPPA = st.integers(0, 6)

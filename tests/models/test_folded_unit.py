@@ -6,8 +6,8 @@ import torch
 from timm.models import reparameterize_model
 
 import wavenet_zoo  # noqa: F401  registers the models
-from wavenet_zoo.models._folded_unit import UNIT_FORMS, fold_unit
-from wavenet_zoo.models._waveletnet_unit import WaveletNetUnit, set_form
+from wavenet_zoo.models import UNIT_FORMS, WaveletNetUnit, set_form
+from wavenet_zoo.models._folded_unit import fold_unit
 
 VARIANTS = [
     ("waveletnet_x0_75", {}),  # uneven depths

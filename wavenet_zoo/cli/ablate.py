@@ -8,7 +8,7 @@ from wavenet_zoo.cli._options import device_option, output_options, set_option
 from wavenet_zoo.cli._output import Output, facts, table
 
 if TYPE_CHECKING:
-    from wavenet_zoo.evidence.ablation import Ablation, ArmResult
+    from wavenet_zoo.paper.ablation import Ablation, ArmResult
 
 
 class Depths(click.ParamType):

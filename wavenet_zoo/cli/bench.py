@@ -10,7 +10,7 @@ from wavenet_zoo.cli._options import model_kwargs_option, output_options, plot_o
 from wavenet_zoo.cli._output import Output, facts, table
 
 if TYPE_CHECKING:
-    from wavenet_zoo.benchmarking.benchmark import Benchmark
+    from wavenet_zoo.deployment.bench import Benchmark
 
 COLUMNS = ("engine", "batch", "model", "form", "median, ms", "p90, ms", "images/s", "ratio", "quartiles", "rounds")
 

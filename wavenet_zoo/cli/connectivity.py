@@ -8,7 +8,7 @@ from wavenet_zoo.cli._options import model_kwargs_option, output_options, plot_o
 from wavenet_zoo.cli._output import Output, facts, table
 
 if TYPE_CHECKING:
-    from wavenet_zoo.evidence.connectivity import Adjacency, UnitConnectivity
+    from wavenet_zoo.paper.connectivity import Adjacency, UnitConnectivity
 
 
 @click.command(name="connectivity", short_help="Show which channels of a WaveletNet's units see which.")

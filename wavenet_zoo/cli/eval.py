@@ -10,7 +10,7 @@ from wavenet_zoo.cli._output import Output, facts, table
 from wavenet_zoo.errors import BELOW_THRESHOLD
 
 if TYPE_CHECKING:
-    from wavenet_zoo.engine.evaluate import Evaluation
+    from wavenet_zoo.evaluation.evaluate import Evaluation
 
 SEEN = {
     "training": "the very images that the weights learned from",
@@ -80,8 +80,8 @@ def command(
     after ImageNet's synsets count for their class also where only some of the 1000 are there.
     """
     from wavenet_zoo import evaluate
-    from wavenet_zoo.engine import results
-    from wavenet_zoo.files import check_writable
+    from wavenet_zoo.runtime import records as results
+    from wavenet_zoo.runtime.files import check_writable
 
     output = Output(as_json, quiet)
     for path in (save_json, append_csv):

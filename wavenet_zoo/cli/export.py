@@ -41,7 +41,7 @@ def command(
     where its logits are those of the network: "wavezoo eval FILE --data ..." evaluates it.
     """
     from wavenet_zoo import export
-    from wavenet_zoo.benchmarking.choice import resolve_forms
+    from wavenet_zoo.deployment.choose import resolve_forms
 
     output = Output(as_json, quiet)
     forms = resolve_forms(

@@ -8,7 +8,7 @@ from wavenet_zoo.cli._options import model_kwargs_option, output_options
 from wavenet_zoo.cli._output import Output, facts, table
 
 if TYPE_CHECKING:
-    from wavenet_zoo.catalog import Stage
+    from wavenet_zoo.zoo.catalog import Stage
 
 
 @click.command(name="info", short_help="Describe a model by stage, with its weights.")

@@ -64,8 +64,8 @@ def show(recipe: str, overrides: tuple[str, ...], resolved: bool, as_json: bool,
 @output_options
 def copy(recipe: str, destination: Path | None, force: bool, as_json: bool, quiet: bool) -> None:
     """Copy RECIPE to DESTINATION, a file or a folder, to change it there; without, into this folder."""
-    from wavenet_zoo.files import write_atomically
     from wavenet_zoo.recipes import find_recipe
+    from wavenet_zoo.runtime.files import write_atomically
 
     output = Output(as_json, quiet)
     source = find_recipe(recipe)
@@ -91,7 +91,7 @@ def copy(recipe: str, destination: Path | None, force: bool, as_json: bool, quie
 @click.pass_context
 def check(ctx: click.Context, recipes: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Check each RECIPE without data: keys and values, and that model, optimizer and augmentation can be built."""
-    from wavenet_zoo.engine.setup import check_recipe
+    from wavenet_zoo.training.build import check_recipe
 
     output = Output(as_json, quiet)
     results: list[dict[str, Any]] = []

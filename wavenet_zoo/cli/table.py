@@ -44,7 +44,7 @@ def command(
     if number is None:
         raise click.UsageError("which table? NUMBER is 1 to 7, or 'measured'")
     from wavenet_zoo import table as make_table
-    from wavenet_zoo.evidence.formats import cells, remarks_of, to_csv, to_markdown
+    from wavenet_zoo.paper.formats import cells, remarks_of, to_csv, to_markdown
 
     result = make_table("measured" if number == "measured" else int(number), runs=runs, plot=plot)
     if plot:
@@ -64,7 +64,7 @@ def command(
 
 
 def _documents(output: Output, check: tuple[str, ...], update: tuple[str, ...]) -> None:
-    from wavenet_zoo.evidence.documents import check_tables, update_tables
+    from wavenet_zoo.paper.documents import check_tables, update_tables
 
     changed = {document: update_tables(document) for document in update}
     for document, numbers in changed.items():

@@ -8,8 +8,8 @@ from wavenet_zoo.cli._options import device_option, output_options, set_option
 from wavenet_zoo.cli._output import Output, facts
 
 if TYPE_CHECKING:
-    from wavenet_zoo.engine.dry_run import DryRun
-    from wavenet_zoo.engine.train import TrainingRun
+    from wavenet_zoo.training.dry_run import DryRun
+    from wavenet_zoo.training.train import TrainingRun
 
 
 @click.command(name="train", short_help="Train a model by a recipe, or go on with a run.")

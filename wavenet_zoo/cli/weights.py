@@ -21,7 +21,7 @@ def command() -> None:
 @output_options
 def list_(as_json: bool, quiet: bool) -> None:
     """List the weights that there are."""
-    from wavenet_zoo.hub.collection import list_weights
+    from wavenet_zoo.zoo.collection import list_weights
 
     output = Output(as_json, quiet)
     entries = list_weights()
@@ -51,7 +51,7 @@ def verify(ctx: click.Context, names: tuple[str, ...], data: tuple[str, ...], as
 
     Every count has to be what the manifest states; exit code 3 where one is not.
     """
-    from wavenet_zoo.hub.collection import verify_weights
+    from wavenet_zoo.zoo.collection import verify_weights
 
     output = Output(as_json, quiet)
     checked = verify_weights(names, data, progress=output.progress)
@@ -69,7 +69,7 @@ def verify(ctx: click.Context, names: tuple[str, ...], data: tuple[str, ...], as
 @output_options
 def download(name: str, out: str | None, as_json: bool, quiet: bool) -> None:
     """Fetch the weights NAME, hashed on arrival, and print where they are."""
-    from wavenet_zoo.hub.collection import download_weights
+    from wavenet_zoo.zoo.collection import download_weights
 
     output = Output(as_json, quiet)
     path = str(download_weights(name, out))
@@ -89,7 +89,7 @@ def convert(
 
     Where the run kept a moving average of the weights it is that which is written; the command says which.
     """
-    from wavenet_zoo.hub.collection import convert_weights
+    from wavenet_zoo.zoo.collection import convert_weights
 
     output = Output(as_json, quiet)
     lines: list[str] = []

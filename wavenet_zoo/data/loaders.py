@@ -17,7 +17,7 @@ from wavenet_zoo.data.decoding import READ_ERRORS
 from wavenet_zoo.data.preprocessing import Transform
 from wavenet_zoo.data.sources import ImageSource
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.seeds import mix_seed
+from wavenet_zoo.runtime.seeds import mix_seed
 
 __all__ = [
     "UNREADABLE",

@@ -1,7 +1,34 @@
-"""The models, registered with timm on import; needs torch, timm and the layers beside it alone."""
+"""The models, registered with timm on import. Needs only torch, timm and the layers beside it."""
 
 from . import peers as peers
 from . import waveletnet as waveletnet
-from .waveletnet import WaveletNet, WaveletNetCfg, WaveletNetUnit
+from ._folded_unit import UNIT_FORMS, FoldedUnit, HalvedUnit
+from ._pretrained import (
+    SCHEMA,
+    WEIGHTS_FILE,
+    cached_file,
+    check_hash,
+    check_reachable,
+    checkpoints_folder,
+    read_collection,
+    read_manifest,
+)
+from .waveletnet import WaveletNet, WaveletNetCfg, WaveletNetUnit, set_form
 
-__all__ = ["WaveletNet", "WaveletNetCfg", "WaveletNetUnit"]
+__all__ = [
+    "SCHEMA",
+    "UNIT_FORMS",
+    "WEIGHTS_FILE",
+    "FoldedUnit",
+    "HalvedUnit",
+    "WaveletNet",
+    "WaveletNetCfg",
+    "WaveletNetUnit",
+    "cached_file",
+    "check_hash",
+    "check_reachable",
+    "checkpoints_folder",
+    "read_collection",
+    "read_manifest",
+    "set_form",
+]

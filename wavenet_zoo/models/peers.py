@@ -17,10 +17,9 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import create_model, generate_default_cfgs, register_model
 from torch.types import Device
 
-from ._manifest import with_weights
 from ._nasnet_mobile import NasNetMobile
 from ._peer_net import PeerNet
-from ._weights_source import build_with_checked_weights
+from ._pretrained import build_with_checked_weights, with_weights
 from .waveletnet import WaveletNet, WaveletNetCfg
 
 

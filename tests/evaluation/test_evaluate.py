@@ -1,0 +1,220 @@
+import json
+
+import pytest
+import timm
+import torch
+from PIL import Image
+
+import wavenet_zoo
+from wavenet_zoo import WavezooError, evaluate
+from wavenet_zoo.data.digits import open_digits
+from wavenet_zoo.data.folders import open_folder
+from wavenet_zoo.models import read_manifest
+
+MODEL = "waveletnet_cifar_m1"
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+def plain_counts(model, images_and_labels):
+    """Top-1 and top-5 the way anyone would write it: one image at a time, timm's transform, plain eager model."""
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    top1 = top5 = 0
+    with torch.no_grad():
+        for image, label in images_and_labels:
+            ranked = model(transform(image)[None])[0].argsort(descending=True)[:5].tolist()
+            top1 += ranked[0] == label
+            top5 += label in ranked
+    return top1, top5
+
+
+def test_the_shipped_weights_reach_what_the_manifest_states_and_what_a_plain_loop_counts():
+    stated = read_manifest()[f"{MODEL}.digits"]["results"]["digits/test"]
+    result = evaluate(MODEL)
+    assert result.top1 >= 97
+    assert (
+        (result.correct_top1, result.images) == (stated["correct_top1"], stated["images"]) == (result.correct_top1, 360)
+    )
+    assert result.top1 == stated["top1"] and result.correct_top5 == stated["correct_top5"]
+    assert result.loss == pytest.approx(stated["loss"], rel=1e-4)
+    digits = open_digits("test")
+    model = timm.create_model(MODEL, pretrained=True).eval()
+    images = ((digits.load(i), target) for i, target in enumerate(digits.targets))
+    assert plain_counts(model, images) == (result.correct_top1, result.correct_top5)
+
+
+def test_real_imagenet_images_are_matched_by_synset_and_counted_as_in_a_plain_loop(imagenet_sample):
+    notes = []
+    result = evaluate("waveletnet_x0_75", "none", imagenet_sample, size=96, workers=1, note=notes.append)
+    assert (result.images, result.data["classes"]) == (100, 100)
+    assert any("random weights" in note for note in notes)
+    assert any("100 of the model's 1000" in note for note in notes)
+    model, _ = wavenet_zoo.weights.loading.load_model("waveletnet_x0_75", "none")
+    model.pretrained_cfg["input_size"] = (3, 96, 96)
+    synsets = list(timm.data.ImageNetInfo().label_names())
+    files = sorted((imagenet_sample / "val").glob("*/*.JPEG"))
+    images = ((Image.open(file).convert("RGB"), synsets.index(file.parent.name)) for file in files)
+    assert plain_counts(model.eval(), images) == (result.correct_top1, result.correct_top5)
+
+
+@pytest.mark.reliability(25)
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (7, 2), (64, 0)])
+def test_counts_do_not_depend_on_batches_or_workers(digit_folder, batch_size, workers):
+    result = evaluate(MODEL, None, digit_folder, batch_size=batch_size, workers=workers, per_class=True)
+    reference = evaluate(MODEL, None, digit_folder, batch_size=30, workers=0, per_class=True)
+    assert (result.correct_top1, result.correct_top5, result.images) == (
+        reference.correct_top1,
+        reference.correct_top5,
+        30,
+    )
+    assert result.loss == pytest.approx(reference.loss, rel=1e-4)
+    assert result.per_class == reference.per_class
+    assert sum(c["images"] for c in result.per_class.values()) == 30
+    assert sum(c["correct"] for c in result.per_class.values()) == result.correct_top1
+
+
+def test_a_few_classes_of_the_weights_are_matched_by_name(digit_folder):
+    import shutil
+
+    for name in "0123456":
+        shutil.rmtree(digit_folder / "val" / name)
+    result = evaluate(MODEL, None, digit_folder, workers=0, per_class=True)
+    assert list(result.per_class) == ["7", "8", "9"] and result.images == 9
+    assert result.correct_top1 >= 7  # by order they would count as 0, 1 and 2
+
+
+@pytest.mark.reliability(12)
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8\xff\xe0\x00\x10JFIF"])
+def test_a_bad_image_stops_the_evaluation_and_is_named(digit_folder, content):
+    bad = digit_folder / "val" / "3" / "1.png"
+    bad.write_bytes(content)
+    with pytest.raises(WavezooError) as error:
+        evaluate(MODEL, None, digit_folder, workers=0)
+    assert str(bad) in error.value.message and "--skip-bad-images" in error.value.hint
+
+
+@pytest.mark.reliability(12)
+def test_a_truncated_image_is_bad_too(digit_folder):
+    bad = digit_folder / "val" / "3" / "1.png"
+    bad.write_bytes(bad.read_bytes()[:-30])
+    with pytest.raises(WavezooError, match=r"1.png"):
+        evaluate(MODEL, None, digit_folder, workers=2)
+
+
+@pytest.mark.reliability(12)
+def test_skipped_images_are_listed_and_their_neighbours_counted_once(digit_folder):
+    everything = evaluate(MODEL, None, digit_folder, workers=0, per_class=True)
+    bad = digit_folder / "val" / "3" / "1.png"
+    bad.write_bytes(b"")
+    result = evaluate(MODEL, None, digit_folder, workers=0, per_class=True, skip_bad_images=True)
+    assert result.images == 29 and result.skipped == [str(bad)]
+    assert {k: v for k, v in result.per_class.items() if k != "3"} == {
+        k: v for k, v in everything.per_class.items() if k != "3"
+    }
+
+
+@pytest.mark.reliability(12)
+def test_without_one_image_left_there_is_no_result(digit_folder):
+    for file in (digit_folder / "val").glob("*/*.png"):
+        file.write_bytes(b"")
+    with pytest.raises(WavezooError, match="not one image could be decoded"):
+        evaluate(MODEL, None, digit_folder, workers=0, skip_bad_images=True)
+
+
+@pytest.mark.reliability(16)
+def test_numbers_of_classes_that_differ_are_both_named(digit_folder):
+    with pytest.raises(WavezooError, match="the weights have 1000 classes and the data has 10"):
+        evaluate("waveletnet_x1", "none", digit_folder)
+
+
+def test_weights_without_data_of_their_own_ask_for_data():
+    with pytest.raises(WavezooError, match=r"needs data to be evaluated on .pass --data"):
+        evaluate("waveletnet_x1", "none")
+
+
+def test_a_module_can_be_evaluated_as_it_is():
+    model = timm.create_model(MODEL, pretrained=True)
+    assert evaluate(model, data="digits").correct_top1 == evaluate(MODEL).correct_top1
+
+
+def test_the_record_says_everything_that_the_numbers_depend_on(digit_folder):
+    record = json.loads(json.dumps(evaluate(MODEL, None, digit_folder, workers=0).to_dict()))
+    assert record["preprocessing"]["input_size"] == [3, 32, 32]
+    assert record["weights"]["sha256"] == read_manifest()[f"{MODEL}.digits"]["sha256"]
+    assert set(record["environment"]["versions"]) >= {"wavenet_zoo", "timm", "torch", "torchvision", "pillow", "python"}
+    assert record["data"]["fingerprint"] and record["date"]
+
+
+def test_a_result_says_whether_the_weights_have_seen_the_images(digit_folder, tmp_path):
+    run = wavenet_zoo.train("digits", digit_folder, tmp_path / "run", ["schedule.epochs=1"], workers=0)
+    for split, seen in (("train", "training"), ("val", "validation")):
+        assert evaluate(run.model, run.weights, digit_folder, split=split, workers=0).data["seen"] == seen
+    (digit_folder / "val" / "3" / "1.png").unlink()
+    assert evaluate(run.model, run.weights, digit_folder, workers=0).data["seen"] == "neither"
+    assert (
+        evaluate("waveletnet_cifar_m1", "none", digit_folder, workers=0, model_kwargs={"num_classes": 10}).data["seen"]
+        is None
+    )
+
+
+def test_models_of_timm_can_be_evaluated_too(digit_folder):
+    result = evaluate("mobilenetv2_050", "none", digit_folder, size=32, workers=0, model_kwargs={"num_classes": 10})
+    assert result.images == 30
+
+
+def predictions(network, images):
+    with torch.inference_mode():
+        return torch.cat([network(part).argmax(1) for part in images])
+
+
+@pytest.mark.long
+def test_folded_in_any_form_and_exported_every_real_image_gets_the_class_it_gets_as_written(imagenet_sample, tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    from wavenet_zoo import export
+    from wavenet_zoo.data.preprocessing import evaluation_transform, preprocessing_of
+    from wavenet_zoo.deployment.exported import open_exported_file
+    from wavenet_zoo.deployment.fold import fold
+    from wavenet_zoo.weights.files import weights_bytes
+    from wavenet_zoo.weights.loading import load_model
+    from wavenet_zoo.weights.metadata import WeightsMetadata
+
+    model, _ = load_model("waveletnet_x1", "none")
+    transform = evaluation_transform(preprocessing_of(model))
+    source = open_folder(imagenet_sample / "val", "val")
+    images = [transform(source.load(i))[None] for i in range(len(source.targets))]
+    assert len(images) == 100
+    with torch.no_grad():  # statistics of real images: without them, random weights give every image the same class
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        model.train()(torch.cat(images))
+    weights = tmp_path / "x1.safetensors"
+    weights.write_bytes(weights_bytes(model.state_dict(), WeightsMetadata(model="waveletnet_x1")))
+    expected = predictions(model.eval(), images)
+    assert len(expected.unique()) > 10
+    for form in ("dense", "split", "halves"):
+        folded = fold(model, form).to(memory_format=torch.channels_last)
+        assert torch.equal(predictions(folded, images), expected)
+        assert torch.equal(predictions(folded, torch.cat(images).split(4)), expected)
+        export("waveletnet_x1", "onnx", tmp_path / f"{form}.onnx", weights, forms=form)
+        exported = open_exported_file(tmp_path / f"{form}.onnx")[0]
+        assert torch.equal(predictions(exported, torch.cat(images).split(16)), expected)
+    plain, folded = (evaluate("waveletnet_x1", weights, imagenet_sample, form=form) for form in ("plain", "dense"))
+    assert (plain.correct_top1, plain.correct_top5) == (folded.correct_top1, folded.correct_top5)
+    result = evaluate(str(tmp_path / "halves.onnx"), data=imagenet_sample)
+    assert (result.correct_top1, result.correct_top5) == (plain.correct_top1, plain.correct_top5)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_result_says_where_the_time_went(digit_folder, workers):
+    result = evaluate("waveletnet_cifar_m1", data=digit_folder, workers=workers)
+    assert result.form == "dense"
+    assert 0 < result.time["model"] < result.seconds
+    assert 0 < result.time["waiting"] < result.seconds
+    assert result.time["decoding"] > 0
+    if not workers:
+        assert result.time["decoding"] <= result.time["waiting"]
+
+
+def test_another_form_to_evaluate_in_is_refused():
+    with pytest.raises(WavezooError, match="no form 'split' to evaluate in"):
+        evaluate("waveletnet_cifar_m1", form="split")

@@ -1,0 +1,319 @@
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from wavenet_zoo import WavezooError, evaluate, train
+from wavenet_zoo.models import read_manifest
+from wavenet_zoo.recipes import load_recipe
+from wavenet_zoo.weights.loading import build_model
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+SHORT = ["schedule.epochs=2", "batch_size=25", "optimizer.lr=0.05"]
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "run"
+
+
+def test_a_run_leaves_recipe_log_checkpoints_weights_and_picture(digit_folder, out):
+    run = train("digits", digit_folder, out, SHORT, workers=0)
+    assert {path.name for path in out.iterdir()} == {
+        ".lock", "best.pt", "checkpoints.json", "curve.png", "last.pt", "log.csv", "log.jsonl", "model.safetensors",
+        "previous.pt", "recipe.yaml", "result.json", "run.json", "steps.jsonl",
+    }  # fmt: skip
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2] and lines[-1] == run.last
+    with (out / "log.csv").open() as file:
+        assert [float(row["top1"]) for row in csv.DictReader(file)] == [line["top1"] for line in lines]
+    assert load_recipe(out / "recipe.yaml") == load_recipe("digits", SHORT)
+    assert json.loads((out / "result.json").read_text())["weights_sha256"] == run.weights_sha256
+    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_weights_of_a_run_evaluate_to_what_its_log_says(digit_folder, out):
+    run = train("digits", digit_folder, out, SHORT, workers=0)
+    for weights in (out / "model.safetensors", out / "last.pt"):
+        result = evaluate(run.model, weights, digit_folder, workers=0)
+        assert result.top1 == run.last["top1"]
+        assert result.loss == pytest.approx(run.last["loss"], rel=1e-5)
+        assert result.weights["recipe"] == "digits"
+
+
+def test_an_epoch_on_real_digits_learns(out):
+    run = train("digits", None, out, ["schedule.epochs=2", "batch_size=32", "optimizer.lr=0.05"])
+    losses = [json.loads(line)["train_loss"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert losses[1] < losses[0] < 2.3  # the logarithm of 10 classes
+    assert run.last["top1"] > 30
+
+
+def test_the_same_recipe_gives_the_same_weights_whatever_the_number_of_workers(digit_folder, tmp_path):
+    runs = [train("digits", digit_folder, tmp_path / f"run{workers}", SHORT, workers=workers) for workers in (0, 2)]
+    assert runs[0].last["train_loss"] == runs[1].last["train_loss"]
+    assert runs[0].weights_sha256 == runs[1].weights_sha256
+    other = train("digits", digit_folder, tmp_path / "other", [*SHORT, "seed=1"], workers=0)
+    assert other.weights_sha256 != runs[0].weights_sha256
+
+
+def test_checkpoints_load_without_running_code_and_hold_the_optimizer(digit_folder, out):
+    train("digits", digit_folder, out, SHORT, workers=0)
+    checkpoint = torch.load(out / "last.pt", weights_only=True)
+    assert checkpoint["metadata"]["epoch"] == 2 and checkpoint["position"]["total_steps"] == 8
+    assert checkpoint["optimizer"]["state"] and checkpoint["metadata"]["classes"] == list("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["schedule.name=linear", "schedule.epochs=4"], [0.1, 0.075, 0.05, 0.025]),
+        (["schedule.name=steps", "schedule.epochs=4", "schedule.milestones=[2, 3]"], [0.1, 0.1, 0.01, 0.001]),
+        (["schedule.epochs=4", "schedule.warmup_epochs=2"], [0.0, 0.05, 0.05, 0.025]),
+    ],
+)
+def test_the_learning_rate_follows_the_schedule(digit_folder, out, overrides, expected):
+    train("digits", digit_folder, out, ["batch_size=50", "optimizer.lr=0.1", *overrides], workers=0)
+    rates = [json.loads(line)["lr"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["schedule.name=cosine", "schedule.epochs=4", "schedule.min_lr=0.02"], [0.1, 0.0882843, 0.06, 0.0317157]),
+        (["schedule.name=constant", "schedule.epochs=2", "schedule.warmup_epochs=1"], [0.0, 0.1]),
+        (["schedule.name=linear", "schedule.epochs=2", "schedule.min_lr=0.05"], [0.1, 0.075]),
+    ],
+)
+def test_the_schedules_that_others_use_are_there_too(digit_folder, out, overrides, expected):
+    train("digits", digit_folder, out, ["batch_size=50", "optimizer.lr=0.1", *overrides], workers=0)
+    rates = [json.loads(line)["lr"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert rates == pytest.approx(expected)
+
+
+def test_the_moving_average_is_what_is_exported_and_both_are_kept(digit_folder, out):
+    run = train("digits", digit_folder, out, [*SHORT, "ema.decay=0.8"], workers=0)
+    checkpoint = torch.load(out / "last.pt", weights_only=True)
+    raw, ema = checkpoint["state_dict"], checkpoint["state_dict_ema"]
+    with safe_open(out / "model.safetensors", framework="pt") as file:
+        exported = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    assert all(torch.equal(exported[key], ema[key]) for key in ema)
+    assert not torch.equal(raw["conv_stem.weight"], ema["conv_stem.weight"])
+    assert run.last["raw_loss"] != run.last["loss"]
+    for weights in (run.weights, out / "last.pt"):
+        result = evaluate(run.model, weights, digit_folder, workers=0)
+        assert result.weights["variant"] == "ema" and result.loss == pytest.approx(run.last["loss"], rel=1e-5)
+
+
+def test_the_parts_of_a_step_add_up_to_the_step(digit_folder, tmp_path):
+    layer_norm_free = ["schedule.epochs=1", "batch_size=50", "optimizer.lr=1e-3", "augmentation.crop=none"]
+    steps = []
+    for parts in (1, 5):
+        train("digits", digit_folder, tmp_path / str(parts), [*layer_norm_free, f"accumulation={parts}"], workers=0)
+        lines = (tmp_path / str(parts) / "steps.jsonl").read_text().splitlines()
+        steps.append([json.loads(line)["loss"] for line in lines])
+    assert len(steps[0]) == len(steps[1]) == 2
+    assert steps[0] == pytest.approx(steps[1], abs=0.15)  # but for batch norm, which sees the parts
+
+
+def test_the_log_of_steps_is_the_training_loss_of_the_epochs(digit_folder, out):
+    train("digits", digit_folder, out, SHORT, workers=0)
+    steps = [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
+    assert [step["step"] for step in steps] == list(range(1, 9))
+    for line in (out / "log.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        losses = [step["loss"] for step in steps if step["epoch"] == record["epoch"]]
+        assert (
+            record["train_loss"] == pytest.approx(sum(losses) / 4) and record["lr"] == steps[record["step"] - 4]["lr"]
+        )
+
+
+def test_clipping_bounds_every_step(digit_folder, out):
+    train("digits", digit_folder, out, [*SHORT, "optimizer.lr=1", "optimizer.clip_grad=1e-6",
+          "optimizer.weight_decay=0", "optimizer.momentum=0", "schedule.epochs=1"], workers=0)  # fmt: skip
+    torch.manual_seed(0)
+    fresh = build_model("waveletnet_cifar_m1", num_classes=10)
+    trained = torch.load(out / "last.pt", weights_only=True)["state_dict"]
+    moved = sum((trained[key] - value).square().sum() for key, value in fresh.named_parameters()).sqrt()
+    assert 0 < moved < 4.5e-6  # four steps of 1e-6 at most
+
+
+def test_tensorboard_has_what_the_logs_have(digit_folder, out):
+    board = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard")
+    train("digits", digit_folder, out, SHORT, workers=0, tensorboard=True)
+    events = board.EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    steps = [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
+    assert [event.value for event in events.Scalars("train/loss")] == pytest.approx([step["loss"] for step in steps])
+    assert [event.step for event in events.Scalars("validation/top1")] == [4, 8]
+
+
+def test_tensorboard_that_is_not_installed_is_named_before_the_run(digit_folder, out, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(WavezooError, match=r"pip install 'wavenet_zoo\[tensorboard\]'"):
+        train("digits", digit_folder, out, SHORT, tensorboard=True)
+    assert not out.exists()
+
+
+def test_any_optimizer_of_timm_can_be_named(digit_folder, out):
+    for name in ("lion", "lamb", "sgd"):
+        overrides = ["schedule.epochs=1", "batch_size=50", f"optimizer.name={name}", "optimizer.lr=1e-3"]
+        assert train("digits", digit_folder, out / name, overrides, workers=0).last["train_loss"] < 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["batch_size=101"], "do not fill one batch of 101 .--set batch_size=100"),
+        (["batch_size=50", "accumulation=3"], "cannot be divided into 3 parts"),
+        (["batch_size=25", "augmentation.mixup=0.2"], "25 per process and part is an odd number"),
+        (
+            ["batch_size=50", "model.name=vgg16", "regularization.drop_path=0.1"],
+            "cannot be built with drop_path_rate=0.1",
+        ),
+        (["batch_size=50", "sync_bn=true"], "sync_bn works on CUDA devices alone"),
+        (["batch_size=50", "optimizer.name=sgd", "optimizer.betas=[0.9, 0.99]"], "optimizer.betas: 'sgd' has none"),
+    ],
+)
+def test_parts_of_a_recipe_that_do_not_go_together_are_one_line(digit_folder, out, overrides, message):
+    with pytest.raises(WavezooError, match=message):
+        train("digits", digit_folder, out, overrides, workers=0)
+    assert not out.exists()
+    out.mkdir()
+    with pytest.raises(WavezooError, match=message):
+        train("digits", digit_folder, out, overrides, workers=0)
+    assert out.is_dir() and not list(out.iterdir())  # a folder of the user's own stays, as it was
+
+
+def test_bf16_and_channels_last_are_options(digit_folder, out):
+    run = train("digits", digit_folder, out, [*SHORT, "precision=bf16", "channels_last=false"], workers=0)
+    assert run.last["train_loss"] < 3
+    assert yaml.safe_load((out / "recipe.yaml").read_text())["precision"] == "bf16"
+
+
+def test_weights_trained_without_dfwt_are_evaluated_without_it(digit_folder, out):
+    run = train("digits", digit_folder, out, [*SHORT, "model.kwargs.use_dfwt=false"], workers=0)
+    result = evaluate(run.model, run.weights, digit_folder, workers=0)
+    assert result.top1 == run.last["top1"] and result.weights["model_kwargs"] == {"use_dfwt": False}
+
+
+def test_the_data_is_called_by_name_and_never_by_a_path_of_this_machine(digit_folder, out):
+    run = train("digits", digit_folder, out, SHORT, workers=0)
+    with safe_open(run.weights, framework="pt") as file:
+        header = file.metadata()["wavenet_zoo"]
+    assert json.loads(header)["data"] == "digit-images"
+    assert str(digit_folder.parent) not in header
+
+
+def test_a_run_may_begin_with_weights_and_records_which(out, tmp_path):
+    still = ["schedule.epochs=1", "optimizer.lr=1e-9"]
+    run = train("digits", None, out, [*still, "model.pretrained=digits"], workers=0)
+    shipped = read_manifest()["waveletnet_cifar_m1.digits"]
+    assert json.loads((out / "run.json").read_text())["pretrained"] == {
+        "name": "waveletnet_cifar_m1.digits",
+        "sha256": shipped["sha256"],
+    }
+    assert run.last["top1"] > 95  # the same classes: the classifier is theirs too
+    again = train("digits", None, tmp_path / "file", [*still, f"model.pretrained={run.weights}"], workers=0)
+    assert again.last["top1"] > 95
+    assert json.loads((tmp_path / "file" / "run.json").read_text())["pretrained"]["sha256"] == run.weights_sha256
+
+
+def test_weights_of_other_classes_are_a_start_with_a_new_classifier_that_the_seed_decides(digit_folder, out):
+    for digit in range(3, 10):
+        for split in ("train", "val"):
+            shutil.rmtree(digit_folder / split / str(digit))
+    plan = ["schedule.epochs=1", "batch_size=30", "optimizer.lr=1e-9", "model.pretrained=digits"]
+    runs = [train("digits", digit_folder, out / f"{i}", [*plan, f"seed={i // 2}"], workers=0) for i in range(3)]
+    one, same, other = (load_file(run.weights) for run in runs)
+    shipped = load_file(read_manifest()["waveletnet_cifar_m1.digits"]["path"])
+    assert torch.allclose(one["conv_stem.weight"], shipped["conv_stem.weight"], atol=1e-5)
+    assert one["classifier.weight"].shape[0] == 3
+    assert torch.equal(one["classifier.weight"], same["classifier.weight"])
+    assert not torch.equal(one["classifier.weight"], other["classifier.weight"])
+
+
+def test_weights_that_cannot_be_begun_with_are_named_before_the_run(digit_folder, out, tmp_path):
+    for value, message in (
+        ("digitz", "has no weights 'digitz' .did you mean 'digits'"),
+        (tmp_path / "nowhere.safetensors", "nowhere.safetensors: no such weights file"),
+    ):
+        with pytest.raises(WavezooError, match=message):
+            train("digits", digit_folder, out, [*SHORT, f"model.pretrained={value}"], workers=0)
+    without = train("digits", digit_folder, tmp_path / "without", [*SHORT, "model.kwargs.use_dfwt=false"], workers=0)
+    with pytest.raises(WavezooError, match=r"trained with {'use_dfwt': False}, of which the recipe's model.kwargs say"):
+        train("digits", digit_folder, out, [*SHORT, f"model.pretrained={without.weights}"], workers=0)
+    assert not out.exists()
+    both = [f"model.pretrained={without.weights}", "model.kwargs.use_dfwt=false"]
+    assert train("digits", digit_folder, out, [*SHORT, *both], workers=0).last["epoch"] == 2
+
+
+@pytest.mark.reliability(21)
+def test_a_loss_that_is_not_finite_stops_the_run(digit_folder, out):
+    with pytest.raises(WavezooError, match=r"the training loss is .* in epoch 1"):
+        train("digits", digit_folder, out, [*SHORT, "optimizer.lr=1e30"], workers=0)
+    assert not (out / "model.safetensors").exists()
+
+
+@pytest.mark.reliability(11)
+def test_a_bad_training_image_is_named(digit_folder, out):
+    bad = digit_folder / "train" / "5" / "3.png"
+    bad.write_bytes(b"")
+    with pytest.raises(WavezooError, match=r"5/3.png"):
+        train("digits", digit_folder, out, SHORT, workers=0)
+
+
+@pytest.mark.reliability(7)
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda out: (out.mkdir(), (out / "something").touch()), "holds something already"),
+        (lambda out: out.touch(), "cannot hold a run"),
+        (lambda out: out.parent.joinpath("run").symlink_to("/dev/null"), "cannot hold a run"),
+    ],
+)
+def test_an_output_folder_that_will_not_do_is_refused_before_training(digit_folder, out, prepare, message):
+    prepare(out)
+    with pytest.raises(WavezooError, match=message):
+        train("digits", digit_folder, out, SHORT)
+
+
+@pytest.mark.reliability(17)
+def test_data_without_two_parts_is_refused(digit_folder, out):
+    with pytest.raises(WavezooError, match="training needs two parts"):
+        train("digits", digit_folder / "val", out, SHORT)
+    assert not out.exists()
+
+
+def test_an_unknown_optimizer_gets_the_nearest_name(digit_folder, out):
+    with pytest.raises(WavezooError, match=r"timm has no optimizer 'momentun' .did you mean 'momentum'"):
+        train("digits", digit_folder, out, ["optimizer.name=momentun"])
+    assert not out.exists()
+
+
+@pytest.mark.reliability(16)
+def test_validation_classes_are_matched_to_the_training_classes(digit_folder, out):
+    (digit_folder / "val" / "3").rename(digit_folder / "val" / "three")
+    with pytest.raises(WavezooError, match="'three'"):
+        train("digits", digit_folder, out, SHORT)
+
+
+def test_the_form_of_the_units_is_recorded_and_a_run_that_goes_on_in_another_says_so(digit_folder, tmp_path):
+    settings = dict(recipe="digits", data=digit_folder, overrides=["schedule.epochs=1", "batch_size=16"])
+    dense = train(out=tmp_path / "dense", **settings)
+    factored = train(out=tmp_path / "factored", form="factored", **settings)
+    assert json.loads((tmp_path / "dense" / "run.json").read_text())["form"] == "dense"
+    assert json.loads((tmp_path / "factored" / "run.json").read_text())["form"] == "factored"
+    first = [json.loads(Path(run.out, "steps.jsonl").read_text().splitlines()[0])["loss"] for run in (dense, factored)]
+    assert first[0] == pytest.approx(first[1], rel=1e-5)  # equal weights and images; then rounding goes its own way
+    notes = []
+    (tmp_path / "factored" / "result.json").unlink()
+    train(out=tmp_path / "factored", note=notes.append, **settings)
+    assert any("form factored, now dense" in note for note in notes)

@@ -1,0 +1,215 @@
+"""Weights by timm.create_model: from the package, a collection, the Hub; whole, damaged, and out of reach."""
+
+import hashlib
+import json
+import shutil
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+import wavenet_zoo  # noqa: F401
+from wavenet_zoo.models import SCHEMA, read_collection, read_manifest
+
+NAME = "waveletnet_cifar_m1.digits"
+REPO = "zoo/digits"
+CREATE = """
+import sys, time, timm, wavenet_zoo
+started = time.perf_counter()
+try:
+    model = timm.create_model(sys.argv[1], pretrained=True)
+    print("loaded", sum(p.numel() for p in model.parameters()), model.pretrained_cfg.get("tag"))
+except Exception as error:
+    print(type(error).__name__, error)
+print(time.perf_counter() - started)
+"""
+
+
+def outcome(finished):
+    assert finished.returncode == 0, finished.stderr
+    *lines, seconds = finished.stdout.splitlines()
+    return "\n".join(lines), float(seconds)
+
+
+@pytest.fixture
+def collection(tmp_path):
+    """A folder with a manifest of the package's form: a file of its own, and weights on the Hub."""
+    folder = tmp_path / "collection"
+    folder.mkdir()
+    entry = read_manifest()[NAME]
+    shutil.copy(entry["path"], folder / "own.safetensors")
+    plain = {key: value for key, value in entry.items() if key not in ("path", "file")}
+
+    def write(revision="0" * 40):
+        entries = [
+            {**plain, "name": "waveletnet_cifar_m1.own", "file": "own.safetensors"},
+            {**plain, "name": "waveletnet_cifar_m1.far", "hub": f"{REPO}@{revision}"},
+            {**plain, "name": "densenet40_cifar.gone", "file": "gone.safetensors"},
+        ]
+        (folder / "manifest.json").write_text(json.dumps({"schema": SCHEMA, "checkpoints": entries}))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def on_the_hub(hub):
+    """The digits weights on our Hub; its revision."""
+    hub.create(REPO)
+    return hub.commit(REPO, {"model.safetensors": Path(read_manifest()[NAME]["path"]).read_bytes()})
+
+
+def test_a_collection_adds_its_weights_and_promises_none_that_are_not_there(collection, run):
+    folder = collection()
+    code = "import timm, wavenet_zoo; print(*timm.list_pretrained(['waveletnet*', 'densenet40*']))"
+    listed = run("-c", code, WAVEZOO_CHECKPOINTS=str(folder)).stdout.split()
+    assert {"waveletnet_cifar_m1.own", "waveletnet_cifar_m1.far", NAME} <= set(listed)
+    assert not any(name.startswith("densenet40") for name in listed)
+    text, _ = outcome(run("-c", CREATE, "waveletnet_cifar_m1.own", WAVEZOO_CHECKPOINTS=str(folder)))
+    assert text == "loaded 18714 own"
+
+
+@pytest.mark.long
+def test_a_collection_that_is_none_is_left_out_with_a_warning(run, tmp_path):
+    code = "import timm, wavenet_zoo; print(timm.create_model('waveletnet_cifar_m1', pretrained=True).num_classes)"
+    finished = run("-c", code, WAVEZOO_CHECKPOINTS=str(tmp_path / "nowhere"))
+    assert finished.stdout.strip() == "10" and "WAVEZOO_CHECKPOINTS" in finished.stderr
+
+
+@pytest.mark.reliability(31)
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("{}", "not of the form"), ("[", "Expecting value"), ('{"schema": "%s", "checkpoints": [{}]}', "without 'name'")],
+)
+def test_a_manifest_of_another_form_is_refused(tmp_path, content, reason):
+    (tmp_path / "manifest.json").write_text(content.replace("%s", SCHEMA))
+    with pytest.raises(ValueError, match=reason):
+        read_collection(tmp_path)
+
+
+@pytest.mark.reliability(23)
+def test_a_manifest_that_names_a_file_elsewhere_is_refused(tmp_path):
+    entry = {**read_manifest()[NAME], "file": "../secret.safetensors"}
+    (tmp_path / "manifest.json").write_text(json.dumps({"schema": SCHEMA, "checkpoints": [entry]}))
+    with pytest.raises(ValueError, match="outside its folder"):
+        read_collection(tmp_path)
+
+
+@pytest.mark.long
+def test_weights_on_the_hub_are_downloaded_once_and_then_need_no_hub(hub, on_the_hub, collection, run):
+    folder = str(collection(on_the_hub))
+    text, _ = outcome(run("-c", CREATE, "waveletnet_cifar_m1.far", WAVEZOO_CHECKPOINTS=folder))
+    assert text == "loaded 18714 far" and hub.count("GET .*/resolve/") == 1
+    before = len(hub.requests)
+    again = run("-c", CREATE, "waveletnet_cifar_m1.far", WAVEZOO_CHECKPOINTS=folder, HF_ENDPOINT="http://127.0.0.1:9")
+    assert outcome(again)[0] == "loaded 18714 far" and len(hub.requests) == before
+
+
+@pytest.mark.reliability(31)
+@pytest.mark.parametrize(
+    "what", [pytest.param("refuses", marks=pytest.mark.long), "hangs", pytest.param("offline", marks=pytest.mark.long)]
+)
+def test_a_hub_out_of_reach_is_one_line_within_5_s(hub, collection, run, what):
+    folder = str(collection())
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = {"refuses": "http://127.0.0.1:9", "hangs": f"http://127.0.0.1:{silent.getsockname()[1]}"}.get(what)
+        more = {"HF_HUB_OFFLINE": "1"} if endpoint is None else {"HF_ENDPOINT": endpoint}
+        finished = run("-c", CREATE, "waveletnet_cifar_m1.far", WAVEZOO_CHECKPOINTS=folder, **more)
+        text, seconds = outcome(finished)
+        assert text.startswith("RuntimeError waveletnet_cifar_m1.far: ") and "\n" not in text and seconds < 5
+        assert "WAVEZOO_CHECKPOINTS" in text and REPO in text
+
+
+@pytest.mark.long
+def test_the_command_too_says_at_once_that_the_hub_is_out_of_reach(run, digit_folder):
+    started = time.monotonic()
+    finished = run("eval", "mobilenetv2_100", "--data", digit_folder, HF_ENDPOINT="http://127.0.0.1:9")
+    assert finished.returncode == 2 and len(finished.stderr.splitlines()) == 1
+    assert "timm/mobilenetv2_100" in finished.stderr and "cannot be reached" in finished.stderr
+    assert "--weights FILE" in finished.stderr and "WAVEZOO_CHECKPOINTS" not in finished.stderr
+    assert finished.stderr.count("mobilenetv2_100.ra_in1k: ") == 1
+    assert time.monotonic() - started < 15  # of which most is importing
+
+
+@pytest.mark.long
+def test_no_weights_at_all_is_one_line(run):
+    text, seconds = outcome(run("-c", CREATE, "waveletnet_x1_25"))
+    assert (
+        text
+        == ("RuntimeError No pretrained weights exist for waveletnet_x1_25. Use `pretrained=False` for random init.")
+        and seconds < 5
+    )
+
+
+@pytest.mark.reliability(31)
+@pytest.mark.parametrize("spoiled", [pytest.param("cache", marks=pytest.mark.long), "transfer"])
+def test_a_byte_that_flipped_names_the_file_and_how_to_replace_it(
+    hub, fault, on_the_hub, collection, run, tmp_path, spoiled
+):
+    folder = str(collection(on_the_hub))
+    if spoiled == "transfer":
+        hub.faults.append(fault("GET .*/resolve/", "flip", 1))
+        text, _ = outcome(run("-c", CREATE, "waveletnet_cifar_m1.far", WAVEZOO_CHECKPOINTS=folder))
+    else:
+        outcome(run("-c", CREATE, "waveletnet_cifar_m1.far", WAVEZOO_CHECKPOINTS=folder))
+        (blob,) = [path for path in (tmp_path / "home").rglob("*") if path.is_file() and len(path.name) == 64]
+        content = bytearray(blob.read_bytes())
+        content[-5] ^= 1
+        blob.write_bytes(bytes(content))
+        text, _ = outcome(run("-c", CREATE, "waveletnet_cifar_m1.far", WAVEZOO_CHECKPOINTS=folder))
+    assert text.startswith("RuntimeError ") and "its sha256 is another" in text and "remove " in text
+    blob = Path(text.partition("remove ")[2].partition(" and ")[0])
+    blob.unlink()
+    assert outcome(run("-c", CREATE, "waveletnet_cifar_m1.far", WAVEZOO_CHECKPOINTS=folder))[0] == "loaded 18714 far"
+
+
+@pytest.mark.reliability(31)
+@pytest.mark.long
+def test_a_byte_that_flipped_is_found_without_a_manifest_too(hub, fault, on_the_hub, run):
+    config = {"architecture": "waveletnet_cifar_m1", "num_classes": 10, "pretrained_cfg": {"num_classes": 10}}
+    hub.commit(REPO, {"config.json": json.dumps(config).encode()})
+    hub.faults.append(fault("GET .*/resolve/.*safetensors", "flip", 1))
+    text, _ = outcome(run("-c", CREATE, f"hf-hub:{REPO}"))
+    assert text.startswith("RuntimeError ") and "its sha256 is another" in text
+
+
+@pytest.mark.reliability(9)
+def test_shipped_weights_that_were_changed_are_refused(monkeypatch, tmp_path):
+    from wavenet_zoo import WavezooError, evaluate
+    from wavenet_zoo.models import _pretrained
+
+    entry = read_manifest()[NAME]
+    changed = tmp_path / "changed.safetensors"
+    content = bytearray(Path(entry["path"]).read_bytes())
+    content[-5] ^= 1
+    changed.write_bytes(bytes(content))
+    manifest = {NAME: {**entry, "path": str(changed)}}
+    for module in (_pretrained,):
+        monkeypatch.setattr(module, "read_manifest", lambda: manifest)
+    monkeypatch.setattr("wavenet_zoo.weights.loading.read_manifest", lambda: manifest)
+    with pytest.raises(RuntimeError, match=r"changed\.safetensors.*sha256 is another.*install it again"):
+        timm.create_model("waveletnet_cifar_m1", pretrained=True, pretrained_cfg_overlay={"file": str(changed)})
+    with pytest.raises(WavezooError, match=r"changed\.safetensors.*sha256 is another"):
+        evaluate(NAME)
+    changed.unlink()
+    with pytest.raises(RuntimeError, match=r"changed\.safetensors: the weights of .* are missing"):
+        timm.create_model("waveletnet_cifar_m1", pretrained=True, pretrained_cfg_overlay={"file": str(changed)})
+
+
+def test_a_model_without_weights_is_that_of_its_architecture_whatever_weights_there_are():
+    plain = timm.create_model("waveletnet_cifar_m1")
+    assert plain.pretrained_cfg["mean"] == (0.4914, 0.4822, 0.4465)  # CIFAR-10's, not that of the digits weights
+    tagged = timm.create_model(NAME)
+    assert tagged.pretrained_cfg["mean"] == (0.5, 0.5, 0.5)
+    assert timm.create_model("waveletnet_cifar_m1", num_classes=7).num_classes == 7
+
+
+def test_weights_of_the_package_are_what_the_manifest_says():
+    entry = read_manifest()[NAME]
+    assert hashlib.sha256(Path(entry["path"]).read_bytes()).hexdigest() == entry["sha256"]
+    x = torch.randn(1, 3, 32, 32)
+    by_name, by_tag = (timm.create_model(n, pretrained=True).eval() for n in ("waveletnet_cifar_m1", NAME))
+    torch.testing.assert_close(by_name(x), by_tag(x))

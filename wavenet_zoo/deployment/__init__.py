@@ -1,0 +1,1 @@
+"""Inference on a device: folding, exported files, engines and benchmarks."""

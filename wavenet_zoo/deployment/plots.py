@@ -1,0 +1,43 @@
+"""Time against MACs: whether what a network saves in arithmetic is saved on the clock."""
+
+from pathlib import Path
+
+from wavenet_zoo.deployment.bench import Benchmark
+from wavenet_zoo.runtime.figures import new_figure, save_figure
+
+__all__ = ["plot_benchmark"]
+
+
+def plot_benchmark(path: Path, result: Benchmark) -> None:
+    """Draw a panel for every engine and batch size: a point for each network, and the line of equal time per MAC."""
+    engines = list(dict.fromkeys(row.engine for row in result.rows))
+    batches = list(dict.fromkeys(row.batch_size for row in result.rows))
+    models = list(dict.fromkeys((row.model, row.form) for row in result.rows))
+    figure = new_figure(3.4 * len(engines) + 1.8, 3.0 * len(batches) + 0.4)
+    axes = figure.subplots(len(batches), len(engines), squeeze=False)
+    for i, batch_size in enumerate(batches):
+        for j, engine in enumerate(engines):
+            rows = [row for row in result.rows if (row.engine, row.batch_size) == (engine, batch_size)]
+            panel = axes[i][j]
+            if not rows:
+                panel.set_axis_off()
+                continue
+            for row in rows:
+                mark = models.index((row.model, row.form))
+                panel.errorbar(
+                    row.macs / 1e6, row.median_ms / batch_size, [[0], [(row.p90_ms - row.median_ms) / batch_size]],
+                    fmt="os^Dvphx*"[mark % 9], color=f"C{mark}", capsize=3,
+                )  # fmt: skip
+            first = rows[0]
+            panel.axline((0, 0), (first.macs / 1e6, first.median_ms / batch_size), color="0.7", linewidth=1, zorder=0)
+            panel.set_xlim(0, 1.15 * max(row.macs for row in rows) / 1e6)
+            panel.set_ylim(0, 1.2 * max(row.p90_ms for row in rows) / batch_size)
+            panel.set_title(f"{engine}, batch size {batch_size}", fontsize=9)
+            panel.set_xlabel("million MACs")
+            panel.set_ylabel("ms per image")
+    handles = [
+        axes[0][0].plot([], [], "os^Dvphx*"[mark % 9], color=f"C{mark}", label=f"{model}, {form}")[0]
+        for mark, (model, form) in enumerate(models)
+    ]
+    figure.legend(handles=handles, loc="outside right upper", fontsize=8, title=f"{result.task}, to p90")
+    save_figure(figure, path)

@@ -1,1 +1,0 @@
-"""The paper's claims, checked: connectivity of the units, the ablation, and the tables with what is measured here."""

@@ -1,1 +1,0 @@
-"""Weights on the Hub: publishing them with everything that says what they are, and getting them back."""

@@ -1,0 +1,264 @@
+"""Pretrained weights: the manifest that lists them, timm's configurations made from it, and checked loading."""
+
+import hashlib
+import json
+import os
+import re
+import urllib.error
+import urllib.request
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional
+
+import torch.nn as nn
+from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+from timm.models import build_model_with_cfg
+from timm.models._builder import resolve_pretrained_cfg
+
+__all__ = [
+    "COLLECTION",
+    "SCHEMA",
+    "WEIGHTS_FILE",
+    "build_with_checked_weights",
+    "cached_file",
+    "check_hash",
+    "check_reachable",
+    "checkpoints_folder",
+    "read_collection",
+    "read_manifest",
+    "with_weights",
+]
+
+SCHEMA = "wavenet_zoo.checkpoints/1"
+COLLECTION = "WAVEZOO_CHECKPOINTS"  # environment variable: a folder with a manifest.json of this form and its files
+PREPROCESSING = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
+WEIGHTS_FILE = "model.safetensors"
+SECONDS_TO_ANSWER = 3.0  # the Hub's own client goes on trying for most of a minute
+
+
+def checkpoints_folder() -> Optional[Path]:
+    """Return the folder of shipped weights: inside the installed package, or beside it in a checkout; None without."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "_shipped" / "checkpoints", package.parent / "checkpoints"):
+        if (folder / "manifest.json").is_file():
+            return folder
+    return None
+
+
+@lru_cache(maxsize=1)
+def read_manifest() -> Dict[str, Dict[str, Any]]:
+    """Return the weights that there are by name (``architecture.tag``).
+
+    The shipped ones, and those of the folder that ``WAVEZOO_CHECKPOINTS`` names, which come first where both have a
+    name. An entry has its ``path`` where it is a file, ``hub`` (``ORG/NAME@REVISION``) where it is on the Hub; entries
+    whose file is not there are left out, so that nothing is promised that cannot be loaded.
+    """
+    entries: Dict[str, Dict[str, Any]] = {}
+    folder = checkpoints_folder()
+    if folder is not None:
+        entries.update(read_collection(folder, strict=False))
+    own = os.environ.get(COLLECTION)
+    if own:
+        try:
+            entries.update(read_collection(Path(own)))
+        except (OSError, ValueError) as error:
+            warnings.warn(f"{COLLECTION}={own}: left out: {error}", stacklevel=2)
+    return entries
+
+
+def read_collection(folder: Path, strict: bool = True) -> Dict[str, Dict[str, Any]]:
+    """Return the entries of a folder's ``manifest.json`` by name.
+
+    Args:
+        folder: Holds ``manifest.json`` and the files that it names.
+        strict: Refuse a manifest of another form; otherwise it counts as none.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is not a manifest, or names a file outside the folder.
+    """
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        if strict:
+            raise ValueError(f"manifest.json is not of the form {SCHEMA}")
+        return {}  # somebody else's manifest.json beside a copied models/ folder
+    if not isinstance(manifest.get("checkpoints"), list):
+        raise ValueError("manifest.json has no list of checkpoints")
+    entries = {}
+    for entry in manifest["checkpoints"]:
+        try:
+            name, _, _ = entry["name"], entry["sha256"], pretrained_cfg(entry)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"manifest.json has an entry without {error}") from error
+        if not all(isinstance(entry.get(key, ""), str) for key in ("name", "sha256", "file", "hub")):
+            raise ValueError(f"manifest.json has an entry whose name, sha256, file or hub is no text: {name!r}")
+        if "file" in entry:
+            path = folder / entry["file"]
+            if path.parent != folder:
+                raise ValueError(f"manifest.json names a file outside its folder: {entry['file']}")
+            if not path.is_file():
+                continue
+            entry = {**entry, "path": str(path)}
+        entries[name] = entry
+    return entries
+
+
+def with_weights(cfgs: Dict[str, Dict[str, Any]]) -> Dict[str, Dict[str, Any]]:
+    """Return the pretrained configurations of a family: for every entry of the manifest one with its tag.
+
+    Args:
+        cfgs: The configuration of every architecture without weights, by name.
+    """
+    tagged = {
+        name: {**cfgs[name.split(".")[0]], **pretrained_cfg(entry)}
+        for name, entry in read_manifest().items()
+        if name.split(".")[0] in cfgs
+    }
+    have = {name.split(".")[0] for name in tagged}
+    return {**tagged, **{name: cfg for name, cfg in cfgs.items() if name not in have}}
+
+
+def pretrained_cfg(entry: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the fields of timm's PretrainedCfg that a manifest entry decides."""
+    preprocessing = {key: entry["preprocessing"][key] for key in PREPROCESSING}
+    source = {"hf_hub_id": entry["hub"]} if "hub" in entry else {"file": entry.get("path") or entry["file"]}
+    return {
+        **source,
+        "num_classes": len(entry["classes"]),
+        "label_names": tuple(entry["classes"]),
+        "license": entry["license"],
+        "description": entry["description"],
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in preprocessing.items()},
+    }
+
+
+def build_with_checked_weights(
+    builder: Callable[..., nn.Module],
+    variant: str,
+    pretrained: bool,
+    cfg: Dict[str, Any],
+    filter_fn: Callable[..., Dict[str, Any]] = lambda state_dict, model: state_dict,
+    **kwargs: Any,
+) -> Any:
+    """Build a model as ``build_model_with_cfg`` does, its weights hashed and a Hub out of reach found out at once.
+
+    Without ``pretrained`` and a tag, and with a state dict of the caller's own, the model is that of its architecture,
+    with the classes and the image size that go with it, whatever weights there are.
+
+    Args:
+        builder: Makes the model.
+        variant: Name of the architecture.
+        pretrained: Load weights.
+        cfg: Pretrained configuration of the architecture without weights.
+        filter_fn: Makes a state dict fit.
+        **kwargs: For ``build_model_with_cfg``.
+
+    Raises:
+        RuntimeError: If the weights are missing, cannot be reached, or are not those that the manifest lists.
+    """
+    own_weights = "state_dict" in (kwargs.get("pretrained_cfg_overlay") or {})
+    if (not pretrained or own_weights) and kwargs.get("pretrained_cfg") is None:
+        kwargs["pretrained_cfg"] = cfg
+    if pretrained:
+        _check_source(variant, kwargs)
+
+    def checked(state_dict: Dict[str, Any], model: nn.Module) -> Dict[str, Any]:
+        cfg: Any = model.pretrained_cfg
+        _check_loaded(variant, cfg, kwargs.get("cache_dir"))
+        return filter_fn(state_dict, model)
+
+    return build_model_with_cfg(builder, variant, pretrained, pretrained_filter_fn=checked, **kwargs)
+
+
+def check_reachable(
+    name: str,
+    hub_id: str,
+    cache_dir: Optional[str] = None,
+    advice: str = f"connect, or put them into a folder that {COLLECTION} names",
+) -> None:
+    """Make sure that weights on the Hub are in the cache, or that the Hub answers.
+
+    Args:
+        name: Of the weights, for the message.
+        hub_id: ``ORG/NAME`` or ``ORG/NAME@REVISION``.
+        cache_dir: In place of the Hub's own cache.
+        advice: What to do where it does not answer.
+
+    Raises:
+        RuntimeError: If neither is so.
+    """
+    if cached_file(hub_id, cache_dir) is not None:
+        return
+    if constants.HF_HUB_OFFLINE:
+        raise RuntimeError(
+            f"{name}: its weights are on the Hub at {hub_id}, which HF_HUB_OFFLINE switches off ({advice})"
+        )
+    repo, _, revision = hub_id.partition("@")
+    request = urllib.request.Request(hf_hub_url(repo, WEIGHTS_FILE, revision=revision or None), method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER).close()
+    except urllib.error.HTTPError:
+        pass  # it answers; what it says is for its own client to tell
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise RuntimeError(
+            f"{name}: its weights are at {constants.ENDPOINT}/{hub_id}, which cannot be reached: {reason} ({advice})"
+        ) from error
+
+
+def check_hash(path: Path, sha256: str, advice: str) -> None:
+    """Make sure that a file is the one that was listed.
+
+    Raises:
+        RuntimeError: If it is not, with what to do.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    if digest.hexdigest() != sha256:
+        raise RuntimeError(f"{path}: is not the file that was published, its sha256 is another ({advice})")
+
+
+def cached_file(hub_id: str, cache_dir: Optional[str] = None) -> Optional[Path]:
+    """Return the weights file in the Hub's cache, or None."""
+    repo, _, revision = hub_id.partition("@")
+    found = try_to_load_from_cache(repo, WEIGHTS_FILE, cache_dir=cache_dir, revision=revision or None)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _check_source(variant: str, kwargs: Dict[str, Any]) -> None:
+    cfg = resolve_pretrained_cfg(variant, kwargs.get("pretrained_cfg"), kwargs.get("pretrained_cfg_overlay"))
+    name = f"{variant}.{cfg.tag}" if cfg.tag else variant
+    if cfg.state_dict is not None or cfg.source == "local-dir":
+        return
+    if cfg.file and cfg.source != "hf-hub":
+        if not Path(cfg.file).is_file():
+            raise RuntimeError(f"{cfg.file}: the weights of {name} are missing (install wavenet_zoo again)")
+    elif cfg.hf_hub_id:
+        check_reachable(name, cfg.hf_hub_id, kwargs.get("cache_dir"))
+
+
+def _check_loaded(variant: str, cfg: Dict[str, Any], cache_dir: Optional[str]) -> None:
+    """Hash what has just been read: against the manifest, or against the name that the Hub's cache gave it."""
+    if cfg.get("state_dict") is not None or cfg.get("source") == "local-dir":
+        return
+    entry = read_manifest().get(f"{variant}.{cfg.get('tag')}", {})
+    if cfg.get("file") and cfg.get("source") != "hf-hub":
+        if cfg["file"] == entry.get("path"):
+            check_hash(Path(cfg["file"]), entry["sha256"], "it was changed or damaged: install it again")
+    elif cfg.get("hf_hub_id"):
+        path = cached_file(cfg["hf_hub_id"], cache_dir)
+        if path is None:
+            return
+        blob = path.resolve()
+        listed = entry.get("sha256") if entry.get("hub") == cfg["hf_hub_id"] else None
+        if (
+            listed is None
+            and re.fullmatch("[0-9a-f]{64}", blob.name)
+            and blob.parent.parent.name.startswith("models--")
+        ):
+            listed = blob.name  # its sha256; what came through Xet lies elsewhere, under a hash of Xet's own
+        if listed is not None:
+            check_hash(path, listed, f"damaged on the way: remove {blob} and load it again")

@@ -1,0 +1,1 @@
+"""What the paper claims: its tables, ablations and connectivity, compared with measurements."""

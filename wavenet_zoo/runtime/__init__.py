@@ -1,0 +1,1 @@
+"""The machine that code runs on: files, processes, devices, progress and figures."""

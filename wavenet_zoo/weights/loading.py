@@ -1,0 +1,306 @@
+"""Weights: which a name or a file means, reading them safely, and building the model that they belong to."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from huggingface_hub import hf_hub_download
+from timm.models import (
+    get_arch_pretrained_cfgs,
+    get_pretrained_cfg,
+    is_model,
+    list_models,
+    split_model_name_tag,
+)
+
+from wavenet_zoo.data.classes import imagenet_classes
+from wavenet_zoo.data.preprocessing import Preprocessing
+from wavenet_zoo.errors import WavezooError, did_you_mean
+from wavenet_zoo.models import WEIGHTS_FILE, check_hash, check_reachable, read_manifest
+from wavenet_zoo.weights.files import read_weights_file
+from wavenet_zoo.weights.metadata import WeightsMetadata
+
+__all__ = [
+    "Weights",
+    "build_model",
+    "check_model_name",
+    "fetch_weights",
+    "load_model",
+    "pretrained_tags",
+]
+
+RANDOM_SEED = 0
+
+
+@dataclass
+class Weights:
+    """What is known of a set of weights; every result records it.
+
+    Attributes:
+        name: ``architecture.tag``, the path of a file, or ``random``.
+        kind: ``tag``, ``file``, ``random``, or ``module`` for one that came with its weights.
+        sha256: Of the file, where there is one on this machine.
+        variant: ``raw``, or ``ema`` for the moving average.
+        model_kwargs: Arguments of the model.
+        data: Data set that they were trained for.
+        data_fingerprint: Hash of the images that they learned from.
+        validation_fingerprint: Hash of the images that they were validated on.
+        classes: Name of every output.
+        preprocessing: What they were trained with.
+        recipe: Name of the recipe.
+        recipe_sha256: Its hash.
+        results: What the manifest states for them, by data set and split.
+    """
+
+    name: str
+    kind: str
+    sha256: str | None = None
+    variant: str = "raw"
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
+    data: str | None = None
+    data_fingerprint: str | None = None
+    validation_fingerprint: str | None = None
+    classes: list[str] | None = None
+    preprocessing: Preprocessing | None = None
+    recipe: str | None = None
+    recipe_sha256: str | None = None
+    results: dict[str, Any] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        """Return one line for a person."""
+        if self.kind == "random":
+            return f"none: random weights (seed {RANDOM_SEED}), so the accuracy is that of chance"
+        variant = ", EMA" if self.variant == "ema" else ""
+        digest = f", sha256 {self.sha256[:12]}" if self.sha256 else ""
+        trained = f", trained on {self.data}" if self.data else ""
+        return f"{self.name}{variant}{trained}{digest}"
+
+
+def check_model_name(model: str) -> tuple[str, str]:
+    """Split ``architecture.tag`` and check both.
+
+    Raises:
+        WavezooError: If there is no such model or tag, with the nearest names.
+    """
+    architecture, tag = split_model_name_tag(model)
+    if not is_model(architecture):
+        ours = list_models("waveletnet_*")
+        hint = did_you_mean(model, ours) or did_you_mean(model, list_models(), "see 'wavezoo list'")
+        raise WavezooError(f"unknown model '{model}'", hint)
+    tags = [name for name in get_arch_pretrained_cfgs(architecture) if name != architecture]
+    if tag and f"{architecture}.{tag}" not in tags:
+        raise _unknown_tag(architecture, tag, tags)
+    return architecture, tag
+
+
+def pretrained_tags(architecture: str) -> list[str]:
+    """Return the tags under which weights of an architecture exist, the default one first."""
+    cfgs = get_arch_pretrained_cfgs(architecture)
+    tags = [name.partition(".")[2] for name, cfg in cfgs.items() if cfg.has_weights]
+    return [tag for tag in tags if tag] or (["default"] if tags else [])
+
+
+def build_model(model: str, model_kwargs: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+    """Create a timm model: a module with ``num_classes`` and ``pretrained_cfg``.
+
+    Args:
+        model: Name, with or without a tag.
+        model_kwargs: The user's own arguments for the model.
+        **kwargs: Arguments for ``timm.create_model``.
+
+    Raises:
+        WavezooError: If the name is unknown or the model refuses an argument.
+    """
+    check_model_name(model)
+    try:
+        return timm.create_model(model, **{**kwargs, **(model_kwargs or {})})
+    except ImportError as error:  # of an extra, which the model names
+        raise WavezooError(str(error)) from error
+    except (TypeError, ValueError, AssertionError) as error:
+        if not model_kwargs:
+            raise
+        arguments = ", ".join(f"{key}={value!r}" for key, value in model_kwargs.items())
+        valid = inspect.signature(type(timm.create_model(model, device="meta"))).parameters
+        unknown = [key for key in model_kwargs if key not in valid]
+        hint = did_you_mean(unknown[0], valid) if unknown else ""
+        raise WavezooError(f"{model} cannot be built with {arguments}: {error}", hint) from error
+
+
+def load_model(
+    model: str,
+    weights: str | Path | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    variant: Literal["raw", "ema"] | None = None,
+) -> tuple[Any, Weights]:
+    """Build a model with its weights.
+
+    Args:
+        model: Name of any timm model, with or without a tag.
+        weights: A tag, a file (safetensors, or a checkpoint of a training run), or ``none`` for random weights. By
+            default the model's pretrained weights.
+        model_kwargs: Arguments for the model; those that the weights were trained with go without saying.
+        variant: Of a training checkpoint's weights the ``raw`` ones or their moving average, ``ema``; by default the
+            average where there is one.
+
+    Returns:
+        The model, and what is known of its weights.
+
+    Raises:
+        WavezooError: If there are no such weights, or they are damaged, unsafe or of another architecture.
+    """
+    architecture, tag = check_model_name(model)
+    if weights is not None and str(weights) == "none":
+        return _random_model(model, model_kwargs)
+    if weights is None or _is_tag(architecture, str(weights)):
+        if weights is not None:
+            tag = str(weights).removeprefix(f"{architecture}.")
+        built, known = _pretrained_model(architecture, tag, model_kwargs)
+    else:
+        path = Path(weights).expanduser()
+        if not path.exists():
+            if path.name == str(weights) and path.suffix == "":
+                raise _unknown_tag(architecture, str(weights), pretrained_tags(architecture))
+            raise WavezooError(f"{path}: no such weights file")
+        built, known = _model_from_file(architecture, path, model_kwargs, variant)
+    in_weights = built.pretrained_cfg["num_classes"]
+    if built.num_classes != in_weights:  # timm has left the classifier random then, which nobody would see
+        raise WavezooError(
+            f"{known.name}: the weights have {in_weights} classes and num_classes={built.num_classes} was asked for",
+            "leave num_classes out, or train a classifier for these classes",
+        )
+    return built, known
+
+
+def _random_model(model: str, model_kwargs: Mapping[str, Any] | None) -> tuple[Any, Weights]:
+    with torch.random.fork_rng():
+        torch.manual_seed(RANDOM_SEED)
+        return build_model(model, model_kwargs), Weights("random", "random", model_kwargs=dict(model_kwargs or {}))
+
+
+def _pretrained_model(architecture: str, tag: str, model_kwargs: Mapping[str, Any] | None) -> tuple[Any, Weights]:
+    tags = pretrained_tags(architecture)
+    if not tags:
+        raise WavezooError(
+            f"no weights exist for {architecture}",
+            "pass --weights FILE, or --weights none to evaluate random weights",
+        )
+    tag = tag or tags[0]
+    name = architecture if tag == "default" else f"{architecture}.{tag}"
+    entry = read_manifest().get(name)
+    if entry is not None:
+        built, weights = _model_from_file(architecture, fetch_weights(entry), model_kwargs)
+        weights.name, weights.kind, weights.results = name, "tag", entry.get("results", {})
+        return built, weights
+    hub_id = get_pretrained_cfg(name).hf_hub_id
+    if hub_id:
+        try:
+            advice = "connect, or pass --weights FILE"
+            check_reachable(name, f"{hub_id}{architecture}.{tag}" if hub_id == "timm/" else hub_id, advice=advice)
+        except RuntimeError as error:
+            raise WavezooError(str(error)) from error
+    try:
+        built = build_model(name, model_kwargs, pretrained=True)
+    except WavezooError:
+        raise
+    except Exception as error:  # whatever timm and the Hub raise: this is the one place where a download can fail
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WavezooError(f"{name}: its weights cannot be downloaded: {reason}", "or pass --weights FILE") from error
+    classes = imagenet_classes(built.num_classes)
+    return built, Weights(name, "tag", model_kwargs=dict(model_kwargs or {}), classes=classes)
+
+
+def fetch_weights(entry: Mapping[str, Any], cache_dir: str | None = None) -> Path:
+    """Return the file of an entry of the manifest, downloaded where it is on the Hub, and the one that was listed.
+
+    Raises:
+        WavezooError: If it is missing, cannot be had, or its sha256 is another.
+    """
+    try:
+        if "path" in entry:
+            path = Path(entry["path"])
+            if not path.is_file():
+                raise WavezooError(f"{path}: the weights of {entry['name']} are missing", "install wavenet_zoo again")
+            check_hash(path, entry["sha256"], "it does not match manifest.json: changed or damaged; install it again")
+            return path
+        check_reachable(entry["name"], entry["hub"], cache_dir)
+        repo, _, revision = entry["hub"].partition("@")
+        path = Path(hf_hub_download(repo, WEIGHTS_FILE, revision=revision or None, cache_dir=cache_dir))
+        check_hash(path, entry["sha256"], f"damaged on the way: remove {path.resolve()} and load it again")
+    except WavezooError:
+        raise
+    except Exception as error:  # whatever the Hub raises
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WavezooError(f"{entry['name']}: {reason}") from error
+    return path
+
+
+def _model_from_file(
+    architecture: str, path: Path, model_kwargs: Mapping[str, Any] | None, variant: str | None = None
+) -> tuple[Any, Weights]:
+    file = read_weights_file(path, variant)
+    if variant is not None and file.variant != variant:
+        raise WavezooError(f"{path}: holds no {'moving average' if variant == 'ema' else 'raw weights'}")
+    metadata = file.metadata or WeightsMetadata(model=architecture)
+    if metadata.model != architecture:
+        raise WavezooError(f"{path}: weights of {metadata.model}, not of {architecture}", f"evaluate {metadata.model}")
+    kwargs = {**metadata.model_kwargs, **(model_kwargs or {})}
+    built = _build_with(architecture, path, file.tensors, kwargs)
+    return built, Weights(
+        name=str(path),
+        kind="file",
+        sha256=file.sha256,
+        variant=file.variant,
+        model_kwargs=kwargs,
+        data=metadata.data,
+        data_fingerprint=metadata.data_fingerprint,
+        validation_fingerprint=metadata.validation_fingerprint,
+        classes=metadata.classes,
+        preprocessing=metadata.preprocessing,
+        recipe=metadata.recipe,
+        recipe_sha256=metadata.recipe_sha256,
+    )
+
+
+def _build_with(architecture: str, path: Path, state_dict: dict[str, torch.Tensor], kwargs: Mapping[str, Any]) -> Any:
+    overlay: dict[str, Any] = {"state_dict": state_dict}
+    classifier = get_pretrained_cfg(architecture).classifier
+    head = state_dict.get(f"{classifier}.weight") if isinstance(classifier, str) else None
+    if head is not None:
+        overlay["num_classes"] = head.shape[0]
+    try:
+        built = build_model(architecture, kwargs, pretrained=True, pretrained_cfg_overlay=overlay)
+    except (RuntimeError, KeyError) as error:
+        reference = build_model(architecture, kwargs, **{k: v for k, v in overlay.items() if k == "num_classes"})
+        difference = _first_differences(reference.state_dict(), state_dict)
+        raise WavezooError(f"{path}: not weights of {architecture}: {difference or error}") from error
+    built.pretrained_cfg.pop("state_dict", None)
+    return built
+
+
+def _first_differences(model: Mapping[str, torch.Tensor], file: Mapping[str, torch.Tensor]) -> str:
+    shapes = [
+        f"{key} has shape {tuple(file[key].shape)} in the file and {tuple(value.shape)} in the model"
+        for key, value in model.items()
+        if key in file and file[key].shape != value.shape
+    ]
+    missing = [f"{key} is missing" for key in model if key not in file]
+    unexpected = [f"{key} is not in the model" for key in file if key not in model]
+    differences = shapes[:2] + missing[:1] + unexpected[:1]
+    total = len(shapes) + len(missing) + len(unexpected)
+    return "; ".join(differences) + (f" ({total} tensors differ)" if total > len(differences) else "")
+
+
+def _is_tag(architecture: str, weights: str) -> bool:
+    return weights.removeprefix(f"{architecture}.") in pretrained_tags(architecture)
+
+
+def _unknown_tag(architecture: str, tag: str, tags: list[str]) -> WavezooError:
+    names = [name.removeprefix(f"{architecture}.") for name in tags]
+    hint = did_you_mean(
+        tag, names, f"its tags: {', '.join(names)}" if names else f"no weights exist for {architecture}"
+    )
+    return WavezooError(f"{architecture} has no weights '{tag}'", hint)

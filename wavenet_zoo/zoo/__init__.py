@@ -1,0 +1,1 @@
+"""The maintained collection: models, weights, and publishing them on the Hub."""
