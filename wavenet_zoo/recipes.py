@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,9 +14,20 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 
 from wavenet_zoo.errors import WavezooError, did_you_mean
 
-__all__ = ["Recipe", "RecipeSummary", "describe_recipes", "find_recipe", "list_recipes", "load_recipe", "recipe_name"]
+__all__ = [
+    "Recipe",
+    "RecipeSummary",
+    "describe_recipes",
+    "find_recipe",
+    "list_recipes",
+    "load_recipe",
+    "parse_value",
+    "recipe_name",
+]
 
 MAX_RECIPE_BYTES = 1 << 20
+NUMBER_LIST = re.compile(r"\(?\s*[-+.\de]+\s*(,\s*[-+.\de]+\s*)+,?\s*\)?")
+SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 def _read_scientific(value: Any) -> Any:
@@ -368,6 +380,27 @@ def find_recipe(name: Path | str) -> Path:
     raise WavezooError(f"{name}: no such recipe", hint)
 
 
+def parse_value(text: str) -> Any:
+    """Parse the value of ``--set KEY=VALUE`` and ``--model-kwargs KEY=VALUE``.
+
+    The grammar is that of YAML, plus: numbers separated by commas are a list (``0,3,3``, with or without
+    parentheses), ``1e-3`` is a number, and Python's ``None`` is null.
+
+    Raises:
+        WavezooError: If the value is not valid YAML.
+    """
+    bare = text.strip()
+    if bare == "None":
+        return None
+    if NUMBER_LIST.fullmatch(bare):
+        bare = f"[{bare.strip('()').rstrip(', ')}]"
+    try:
+        value = yaml.safe_load(bare)
+    except yaml.YAMLError as error:
+        raise WavezooError("the value is not valid YAML") from error
+    return float(value) if isinstance(value, str) and SCIENTIFIC.fullmatch(value) else value
+
+
 def recipe_name(recipe: Path | str) -> str:
     """Return the name of a recipe, good for a folder: the shipped one's, or that of the file without ``.yaml``."""
     path = find_recipe(recipe)
@@ -389,9 +422,9 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise WavezooError(f"--set {override}: expected key=value", "for example --set schedule.epochs=1")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise WavezooError(f"--set {override}: the value is not valid YAML") from error
+        value = parse_value(text)
+    except WavezooError as error:
+        raise WavezooError(f"--set {override}: {error.message}") from error
     *parents, last = key.split(".")
     section = values
     for parent in parents:

@@ -80,7 +80,7 @@ def test_the_picture_is_written_the_same_each_time(tmp_path, suffix):
     assert one == two and len(one) > 5000
 
 
-def test_a_picture_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+def test_a_picture_that_write_error_is_refused_before_the_work(tmp_path):
     for path in (tmp_path / "picture.jpeg", tmp_path / "nowhere" / "picture.png"):
         with pytest.raises(WavezooError, match=path.name):
             connectivity("waveletnet_cifar_m1", plot=path)

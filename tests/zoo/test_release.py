@@ -71,7 +71,7 @@ def test_weights_in_16_bits_take_half_the_space_and_state_what_they_reach_themse
     path = tmp_path / entry["file"]
     assert entry["size"] == path.stat().st_size < 0.65 * (tmp_path / "run" / "model.safetensors").stat().st_size
     assert evaluate("waveletnet_cifar_m1", path).correct_top1 == entry["results"]["digits/test"]["correct_top1"]
-    monkeypatch.setattr("wavenet_zoo.zoo.release.MOVES_BY", -1.0)
+    monkeypatch.setattr("wavenet_zoo.zoo.release.MAX_TOP1_CHANGE", -1.0)
     with pytest.raises(WavezooError, match=r"and in 16 bits .* \(ship it as it is\)"):
         ship_weights(tmp_path / "run", "other", "One epoch.", tmp_path, half=True)
     assert not (tmp_path / "waveletnet_cifar_m1.other.safetensors").exists()

@@ -1,53 +1,103 @@
-"""Options that several commands share, defined once."""
+"""Options that several commands share."""
 
-import ast
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+from wavenet_zoo.data.workers import WORKERS_HELP
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Decorator = Callable[[Decorated], Decorated]
+
+DEBUG = "wavenet_zoo.debug"  # key in the context's meta
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+FORMS = "factored, dense, split, split2, halves, auto or a json file"
 
 
-def output_options(command: Command) -> Command:
+def output_options(command: Decorated) -> Decorated:
     """Add --json, --quiet and --debug."""
     for option in (
-        click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."),
-        click.option("--quiet", "-q", is_flag=True, help="No progress and no notes on stderr."),
+        click.option(
+            "--debug",
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_remember_debug,
+            help="Show debug messages, and the traceback of an error.",
+        ),  # fmt: skip
+        click.option("--quiet", "-q", is_flag=True, help="Hide progress and messages on stderr."),
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
     ):
         command = option(command)
     return command
 
 
-def set_option(command: Command) -> Command:
-    """Add --set, which may be repeated."""
+def data_option(help: str = "Data set to use.", default: str = "that of the weights") -> Decorator:
+    """Add --data."""
+    return click.option("--data", metavar="DIR|NAME", help=f"{help}  [default: {default}]")
+
+
+def weights_option(command: Decorated) -> Decorated:
+    """Add --weights."""
+    help = "Weights; 'none' for random weights.  [default: pretrained]"
+    return click.option("--weights", metavar="FILE|TAG|none", help=help)(command)
+
+
+def size_option(default: str = "that of the weights") -> Decorator:
+    """Add --size."""
+    help = f"Input size in pixels.  [default: {default}]"
+    return click.option("--size", type=click.IntRange(min=1), metavar="N", help=help)
+
+
+def batch_size_option(default: int) -> Decorator:
+    """Add --batch-size."""
     return click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Replace a value of the recipe, schedule.epochs=1 for example; may be repeated.",
-    )(command)
+        "--batch-size", type=click.IntRange(min=1), default=default, show_default=True, metavar="N",
+        help="Images per batch.",
+    )  # fmt: skip
 
 
-def plot_option(command: Command) -> Command:
-    """Add --plot."""
-    return click.option("--plot", metavar="FILE", help="Write the picture too: a png, svg or pdf file.")(command)
+def workers_option(command: Decorated) -> Decorated:
+    """Add --workers."""
+    help = f"Loader workers.  [default: {WORKERS_HELP}]"
+    return click.option("--workers", type=click.IntRange(min=0), metavar="N", help=help)(command)
 
 
-def device_option(command: Command) -> Command:
+def device_option(command: Decorated) -> Decorated:
     """Add --device."""
     return click.option(
         "--device",
         type=click.Choice(["auto", "cpu", "cuda", "mps"]),
         default="auto",
         show_default=True,
-        help="Where to compute.",
+        help="Device to use.",
     )(command)
 
 
-def model_kwargs_option(command: Command) -> Command:
+def form_option(default: str = "dense", choices: str = FORMS) -> Decorator:
+    """Add --form: how WaveletNet's units compute DFWT and WConv."""
+    return click.option("--form", metavar="FORM", help=f"Form of DFWT and WConv: {choices}.  [default: {default}]")
+
+
+def fold_option(command: Decorated) -> Decorated:
+    """Add --fold/--no-fold."""
+    help = "Fold batch norms into convolutions.  [default: fold]"
+    return click.option("--fold/--no-fold", "fold", default=True, help=help)(command)
+
+
+def set_option(command: Decorated) -> Decorated:
+    """Add --set, which may be repeated."""
+    return click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override a value of the recipe, for example schedule.epochs=1. May be repeated.",
+    )(command)
+
+
+def model_kwargs_option(command: Decorated) -> Decorated:
     """Add --model-kwargs, which may be repeated."""
     return click.option(
         "--model-kwargs",
@@ -55,22 +105,28 @@ def model_kwargs_option(command: Command) -> Command:
         multiple=True,
         metavar="KEY=VALUE",
         callback=_parse_model_kwargs,
-        help="Argument for the model, kappas=0,5,5 or use_dfwt=False for example; may be repeated.",
+        help="Model argument, for example kappas=0,5,5 or use_dfwt=false. May be repeated.",
     )(command)
 
 
+def plot_option(command: Decorated) -> Decorated:
+    """Add --plot."""
+    return click.option("--plot", metavar="FILE", help="Also draw a figure: a png, svg or pdf file.")(command)
+
+
 def _parse_model_kwargs(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    from wavenet_zoo.recipes import parse_value  # pydantic is slow to import
+
     parsed = {}
     for text in values:
         key, equals, value = text.partition("=")
         if not key.isidentifier() or not equals:
             raise click.BadParameter(f"'{text}' is not KEY=VALUE")
-        parsed[key] = _parse_value(value)
+        parsed[key] = parse_value(value)
+        if isinstance(parsed[key], list):
+            parsed[key] = tuple(parsed[key])
     return parsed
 
 
-def _parse_value(text: str) -> Any:
-    try:
-        return ast.literal_eval({"true": "True", "false": "False", "none": "None"}.get(text.lower(), text))
-    except (ValueError, SyntaxError):
-        return text
+def _remember_debug(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    ctx.meta[DEBUG] = value

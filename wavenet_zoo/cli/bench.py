@@ -80,7 +80,7 @@ def command(
         model_kwargs=model_kwargs, save_forms_to=save_forms, plot=plot, progress=output.progress, note=output.note,
     )  # fmt: skip
     if plot:
-        output.note(f"figure: {plot}")
+        output.info(f"figure: {plot}")
     if as_json:
         output.json(result.to_dict())
     elif as_csv:

@@ -37,7 +37,7 @@ def command(
     output.show(table(columns, [_row(unit) for unit in result.units], text=["unit"]))
     output.show(facts([("", line) for line in [*result.findings, "By definition and by gradient: the same matrices."]]))
     if plot:
-        output.note(f"picture: {plot}")
+        output.info(f"picture: {plot}")
 
 
 def _row(unit: "UnitConnectivity") -> list[str]:

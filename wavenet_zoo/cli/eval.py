@@ -80,8 +80,9 @@ def command(
     after ImageNet's synsets count for their class also where only some of the 1000 are there.
     """
     from wavenet_zoo import evaluate
-    from wavenet_zoo.runtime import records as results
     from wavenet_zoo.runtime.files import check_writable
+    from wavenet_zoo.runtime.records import append_csv as append_row
+    from wavenet_zoo.runtime.records import write_json
 
     output = Output(as_json, quiet)
     for path in (save_json, append_csv):
@@ -96,25 +97,25 @@ def command(
         crop_pct=crop_pct,
         interpolation=interpolation,
         precision=precision,
-        form=form,
+        form=None if form == "plain" else form,
+        fold=form != "plain",
         workers=workers,
         device=device,
         model_kwargs=model_kwargs,
         per_class=per_class,
         skip_bad_images=skip_bad_images,
         progress=output.progress,
-        note=output.note,
     )
     if as_json:
         output.json(result.to_dict())
     else:
         _show(output, result)
-    if save_json and output.is_main:
-        results.write_json(save_json, result.to_dict())
-    if append_csv and output.is_main:
-        results.append_csv(append_csv, results.summary_row(result.to_dict()))
+    if save_json and output.is_rank_zero:
+        write_json(save_json, result.to_dict())
+    if append_csv and output.is_rank_zero:
+        append_row(append_csv, result.to_row())
     if min_top1 is not None and result.top1 < min_top1:
-        output.note(f"top-1 {result.top1:.4f} % is below the {min_top1:g} % asked for")
+        output.info(f"top-1 {result.top1:.4f} % is below the {min_top1:g} % asked for")
         ctx.exit(BELOW_THRESHOLD)
 
 

@@ -41,15 +41,10 @@ def command(
     where its logits are those of the network: "wavezoo eval FILE --data ..." evaluates it.
     """
     from wavenet_zoo import export
-    from wavenet_zoo.deployment.choose import resolve_forms
 
     output = Output(as_json, quiet)
-    forms = resolve_forms(
-        form, model, weights, model_kwargs, engine={"onnx": "onnxruntime"}.get(to, "torch"), size=size,
-        progress=output.progress, note=output.note,
-    )  # fmt: skip
     result = export(
-        model, to, out, weights, forms=forms, size=size, data=data, model_kwargs=model_kwargs, note=output.note
+        model, to, out, weights, form=form, size=size, data=data, model_kwargs=model_kwargs, progress=output.progress
     )
     if as_json:
         output.json(result.to_dict())

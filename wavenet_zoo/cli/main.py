@@ -1,4 +1,4 @@
-"""``wavezoo``: finds the command, and turns what goes wrong into one line and an exit code."""
+"""``wavezoo``: runs a command, and reports an error as one line and an exit code."""
 
 import contextlib
 import importlib
@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from wavenet_zoo import __version__
+from wavenet_zoo.cli._command import Group
 from wavenet_zoo.errors import (
     BAD_INPUT,
     CLOSED_PIPE,
@@ -23,11 +24,10 @@ from wavenet_zoo.errors import (
     OK,
     TERMINATED,
     WavezooError,
-    did_you_mean,
     one_line,
 )
 
-# each in the file of its name
+# each is in the file of its name
 COMMANDS = (
     "list", "info", "count", "recipe", "train", "eval", "bench", "export", "ablate", "connectivity", "table", "publish",
     "weights",
@@ -35,42 +35,39 @@ COMMANDS = (
 
 
 class _Terminated(BaseException):
-    """SIGTERM, raised where it arrives so that open files are closed on the way out."""
+    """Raised on SIGTERM, so that open files are closed."""
 
 
-class LazyGroup(click.Group):
-    """Imports a command's file when the command is asked for."""
+class LazyGroup(Group):
+    """The group of all commands. It imports the file of a command when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command."""
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"wavenet_zoo.cli.{cmd_name}").command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            hint = did_you_mean(args[0], COMMANDS, f"commands: {', '.join(COMMANDS)}")
-            raise WavezooError(f"no command '{args[0]}'", hint)
-        return super().resolve_command(ctx, args)
+        command: click.Command = importlib.import_module(f"wavenet_zoo.cli.{cmd_name}").command
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; a reader that has gone away ends it quietly."""
+        """Run a command. It ends silently when the reader of stdout has closed the pipe."""
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # here, since click.Group.main would make a failure of it
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's flush at exit fails once more
+        except BrokenPipeError:  # not in main(), where click reports a failure
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's flush at exit fails again
             ctx.exit(CLOSED_PIPE)
 
     def main(self, args: Sequence[str] | None = None, *other: Any, **options: Any) -> Any:
         """Run a command and exit with its code."""
         arguments = list(sys.argv[1:] if args is None else args)
         options["standalone_mode"] = False
-        _survive_without_a_reader_of_stderr()
+        _ignore_closed_stderr()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # in an ASCII locale a sign is lost, and not the result
+                stream.reconfigure(errors="replace")  # an ASCII locale loses a character, not the result
         try:
             with _sigterm_raises():
                 code = super().main(arguments, *other, **options)
@@ -79,6 +76,9 @@ class LazyGroup(click.Group):
             code = _say("interrupted", exit_code=INTERRUPTED)
         except _Terminated:
             code = _say("terminated", exit_code=TERMINATED)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.ctx.get_help() if error.ctx else "")
+            code = OK if not arguments else BAD_INPUT
         except Exception as error:
             if "--debug" in arguments or os.environ.get("WAVEZOO_DEBUG"):
                 traceback.print_exc()
@@ -87,7 +87,7 @@ class LazyGroup(click.Group):
 
 
 class _Stderr(io.FileIO):
-    """Where nobody reads any more, what is said is lost, and the work goes on."""
+    """Stderr that discards messages when its reader has closed the pipe."""
 
     def write(self, content: Any) -> int:
         try:
@@ -96,7 +96,7 @@ class _Stderr(io.FileIO):
             return len(content)
 
 
-def _survive_without_a_reader_of_stderr() -> None:
+def _ignore_closed_stderr() -> None:
     stderr = sys.stderr
     if isinstance(stderr, io.TextIOWrapper) and not isinstance(getattr(stderr.buffer, "raw", None), _Stderr):
         raw = _Stderr(stderr.fileno(), "w", closefd=False)
@@ -105,7 +105,7 @@ def _survive_without_a_reader_of_stderr() -> None:
 
 def _report(error: Exception) -> int:
     if isinstance(error, WavezooError):
-        stopped = error.exit_code in (INTERRUPTED, TERMINATED)  # asked for: not an error
+        stopped = error.exit_code in (INTERRUPTED, TERMINATED)  # requested, not an error
         return _say(error.message if stopped else f"error: {error.message}", error.hint, error.exit_code)
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "wavezoo"
@@ -114,15 +114,15 @@ def _report(error: Exception) -> int:
         return _say(f"error: {error.format_message()}", exit_code=error.exit_code)
     return _say(
         f"internal error: {type(error).__name__}: {error}",
-        "run it again with --debug for the traceback",
+        "run with --debug for the traceback",
         INTERNAL_FAILURE,
     )
 
 
 def _say(line: str, hint: str = "", exit_code: int = INTERNAL_FAILURE) -> int:
     text = one_line(" ".join(f"{line} ({hint})".split() if hint else line.split()))
-    rank = os.environ.get("RANK", "0")  # of a process that torchrun started
-    click.echo(text if rank == "0" else f"[process {rank}] {text}", err=True)
+    rank = os.environ.get("RANK", "0")  # set by torchrun
+    click.echo(text if rank == "0" else f"[rank {rank}] {text}", err=True)
     return exit_code
 
 
@@ -145,9 +145,9 @@ def _sigterm_raises() -> Iterator[None]:
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 internal failure, 2 usage, configuration or data, 3 below a threshold asked for, "
+    epilog="Exit codes: 0 success, 1 internal error, 2 invalid usage, configuration or data, 3 below a threshold, "
     "4 training diverged, 130 and 143 interrupted.",
 )
 @click.version_option(__version__, prog_name="wavezoo")
 def cli() -> None:
-    """WaveletNet and its peers on timm: count, train, evaluate."""
+    """WaveletNet in timm: evaluate, train, export and reproduce the paper."""

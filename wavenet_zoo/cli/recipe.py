@@ -81,7 +81,7 @@ def copy(recipe: str, destination: Path | None, force: bool, as_json: bool, quie
         output.json({"recipe": recipe, "file": str(target)})
     else:
         click.echo(str(target))
-        output.note(f"change it, then: wavezoo train {target}")
+        output.info(f"change it, then: wavezoo train {target}")
 
 
 @command.command()

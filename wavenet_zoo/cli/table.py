@@ -48,7 +48,7 @@ def command(
 
     result = make_table("measured" if number == "measured" else int(number), runs=runs, plot=plot)
     if plot:
-        output.note(f"figure: {plot}")
+        output.info(f"figure: {plot}")
     if as_json:
         output.json(result.to_dict())
     elif form == "table":
@@ -68,9 +68,9 @@ def _documents(output: Output, check: tuple[str, ...], update: tuple[str, ...]) 
 
     changed = {document: update_tables(document) for document in update}
     for document, numbers in changed.items():
-        output.note(f"{document}: {'Table ' + ', '.join(map(str, numbers)) if numbers else 'nothing'} changed")
+        output.info(f"{document}: {'Table ' + ', '.join(map(str, numbers)) if numbers else 'nothing'} changed")
     for document in check:
         check_tables(document)
-        output.note(f"{document}: its tables are what the command prints")
+        output.info(f"{document}: its tables are what the command prints")
     if output.as_json:
         output.json({"updated": changed, "checked": list(check)})

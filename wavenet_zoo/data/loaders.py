@@ -1,7 +1,6 @@
 """Batches for training and for evaluation."""
 
 import contextlib
-import os
 import random
 import signal
 import time
@@ -23,7 +22,6 @@ __all__ = [
     "UNREADABLE",
     "batches",
     "decoding_seconds",
-    "default_workers",
     "evaluation_loader",
     "lasting_workers",
     "training_loader",
@@ -33,14 +31,6 @@ __all__ = [
 UNREADABLE = -1  # the label of an image that could not be decoded
 
 SECONDS_AFTER_SIGTERM = 30  # as long as torchrun waits
-
-
-def default_workers(source: ImageSource, local_world_size: int = 1) -> int:
-    """Return how many processes should decode for each of ``local_world_size`` processes of this machine.
-
-    None for images in memory, else its share of the cores, at least 1 and at most 8.
-    """
-    return 0 if source.in_memory else max(1, min(8, (os.cpu_count() or 1) // local_world_size))
 
 
 def evaluation_loader(

@@ -1,7 +1,8 @@
 """Which form of each unit is the fastest here: measured, not guessed."""
 
 import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from wavenet_zoo.data.preprocessing import preprocessing_of
 from wavenet_zoo.deployment.engines import prepare
 from wavenet_zoo.deployment.fold import UNIT_FORMS, fold, units_of
 from wavenet_zoo.deployment.timing import ratio, take_turns
 from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.runtime.files import write_atomically
 from wavenet_zoo.runtime.progress import Progress
-from wavenet_zoo.weights.loading import load_model
 
 __all__ = [
     "UnitTimes",
@@ -24,15 +23,18 @@ __all__ = [
     "choose_forms",
     "describe_forms",
     "measure_units",
+    "one_form",
     "read_forms",
     "resolve_forms",
     "save_forms",
 ]
 
+logger = logging.getLogger(__name__)
+
 CANDIDATES = ("dense", "split", "split2", "halves")
 SECONDS_PER_CANDIDATE = 0.3
 SECONDS_FOR_THE_WHOLE = 2.0
-LEAST_GAIN = 0.03  # below that it is dense: fewer operations are less that can go wrong
+MIN_GAIN = 0.03  # below that it is dense: fewer operations are less that can go wrong
 
 
 @dataclass
@@ -55,7 +57,7 @@ class UnitTimes:
     def best(self) -> str:
         """The fastest form, or ``dense`` where none gains enough."""
         form = min(self.milliseconds, key=lambda form: self.milliseconds[form])
-        enough = self.milliseconds[form] < (1 - LEAST_GAIN) * self.milliseconds["dense"]
+        enough = self.milliseconds[form] < (1 - MIN_GAIN) * self.milliseconds["dense"]
         return form if enough else "dense"
 
 
@@ -116,30 +118,40 @@ def check_form(form: str) -> None:
 
 def resolve_forms(
     form: str,
-    model: str,
-    weights: str | Path | None = None,
-    model_kwargs: Mapping[str, Any] | None = None,
+    network: nn.Module,
+    input_size: tuple[int, int, int],
     *,
     engine: str = "torch",
-    size: int | None = None,
     progress: bool = False,
-    note: Callable[[str], None] = lambda line: None,
 ) -> str | dict[str, str]:
-    """Return what :func:`wavenet_zoo.deployment.fold.fold` takes: for ``auto`` measured at batch size 1.
+    """Return the forms that :func:`wavenet_zoo.deployment.fold.fold` takes. ``auto`` measures them at batch size 1.
+
+    Args:
+        form: A form, ``auto``, or a file of :func:`save_forms`.
+        network: The network, with its units not folded.
+        input_size: (C, H, W) of the input.
+        engine: Engine to measure in.
+        progress: Show progress on stderr.
 
     Raises:
-        WavezooError: If there is no such form, or the file cannot be read.
+        WavezooError: If the form does not exist, or the file cannot be read.
     """
     check_form(form)
     if form.endswith(".json"):
         return read_forms(Path(form))
     if form != "auto":
         return form
-    network, known = load_model(model, weights, model_kwargs)
-    preprocessing = (known.preprocessing or preprocessing_of(network)).with_overrides(size)
-    forms = choose_forms(network.eval(), torch.randn(1, *preprocessing.input_size), engine, progress)
-    note(f"forms, measured in {engine} at batch size 1: {describe_forms(forms)}")
+    forms = choose_forms(network.eval(), torch.randn(1, *input_size), engine, progress)
+    logger.info("forms, measured in %s at batch size 1: %s", engine, describe_forms(forms))
     return forms
+
+
+def one_form(forms: str | Mapping[str, str]) -> str:
+    """Return the form of all units, ``mixed`` if they differ, or ``dense`` for a network without units."""
+    if isinstance(forms, str):
+        return forms
+    different = set(forms.values())
+    return different.pop() if len(different) == 1 else "mixed" if different else "dense"
 
 
 def describe_forms(forms: Mapping[str, str]) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from wavenet_zoo.deployment.export import executorch_bytes, onnx_bytes
-from wavenet_zoo.deployment.exported import needs
+from wavenet_zoo.deployment.convert import executorch_bytes, onnx_bytes
+from wavenet_zoo.deployment.exported import missing_extra
 
 __all__ = ["ENGINES", "engine_versions", "prepare"]
 
@@ -53,7 +53,7 @@ def _prepare_onnxruntime(network: nn.Module, images: torch.Tensor) -> Callable[[
     try:
         import onnxruntime
     except ImportError as error:
-        raise needs("onnx", error) from error
+        raise missing_extra("onnx", error) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.force_spinning_stop", "1")  # or it takes time from whoever runs next
@@ -85,7 +85,7 @@ def _openvino_core() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise needs("openvino", error) from error
+        raise missing_extra("openvino", error) from error
     return openvino.Core()
 
 

@@ -1,9 +1,9 @@
 """A network as a file for another engine: ONNX, torch.export, ExecuTorch; compared with the original, then kept."""
 
 import io
+import logging
 import tempfile
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,25 +14,27 @@ from torch import nn
 
 from wavenet_zoo.data.open import open_data
 from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, preprocessing_of
+from wavenet_zoo.deployment.choose import resolve_forms
+from wavenet_zoo.deployment.convert import executorch_bytes, exported_program, onnx_bytes
 from wavenet_zoo.deployment.exported import (
-    LARGEST_EXECUTORCH_BATCH,
-    METADATA_KEY,
+    MAX_EXECUTORCH_BATCH,
     SUFFIXES,
     ExportMetadata,
-    needs,
     open_exported_file,
-    quiet_loggers,
 )
 from wavenet_zoo.deployment.fold import fold, forms_of
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
-from wavenet_zoo.runtime.environment import package_versions
+from wavenet_zoo.runtime.environment import git_state, package_versions
 from wavenet_zoo.runtime.files import check_writable, sha256_of, write_atomically
 from wavenet_zoo.weights.loading import Weights, load_model
+from wavenet_zoo.weights.metadata import METADATA_KEY
 
-__all__ = ["Export", "executorch_bytes", "export", "onnx_bytes"]
+__all__ = ["Export", "export"]
+
+logger = logging.getLogger(__name__)
 
 IMAGES_COMPARED = 8
-LARGEST_DIFFERENCE = 1e-4  # of the logits' largest magnitude
+MAX_DIFFERENCE = 1e-4  # of the logits' largest magnitude
 
 
 @dataclass
@@ -76,11 +78,11 @@ def export(
     out: str | Path | None = None,
     weights: str | Path | None = None,
     *,
-    forms: str | Mapping[str, str] = "dense",
+    form: str | Mapping[str, str] = "dense",
     size: int | None = None,
     data: str | Path | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
-    note: Callable[[str], None] = lambda line: None,
+    progress: bool = False,
 ) -> Export:
     """Write a network, folded, as a file for another engine.
 
@@ -112,11 +114,14 @@ def export(
         raise WavezooError(f"{path}: a file for {to} ends in {SUFFIXES[to]}")
     check_writable(path)
     if known.kind == "random":
-        note(f"weights: {known.describe()}")
-    preprocessing = (known.preprocessing or preprocessing_of(network)).with_overrides(size)
+        logger.info("weights: %s", known.describe())
+    preprocessing = (known.metadata.preprocessing or preprocessing_of(network)).with_overrides(size)
     images, compared_on = _real_images(preprocessing, data)
     network.eval()
-    folded = fold(network, forms)
+    if isinstance(form, str):
+        engine = {"onnx": "onnxruntime"}.get(to, "torch")
+        form = resolve_forms(form, network, preprocessing.input_size, engine=engine, progress=progress)
+    folded = fold(network, form)
     metadata = _describe(name, network, known, preprocessing, forms_of(folded))
     content = _to_bytes(to, folded, images, metadata)
     with tempfile.TemporaryDirectory() as folder:
@@ -139,74 +144,15 @@ def export(
     )
 
 
-def onnx_bytes(network: nn.Module, images: torch.Tensor, metadata: str = "") -> bytes:
-    """Return a network as an ONNX file that takes any number of images of this size.
-
-    Raises:
-        WavezooError: If the extra is not installed.
-    """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401  which the exporter needs
-    except ImportError as error:
-        raise needs("onnx", error) from error
-    with warnings.catch_warnings(), quiet_loggers():
-        warnings.simplefilter("ignore")  # of what the exporter's own parts deprecate
-        program = torch.onnx.export(
-            network, (images,), dynamo=True, input_names=["images"], output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,
-        )  # fmt: skip
-    assert program is not None
-    proto = program.model_proto
-    if metadata:
-        onnx.helper.set_model_props(proto, {METADATA_KEY: metadata})
-    return proto.SerializeToString()
-
-
 def _to_bytes(to: str, folded: nn.Module, images: torch.Tensor, metadata: ExportMetadata) -> bytes:
     text = metadata.model_dump_json()
     if to == "onnx":
         return onnx_bytes(folded, images, text)
     if to == "executorch":
-        return executorch_bytes(folded, images, text, LARGEST_EXECUTORCH_BATCH)
+        return executorch_bytes(folded, images, text, MAX_EXECUTORCH_BATCH)
     buffer = io.BytesIO()
-    torch.export.save(_exported_program(folded, images), buffer, extra_files={METADATA_KEY: text})
+    torch.export.save(exported_program(folded, images), buffer, extra_files={METADATA_KEY: text})
     return buffer.getvalue()
-
-
-def executorch_bytes(folded: nn.Module, images: torch.Tensor, metadata: str = "", largest_batch: int = 0) -> bytes:
-    """Return a network as an ExecuTorch program for XNNPACK.
-
-    Args:
-        folded: The network, in evaluation mode.
-        images: (B, C, H, W).
-        metadata: What the program says of itself.
-        largest_batch: What its memory is planned for; 0: it takes just as many images as these.
-
-    Raises:
-        WavezooError: If the extra is not installed.
-    """
-    try:
-        with warnings.catch_warnings(), quiet_loggers():
-            warnings.simplefilter("ignore")
-            from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-            from executorch.exir import to_edge_transform_and_lower
-
-            program = _exported_program(folded, images, largest_batch)
-            lowered = to_edge_transform_and_lower(
-                program,
-                partitioner=[XnnpackPartitioner()],
-                constant_methods={METADATA_KEY: metadata},
-            )
-            return bytes(lowered.to_executorch().buffer)
-    except ImportError as error:
-        raise needs("executorch", error) from error
-
-
-def _exported_program(network: nn.Module, images: torch.Tensor, largest_batch: int | None = None) -> Any:
-    """Return a program for any number of images up to ``largest_batch``, or for as many as these where it is 0."""
-    shapes = None if largest_batch == 0 else ({0: torch.export.Dim("batch", max=largest_batch)},)
-    return torch.export.export(network, (images,), dynamic_shapes=shapes)
 
 
 def _compare(network: nn.Module, file: Path, images: torch.Tensor) -> float:
@@ -225,7 +171,7 @@ def _compare(network: nn.Module, file: Path, images: torch.Tensor) -> float:
                 f"{file.name}: does not run, so it was not kept: {error}", "another --form", INTERNAL_FAILURE
             ) from error
     difference = max(float((logits - expected).abs().max()) for logits in found)
-    if not difference <= LARGEST_DIFFERENCE * float(expected.abs().max()):  # also where it is not a number
+    if not difference <= MAX_DIFFERENCE * float(expected.abs().max()):  # also where it is not a number
         raise WavezooError(
             f"{file.name}: its logits differ by {difference:g} from the network's, so it was not kept",
             exit_code=INTERNAL_FAILURE,
@@ -253,18 +199,16 @@ def _real_images(preprocessing: Preprocessing, data: str | Path | None) -> tuple
 def _describe(
     name: str, network: Any, known: Weights, preprocessing: Preprocessing, forms: dict[str, str]
 ) -> ExportMetadata:
+    stored = known.metadata.model_dump(exclude={"model", "preprocessing", "versions", "git"})
     return ExportMetadata(
+        **stored,
         model=name,
-        model_kwargs=known.model_kwargs,
         num_classes=network.num_classes,
-        classes=known.classes,
         preprocessing=preprocessing,
         preprocessing_text=str(preprocessing),
         forms=forms,
         weights=known.name if known.kind != "file" else Path(known.name).name,
         weights_sha256=known.sha256,
-        data=known.data,
-        data_fingerprint=known.data_fingerprint,
-        validation_fingerprint=known.validation_fingerprint,
         versions=package_versions(),
+        git=git_state(),
     )

@@ -7,74 +7,59 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, model_validator
+from pydantic import ConfigDict, ValidationError, model_validator
 from torch import nn
 
 from wavenet_zoo.data.preprocessing import Preprocessing
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.files import sha256_of
 from wavenet_zoo.weights.loading import Weights
+from wavenet_zoo.weights.metadata import METADATA_KEY, WeightsMetadata
 
 __all__ = [
-    "LARGEST_EXECUTORCH_BATCH",
-    "METADATA_KEY",
+    "MAX_EXECUTORCH_BATCH",
     "SUFFIXES",
     "ExportMetadata",
     "is_exported_file",
-    "needs",
+    "missing_extra",
     "open_exported_file",
     "quiet_loggers",
 ]
 
-METADATA_KEY = "wavenet_zoo"
-LARGEST_EXECUTORCH_BATCH = 8  # its programs plan their memory for a largest batch
+MAX_EXECUTORCH_BATCH = 8  # ExecuTorch plans memory for a maximum batch size
 SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "executorch": ".pte"}
 
 
-class ExportMetadata(BaseModel):
-    """What an exported file says of itself: all that is needed to feed it and to read its outputs.
+class ExportMetadata(WeightsMetadata):
+    """Metadata of an exported file: those of its weights, and how to feed it and read its outputs.
 
     Attributes:
-        model: Name of the model it was made from.
-        model_kwargs: Its arguments.
         num_classes: Number of outputs.
-        classes: Name of every output, where they are known.
-        preprocessing: How an image becomes the input, ``images`` (B, C, H, W) of float32.
-        preprocessing_text: The same in words.
-        forms: Form of every unit that has one.
+        preprocessing: How an image becomes the input ``images``, (B, C, H, W) of float32.
+        preprocessing_text: The preprocessing in words.
+        forms: Form of every WaveletNet unit, by name.
         weights: Name of the weights.
-        weights_sha256: Their hash, where they came from a file.
-        data: Data set that they were trained for.
-        data_fingerprint: Hash of the images that they learned from.
-        validation_fingerprint: Hash of the images that they were validated on.
-        versions: Of the libraries that made it.
+        weights_sha256: Hash of their file; None without one.
     """
 
     model_config = ConfigDict(protected_namespaces=(), extra="forbid")
 
-    model: str
-    model_kwargs: dict[str, JsonValue] = {}
     num_classes: int
-    classes: list[str] | None = None
     preprocessing: Preprocessing
     preprocessing_text: str
     forms: dict[str, str] = {}
     weights: str
     weights_sha256: str | None = None
-    data: str | None = None
-    data_fingerprint: str | None = None
-    validation_fingerprint: str | None = None
-    versions: dict[str, str] = {}
 
     @model_validator(mode="after")
-    def _every_output_has_one_name(self) -> "ExportMetadata":
+    def _check_classes(self) -> "ExportMetadata":
         if self.classes is not None and len(self.classes) != self.num_classes:
-            raise ValueError(f"{len(self.classes)} names for {self.num_classes} outputs")
+            raise ValueError(f"{len(self.classes)} class names for {self.num_classes} outputs")
         return self
 
     @property
     def form(self) -> str:
-        """The form in one word: that of all units, ``mixed``, or ``dense`` where there are none."""
+        """The form of all units, ``mixed``, or ``dense`` for a model without units."""
         forms = set(self.forms.values())
         return forms.pop() if len(forms) == 1 else "mixed" if forms else "dense"
 
@@ -100,42 +85,32 @@ def is_exported_file(model: str) -> bool:
     return model.endswith(tuple(SUFFIXES.values()))
 
 
-def open_exported_file(path: Path) -> tuple[nn.Module, Weights, str, str]:
-    """Open a file for evaluation.
+def open_exported_file(path: Path) -> tuple[nn.Module, Weights, ExportMetadata]:
+    """Open an exported file for evaluation.
 
     Returns:
-        The network, what is known of its weights, the name of the model, and its form.
+        The network, its weights' description, and the file's metadata.
 
     Raises:
-        WavezooError: If it is missing or damaged, wavezoo did not make it, or what runs it is not installed.
+        WavezooError: If the file is missing or damaged, was not written by ``wavezoo export``, or its runtime is not
+            installed.
     """
     if not path.is_file():
-        raise WavezooError(f"{path}: no such file", "'wavezoo export' writes them")
+        raise WavezooError(f"{path}: file not found", "'wavezoo export' writes such files")
     run, text = {".onnx": _open_onnx, ".pt2": _open_pt2, ".pte": _open_executorch}[path.suffix](path)
     if not text:
-        raise WavezooError(f"{path}: does not say how images go into it", "only files of 'wavezoo export' do")
+        raise WavezooError(f"{path}: has no wavenet_zoo metadata", "use a file of 'wavezoo export'")
     try:
         metadata = ExportMetadata.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        raise WavezooError(
-            f"{path}: what it says of itself is not valid: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        ) from None
-    weights = Weights(
-        name=str(path),
-        kind="file",
-        sha256=sha256_of(path),
-        model_kwargs=metadata.model_kwargs,
-        data=metadata.data,
-        data_fingerprint=metadata.data_fingerprint,
-        validation_fingerprint=metadata.validation_fingerprint,
-        classes=metadata.classes,
-        preprocessing=metadata.preprocessing,
-    )
-    return _ExportedModel(run, metadata), weights, metadata.model, metadata.form
+        key = ".".join(map(str, first["loc"]))
+        raise WavezooError(f"{path}: invalid metadata: {key}: {first['msg']}") from None
+    weights = Weights(name=str(path), kind="file", metadata=metadata, sha256=sha256_of(path))
+    return _ExportedModel(run, metadata), weights, metadata
 
 
-def needs(extra: str, error: ImportError) -> WavezooError:
+def missing_extra(extra: str, error: ImportError) -> WavezooError:
     """Return the error for a library that is not installed."""
     return WavezooError(f"{error.name or error} is not installed", f"pip install 'wavenet_zoo[{extra}]'")
 
@@ -155,7 +130,7 @@ def _open_onnx(path: Path) -> tuple[Any, str]:
     try:
         import onnxruntime
     except ImportError as error:
-        raise needs("onnx", error) from error
+        raise missing_extra("onnx", error) from error
     onnxruntime.set_default_logger_severity(3)  # errors are raised; what else it has to say is for its developers
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -185,7 +160,7 @@ def _open_executorch(path: Path) -> tuple[Any, str]:
         with quiet_loggers():
             from executorch.runtime import Runtime
     except ImportError as error:
-        raise needs("executorch", error) from error
+        raise missing_extra("executorch", error) from error
     try:
         program = Runtime.get().load_program(path)
         method = program.load_method("forward")
@@ -195,7 +170,7 @@ def _open_executorch(path: Path) -> tuple[Any, str]:
 
     def run(x: torch.Tensor) -> torch.Tensor:
         assert program  # the method points into it and does not keep it
-        parts = x.contiguous().split(LARGEST_EXECUTORCH_BATCH)
+        parts = x.contiguous().split(MAX_EXECUTORCH_BATCH)
         return torch.cat([method.execute([part])[0].clone() for part in parts])  # what it returns is its own memory
 
     return run, text

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 __all__ = ["Timing", "quantile", "ratio", "take_turns"]
 
 WARM_UP = 2
-LEAST_ROUNDS = 5
+MIN_ROUNDS = 5
 
 
 @dataclass
@@ -47,7 +47,7 @@ def take_turns(
     times: dict[str, list[float]] = {name: [] for name in names}
     end = time.perf_counter() + seconds * len(names)
     rounds = 0
-    while rounds < LEAST_ROUNDS or time.perf_counter() < end:
+    while rounds < MIN_ROUNDS or time.perf_counter() < end:
         for i in range(len(names)):
             name = names[(rounds + i) % len(names)]
             started = time.perf_counter()

@@ -1,8 +1,9 @@
-"""Top-1, top-5 and loss of a model on labelled images, with everything that they depend on."""
+"""Evaluate a model on labelled images: top-1, top-5 and loss, with everything that they depend on."""
 
+import logging
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,53 +12,62 @@ import torch
 from torch import nn
 
 from wavenet_zoo.data.classes import match_classes
-from wavenet_zoo.data.loaders import default_workers, evaluation_loader
+from wavenet_zoo.data.loaders import evaluation_loader
 from wavenet_zoo.data.open import NAMED_DATA, is_named, open_data
 from wavenet_zoo.data.preprocessing import evaluation_transform, preprocessing_of
 from wavenet_zoo.data.sources import ImageSource
+from wavenet_zoo.data.workers import default_workers
+from wavenet_zoo.deployment.choose import one_form, resolve_forms
 from wavenet_zoo.deployment.exported import is_exported_file, open_exported_file
-from wavenet_zoo.deployment.fold import fold
+from wavenet_zoo.deployment.fold import fold as fold_model
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.evaluation.metrics import Tally, count_correct
-from wavenet_zoo.models import read_manifest
-from wavenet_zoo.runtime.distributed import join_processes
+from wavenet_zoo.evaluation.metrics import Metrics, evaluate_loader
+from wavenet_zoo.models import set_form
+from wavenet_zoo.runtime.distributed import init_distributed
 from wavenet_zoo.runtime.environment import describe_environment
 from wavenet_zoo.runtime.progress import Progress
+from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.weights.loading import Weights, load_model
+from wavenet_zoo.weights.manifest import list_entries
+from wavenet_zoo.weights.metadata import WeightsMetadata
 
 __all__ = ["Evaluation", "evaluate"]
 
+logger = logging.getLogger(__name__)
+
+COMPUTED_FORMS = ("factored", "dense")  # forms of a network whose batch norms are not folded
+
 
 @dataclass
-class Evaluation:
-    """The result of :func:`evaluate`.
+class Evaluation(Result):
+    """Result of :func:`evaluate`.
 
     Attributes:
         model: Name of the model.
-        weights: What is known of the weights.
-        data: Name, split, number of images and of classes, fingerprint, and ``seen``: whether the weights learned from
-            these images (``training``), were validated on them (``validation``), or on others (``neither``); None where
-            the weights do not say.
+        weights: Description and metadata of the weights.
+        data: Name, split, number of images and classes, fingerprint, and ``seen``: ``training`` or ``validation`` if
+            the weights were trained or validated on these images, ``neither`` otherwise, None if unknown.
         preprocessing: How images became tensors, with a description in words.
-        top1: Percentage of images whose class scored highest.
-        top5: Percentage of images whose class was among the five that scored highest.
+        top1: Percentage of images whose label scored highest.
+        top5: Percentage of images whose label is among the five highest scores.
         loss: Mean cross entropy.
         correct_top1: Number of images behind ``top1``.
         correct_top5: Number of images behind ``top5``.
         images: Number of images evaluated.
-        skipped: Images that could not be decoded, where they were to be skipped.
-        per_class: For each class its images and how many were right, where asked for.
-        form: ``dense`` for folded, ``plain`` for as written, or what an exported file was folded to.
-        seconds: From the first batch to the last, decoding included.
-        time: Where the time went: seconds of ``waiting`` for images and of the ``model``; and of ``decoding``, all
-            loader processes together, which goes on beside the model. Of the first process, where there are several.
-        images_per_second: Images by seconds.
-        precision: fp32 or bf16.
+        seconds: Wall-clock time from the first batch to the last, decoding included.
+        images_per_second: Throughput, decoding included.
+        form: Form of WaveletNet's units; ``mixed`` if they differ.
+        folded: Whether batch norms were folded into convolutions.
+        time: Seconds spent ``waiting`` for images and in the ``model``, and seconds of ``decoding`` summed over the
+            loader's workers, of rank 0.
+        precision: ``fp32`` or ``bf16``.
         batch_size: Images per batch.
-        workers: Decoding processes of each process.
-        processes: How many had a share of the images.
-        environment: Versions and machine.
-        date: When, in UTC.
+        workers: Loader workers of each process.
+        processes: World size.
+        environment: Versions, commit and machine.
+        skipped: Images that could not be decoded, with ``skip_bad_images``.
+        per_class: Number of images and of correct ones for every class, if requested.
+        date: Date and time in UTC.
     """
 
     model: str
@@ -79,13 +89,32 @@ class Evaluation:
     workers: int
     processes: int
     environment: dict[str, Any]
+    folded: bool = True
     skipped: list[str] = field(default_factory=list)
     per_class: dict[str, dict[str, int]] | None = None
     date: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain values, for JSON."""
-        return asdict(self)
+    def to_row(self) -> dict[str, Any]:
+        """Return the columns of a results CSV."""
+        keys = ("images", "top1", "top5", "loss", "correct_top1", "correct_top5")
+        return {
+            "date": self.date,
+            "model": self.model,
+            "weights": self.weights["name"],
+            "weights_sha256": self.weights["sha256"],
+            "data": self.data["name"],
+            "split": self.data["split"],
+            "data_fingerprint": self.data["fingerprint"],
+            **{key: getattr(self, key) for key in keys},
+            "skipped": len(self.skipped),
+            "input_size": "x".join(str(n) for n in self.preprocessing["input_size"]),
+            **{key: self.preprocessing[key] for key in ("interpolation", "crop_pct", "crop_mode")},
+            "mean": " ".join(str(n) for n in self.preprocessing["mean"]),
+            "std": " ".join(str(n) for n in self.preprocessing["std"]),
+            **{key: getattr(self, key) for key in ("precision", "batch_size", "images_per_second")},
+            "device": self.environment["device"],
+            **self.environment["versions"],
+        }
 
 
 def evaluate(
@@ -99,177 +128,193 @@ def evaluate(
     crop_pct: float | None = None,
     interpolation: str | None = None,
     precision: str = "fp32",
-    form: str = "dense",
+    form: str | None = None,
+    fold: bool = True,
     workers: int | None = None,
     device: str = "auto",
     model_kwargs: Mapping[str, Any] | None = None,
     per_class: bool = False,
     skip_bad_images: bool = False,
     progress: bool = False,
-    note: Callable[[str], None] = lambda line: None,
 ) -> Evaluation:
-    """Evaluate a model, ours or any of timm's.
+    """Evaluate a timm model, an exported file or a module.
 
     Args:
         model: Name, with or without a tag; a file of :func:`wavenet_zoo.export`; or a module with timm's
-            ``pretrained_cfg`` and its weights in it, which is moved to the device and left in evaluation mode.
-        weights: A tag, a file, or ``none`` for random weights; by default the model's pretrained ones.
-        data: A folder or a name (see :func:`wavenet_zoo.data.open.open_data`); by default the data set that the
-            weights were trained for.
-        split: Part of the data: ``val`` (``test`` for the named sets), ``test`` or ``train``.
-        batch_size: Images per batch; the result does not depend on it but for rounding.
-        size: Side of the input in pixels, in place of the model's.
-        crop_pct: Share of the resized image that the crop takes, in place of the model's.
-        interpolation: Of the resizing, in place of the model's.
+            ``pretrained_cfg``, which is moved to the device and set to evaluation mode.
+        weights: A tag, a file, or ``none`` for random weights. Default: the model's pretrained weights.
+        data: Folder or name, see :func:`wavenet_zoo.data.open.open_data`. Default: the data set of the weights.
+        split: ``train``, ``val`` or ``test``. For named data sets ``val`` is ``test``.
+        batch_size: Images per batch. The result does not depend on it, except for rounding.
+        size: Input size in pixels. Default: that of the weights.
+        crop_pct: Fraction of the resized image that is cropped. Default: that of the weights.
+        interpolation: Interpolation of the resize. Default: that of the weights.
         precision: ``fp32``, or ``bf16`` for autocast.
-        form: ``dense`` folds batch norms and DFWT into the convolutions: the same map up to rounding, in less time.
-            ``plain`` computes the network as it is written.
-        workers: Decoding processes; by default one per core, none for images that are in memory.
+        form: How WaveletNet's units compute DFWT and WConv: ``factored``, ``dense``, ``split``, ``split2``,
+            ``halves``, ``auto`` or a file of forms. Default: ``dense``, or ``factored`` without folding. All forms
+            are equal up to rounding.
+        fold: Fold batch norms into convolutions. False evaluates the network as it was trained.
+        workers: Loader workers. Default: one per core, at most 8; 0 for images in memory.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        model_kwargs: Arguments for the model.
-        per_class: Count per class too.
-        skip_bad_images: Leave out and list images that cannot be decoded, instead of failing at the first.
+        model_kwargs: Model arguments.
+        per_class: Count images per class too.
+        skip_bad_images: Skip and list images that cannot be decoded, instead of raising.
         progress: Show progress on stderr.
-        note: Called with a line on what a reader may not expect: random weights, classes that are not there.
 
     Raises:
-        WavezooError: If the model, the weights or the data are not there, damaged, or do not go together.
+        WavezooError: If the model, the weights or the data are missing or damaged, or do not match.
     """
-    with join_processes(device) as processes:
-        target = processes.device
-        if not processes.is_main:
-            progress, note = False, _say_nothing
-        module, known, name, form = _open_model(model, weights, model_kwargs, form, target)
+    with init_distributed(device) as distributed:
+        module, known, name, used_form, folded = _open_model(
+            model, weights, model_kwargs, form, fold, distributed.device
+        )
         if known.kind == "random":
-            note(f"weights: {known.describe()}")
-        where = data if data is not None else _default_data(name, known)
-        with processes.main_first(is_named(str(where))):
-            source = open_data(where, split)
+            logger.info("weights: %s", known.describe())
+        location = data if data is not None else _default_data(name, known)
+        with distributed.rank_zero_first(is_named(str(location))):
+            source = open_data(location, split)
         try:
-            class_indices = match_classes(source.classes, known.classes, module.num_classes)
+            class_indices = match_classes(source.classes, known.metadata.classes, module.num_classes)
         except WavezooError as error:
-            raise WavezooError(error.message, _weights_that_there_are(name) + error.hint) from error
+            raise WavezooError(error.message, _available_weights(name) + error.hint) from error
         if len(source.classes) < module.num_classes:
-            note(f"classes: {len(source.classes)} of the model's {module.num_classes}, matched by name")
-        preprocessing = (known.preprocessing or preprocessing_of(module)).with_overrides(size, crop_pct, interpolation)
+            logger.info("classes: %d of the model's %d, matched by name", len(source.classes), module.num_classes)
+        preprocessing = known.metadata.preprocessing or preprocessing_of(module)
+        preprocessing = preprocessing.with_overrides(size, crop_pct, interpolation)
 
-        workers = default_workers(source, processes.local_world_size) if workers is None else workers
+        workers = default_workers(source.in_memory, distributed.local_world_size) if workers is None else workers
         loader = evaluation_loader(
             source,
             evaluation_transform(preprocessing),
             class_indices,
             batch_size,
             workers,
-            target.type == "cuda",
-            processes.rank,
-            processes.world_size,
+            distributed.device.type == "cuda",
+            distributed.rank,
+            distributed.world_size,
         )
         num_classes = module.num_classes
-        module = (fold(module, "dense") if form == "dense" else module).to(target).to(memory_format=torch.channels_last)
-        share = len(range(processes.rank, len(source.targets), processes.world_size))
-        with Progress("evaluating", share, enabled=progress) as bar:
-            tally = count_correct(
+        if folded and used_form is None:  # not an exported file, which is folded already
+            forms = resolve_forms(form or "dense", module, preprocessing.input_size, progress=progress)
+            module = fold_model(module, forms)
+            used_form = one_form(forms)
+        module = module.to(distributed.device).to(memory_format=torch.channels_last)
+        share = len(range(distributed.rank, len(source.targets), distributed.world_size))
+        with Progress("evaluating", share, enabled=progress and distributed.is_rank_zero) as bar:
+            metrics = evaluate_loader(
                 module,
                 loader,
                 source,
                 num_classes,
-                target,
+                distributed.device,
                 precision=precision,
                 skip_bad_images=skip_bad_images,
                 progress=bar,
-                processes=processes,
+                distributed=distributed,
             )
-    if not math.isfinite(tally.loss_sum):
-        raise WavezooError("the model's outputs are not finite", "the weights or the precision are at fault")
+    if not math.isfinite(metrics.loss_sum):
+        raise WavezooError("the model's outputs are not finite", "check the weights, or use --precision fp32")
+    fingerprint = source.fingerprint()
     return Evaluation(
         model=name,
-        weights={**asdict(known), "description": known.describe()},
+        weights={**known.to_dict(), "description": known.describe()},
         data={
             "name": source.name,
             "split": source.split,
             "images": len(source.targets),
             "classes": len(source.classes),
-            "fingerprint": (fingerprint := source.fingerprint()),
-            "seen": _seen(fingerprint, known),
+            "fingerprint": fingerprint,
+            "seen": _seen(fingerprint, known.metadata),
         },
         preprocessing={**preprocessing.to_dict(), "description": str(preprocessing)},
-        top1=tally.top1,
-        top5=tally.top5,
-        loss=tally.loss,
-        correct_top1=tally.correct_top1,
-        correct_top5=tally.correct_top5,
-        images=tally.images,
-        skipped=tally.skipped,
-        per_class=_per_class(tally, source, class_indices) if per_class else None,
-        seconds=tally.seconds,
-        images_per_second=tally.images / tally.seconds,
-        form=form,
+        top1=metrics.top1,
+        top5=metrics.top5,
+        loss=metrics.loss,
+        correct_top1=metrics.correct_top1,
+        correct_top5=metrics.correct_top5,
+        images=metrics.images,
+        skipped=metrics.skipped,
+        per_class=_per_class(metrics, source, class_indices) if per_class else None,
+        seconds=metrics.seconds,
+        images_per_second=metrics.images / metrics.seconds,
+        form=str(used_form),
+        folded=folded,
         time={
-            "waiting": tally.waiting_seconds,
-            "model": tally.model_seconds,
-            "decoding": tally.decoding_seconds,
+            "waiting": metrics.waiting_seconds,
+            "model": metrics.model_seconds,
+            "decoding": metrics.decoding_seconds,
         },
         precision=precision,
         batch_size=batch_size,
         workers=workers,
-        processes=processes.world_size,
-        environment=describe_environment(target),
+        processes=distributed.world_size,
+        environment=describe_environment(distributed.device),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 
 
-def _seen(fingerprint: str, weights: Weights) -> str | None:
-    if weights.data_fingerprint is None:
+def _seen(fingerprint: str, metadata: WeightsMetadata) -> str | None:
+    if metadata.data_fingerprint is None:
         return None
-    known = {weights.data_fingerprint: "training", weights.validation_fingerprint: "validation"}
+    known = {metadata.data_fingerprint: "training", metadata.validation_fingerprint: "validation"}
     return known.get(fingerprint, "neither")
-
-
-def _say_nothing(line: str) -> None:
-    pass
 
 
 def _open_model(
     model: str | nn.Module,
     weights: str | Path | None,
     model_kwargs: Mapping[str, Any] | None,
-    form: str,
+    form: str | None,
+    fold: bool,
     device: torch.device,
-) -> tuple[Any, Weights, str, str]:
-    """Return the network, what is known of its weights, what to call it, and its form."""
-    if form not in ("dense", "plain"):
-        raise WavezooError(f"no form '{form}' to evaluate in", "dense or plain")
+) -> tuple[Any, Weights, str, str | None, bool]:
+    """Return the network, its weights, its name, its form (None if it is still to be folded), and whether to fold."""
     if isinstance(model, nn.Module):
         if weights is not None:
             raise WavezooError(
-                "weights go with a model's name: a module has its own", "load them first, or pass the name"
+                "weights cannot be combined with a module, which has its own",
+                "load the weights into the module, or pass the model's name",
             )
         name = getattr(model, "pretrained_cfg", {}).get("architecture", type(model).__name__)
-        return model, Weights("as given", "module"), name, form
-    if not is_exported_file(model):
-        return *load_model(model, weights, model_kwargs), model, form
-    if weights is not None or model_kwargs:
-        raise WavezooError(f"{model}: an exported file has its weights and its form", "leave --weights, --model-kwargs")
-    if device.type != "cpu":
-        raise WavezooError(f"{model}: exported files run on the CPU", "--device cpu")
-    return open_exported_file(Path(model))
+        network, known = model, Weights("as given", "module", WeightsMetadata(model=name))
+    elif is_exported_file(model):
+        if weights is not None or model_kwargs or form is not None or not fold:
+            raise WavezooError(
+                f"{model}: weights and form of an exported file are fixed",
+                "remove --weights, --model-kwargs, --form and --no-fold",
+            )
+        if device.type != "cpu":
+            raise WavezooError(f"{model}: exported files run on the CPU only", "use --device cpu")
+        exported, known, metadata = open_exported_file(Path(model))
+        return exported, known, metadata.model, metadata.form, True
+    else:
+        network, known = load_model(model, weights, model_kwargs)
+        name = model
+    if fold:
+        return network, known, name, None, True
+    form = form or "factored"
+    if form not in COMPUTED_FORMS:
+        raise WavezooError(f"form '{form}' requires folding", f"without --fold use {' or '.join(COMPUTED_FORMS)}")
+    set_form(network, form)
+    return network, known, name, form, False
 
 
-def _weights_that_there_are(model: str) -> str:
-    entries = [entry for name, entry in read_manifest().items() if name.split(".")[0] == model.split(".")[0]]
-    listed = [f"{entry['name']} is for the {len(entry['classes'])} classes of {entry['data']}" for entry in entries]
-    return "".join(f"{line}; " for line in listed)
+def _available_weights(model: str) -> str:
+    architecture = model.partition(".")[0]
+    entries = [entry for entry in list_entries().values() if entry.name.partition(".")[0] == architecture]
+    return "".join(f"{e.name} is for the {len(e.classes or [])} classes of {e.data}; " for e in entries)
 
 
 def _default_data(model: str, weights: Weights) -> str:
-    if weights.data in NAMED_DATA:
-        return weights.data
-    trained = f": its weights were trained on {weights.data}, which is not at hand" if weights.data else ""
-    raise WavezooError(f"{model} needs data to be evaluated on{trained}", "pass --data DIR or NAME")
+    data = weights.metadata.data
+    if data in NAMED_DATA:
+        return data
+    trained = f": its weights were trained on {data}, which is not included" if data else ""
+    raise WavezooError(f"{model} requires data to be evaluated on{trained}", "pass --data DIR or NAME")
 
 
-def _per_class(tally: Tally, source: ImageSource, class_indices: list[int]) -> dict[str, dict[str, int]]:
+def _per_class(metrics: Metrics, source: ImageSource, class_indices: list[int]) -> dict[str, dict[str, int]]:
     return {
-        name: {"images": int(tally.class_images[index]), "correct": int(tally.class_correct[index])}
+        name: {"images": int(metrics.class_images[index]), "correct": int(metrics.class_correct[index])}
         for name, index in zip(source.classes, class_indices)
     }

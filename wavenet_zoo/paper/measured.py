@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.paper.statistics import Estimate, estimate
 from wavenet_zoo.recipes import Recipe, list_recipes, load_recipe
-from wavenet_zoo.training.run_dir import read_json
+from wavenet_zoo.runtime.records import read_json
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
 __all__ = ["Measured", "MeasuredRun", "find_runs", "group_runs", "results_folder"]

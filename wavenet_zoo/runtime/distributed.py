@@ -1,4 +1,4 @@
-"""The processes of a run: alone, or started together by torchrun on one machine or on several."""
+"""Distributed training and evaluation: the processes that torchrun starts, on one machine or on several."""
 
 import contextlib
 import os
@@ -13,18 +13,18 @@ from torch import nn
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.environment import choose_device
 
-__all__ = ["ALONE", "Processes", "join_processes"]
+__all__ = ["SINGLE_PROCESS", "Distributed", "init_distributed"]
 
 
 @dataclass(frozen=True)
-class Processes:
-    """This process among those of the run.
+class Distributed:
+    """This process and its process group. Every collective is a no-op in a single process.
 
     Attributes:
-        device: Where this process computes.
-        rank: Its number; 0 is the one that writes files and speaks.
-        world_size: How many there are.
-        local_world_size: How many of them run on this machine.
+        device: Device of this process.
+        rank: Rank of this process. Rank 0 writes files and messages.
+        world_size: Number of processes.
+        local_world_size: Number of processes on this machine.
     """
 
     device: torch.device
@@ -33,85 +33,92 @@ class Processes:
     local_world_size: int = 1
 
     @property
-    def is_main(self) -> bool:
+    def is_rank_zero(self) -> bool:
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
-    def highest(self, value: int) -> int:
-        """Return the highest of the processes' values: what all of them agree on."""
+    def all_reduce_max(self, value: int) -> int:
+        """Return the maximum of ``value`` over the processes."""
         if self.world_size == 1:
             return value
         tensor = torch.tensor(value)
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return int(tensor)
 
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the sum over the processes of a tensor on the CPU."""
+    def all_reduce_sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum of a CPU tensor over the processes."""
         if self.world_size > 1:
             dist.all_reduce(values)
         return values
 
-    def gather(self, value: Any) -> list[Any]:
-        """Return the values of all processes, in order of their ranks."""
+    def all_gather(self, value: Any) -> list[Any]:
+        """Return the values of all processes, in order of rank."""
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
         dist.all_gather_object(values, value)
         return values
 
-    def from_main(self, value: Any) -> Any:
-        """Return process 0's value."""
+    def broadcast(self, value: Any) -> Any:
+        """Return the value of rank 0."""
         if self.world_size == 1:
             return value
         values = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
-    @contextlib.contextmanager
-    def main_first(self, needed: bool) -> Iterator[None]:
-        """Let process 0 do first what is inside, a download perhaps, and then the others."""
-        if needed and not self.is_main:
-            self.highest(0)
-        yield
-        if needed and self.is_main:
-            self.highest(0)
+    def barrier(self) -> None:
+        """Wait until every process has called this method."""
+        self.all_reduce_max(0)
 
-    def share_buffers(self, module: nn.Module) -> None:
-        """Give every process the buffers, batch norm's statistics among them, of process 0."""
+    @contextlib.contextmanager
+    def rank_zero_first(self, enabled: bool) -> Iterator[None]:
+        """Run the body in rank 0 first, then in the other processes: for downloads."""
+        if enabled and not self.is_rank_zero:
+            self.barrier()
+        yield
+        if enabled and self.is_rank_zero:
+            self.barrier()
+
+    def broadcast_buffers(self, module: nn.Module) -> None:
+        """Copy the buffers of rank 0, batch norm's running statistics among them, to every process."""
         if self.world_size > 1:
             for buffer in module.buffers():
                 dist.broadcast(buffer, src=0)
 
 
-ALONE = Processes(torch.device("cpu"))
+SINGLE_PROCESS = Distributed(torch.device("cpu"))
 
 
 @contextlib.contextmanager
-def join_processes(device: str = "auto") -> Iterator[Processes]:
-    """Join the processes that torchrun has started; without torchrun there is this one.
+def init_distributed(device: str = "auto") -> Iterator[Distributed]:
+    """Initialize the process group that torchrun describes in the environment; without torchrun, use this process.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Raises:
-        WavezooError: If the device is not there, or there are more processes on this machine than GPUs.
+        WavezooError: If the device is not available, or this machine has fewer GPUs than processes.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     target = choose_device(device)
     if world_size == 1:
-        yield Processes(target)
+        yield Distributed(target)
         return
     backend = "gloo"
     if target.type == "cuda":
         local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local_rank >= gpus:
             raise WavezooError(
-                f"process {local_rank} of this machine has no GPU: there are {gpus}",
-                f"torchrun --nproc-per-node {gpus}",
+                f"local rank {local_rank} has no GPU: this machine has {gpus}", f"torchrun --nproc-per-node {gpus}"
             )
         target = torch.device("cuda", local_rank)
         torch.cuda.set_device(target)
-        backend = "cpu:gloo,cuda:nccl"  # gloo for what is agreed on, so that no GPU has to wait for it
-    with _stdout_sent_to_stderr():
+        backend = "cpu:gloo,cuda:nccl"  # control messages use gloo, so that they never synchronize a GPU
+    with _stdout_to_stderr():
         dist.init_process_group(backend)
     try:
-        yield Processes(
+        yield Distributed(
             target, dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
         )
     finally:
@@ -119,8 +126,8 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
 
 
 @contextlib.contextmanager
-def _stdout_sent_to_stderr() -> Iterator[None]:
-    """Keep stdout for data: up to torch 2.9 Gloo says on it that it is connected."""
+def _stdout_to_stderr() -> Iterator[None]:
+    """Redirect stdout to stderr: up to torch 2.9 Gloo prints to stdout when it connects."""
     with os.fdopen(os.dup(1), "wb") as stdout:
         os.dup2(2, 1)
         try:

@@ -1,8 +1,11 @@
-"""The machine a result was made on, and the device to use on it."""
+"""The environment of a result: device, machine, library versions and the commit of the code."""
 
+import functools
 import os
 import platform
+import subprocess
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,32 +13,39 @@ import torch
 from wavenet_zoo import __version__
 from wavenet_zoo.errors import WavezooError
 
-__all__ = ["choose_device", "describe_environment", "make_deterministic", "package_versions", "wait_for"]
+__all__ = [
+    "choose_device",
+    "describe_environment",
+    "git_state",
+    "make_deterministic",
+    "package_versions",
+    "synchronize",
+]
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device: ``auto`` is CUDA where there is one, else MPS, else the CPU.
+    """Return a device. ``auto`` is CUDA if available, else MPS, else the CPU.
 
     Raises:
-        WavezooError: If the device asked for is not there.
+        WavezooError: If the device is not available.
     """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
         name = "cuda" if cuda else "mps" if mps else "cpu"
     if (name.startswith("cuda") and not cuda) or (name == "mps" and not mps):
-        raise WavezooError(f"--device {name}: there is no such device here", "--device auto takes what there is")
+        raise WavezooError(f"--device {name}: not available on this machine", "use --device auto")
     return torch.device(name)
 
 
 def make_deterministic() -> None:
-    """Choose algorithms that give the same result each time, in this process and from now on."""
+    """Use deterministic algorithms in this process."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True)
 
 
-def wait_for(device: torch.device) -> None:
-    """Return when the device has done all the work it was given, so that a clock reads true."""
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has finished its work, so that a clock reads the time of that work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -43,16 +53,35 @@ def wait_for(device: torch.device) -> None:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions that a result can depend on."""
+    """Return the versions of the packages that a result depends on."""
     others = {name: version(name) for name in ("timm", "torch", "torchvision", "pillow")}
     return {"wavenet_zoo": __version__, "python": platform.python_version(), **others}
 
 
+@functools.cache
+def git_state() -> dict[str, Any] | None:
+    """Return the commit that the code is checked out at, and whether tracked files differ from it.
+
+    Returns:
+        ``{"commit": ..., "dirty": ...}``; None when the package does not run from a git checkout.
+    """
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        commit = _git(checkout, "rev-parse", "HEAD").strip()
+        dirty = bool(_git(checkout, "status", "--porcelain", "--untracked-files=no").strip())
+    except (OSError, subprocess.SubprocessError):  # git is missing, slow, or refuses the folder's owner
+        return None
+    return {"commit": commit, "dirty": dirty}
+
+
 def describe_environment(device: torch.device) -> dict[str, Any]:
-    """Return versions and machine, for the record of a result."""
+    """Return versions, commit and machine, as every result records them."""
     accelerator = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "versions": package_versions(),
+        "git": git_state(),
         "device": str(device),
         "accelerator": accelerator,
         "machine": platform.machine(),
@@ -60,3 +89,8 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
     }
+
+
+def _git(folder: Path, *args: str) -> str:
+    command = ["git", "-C", str(folder), *args]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout

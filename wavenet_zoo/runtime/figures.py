@@ -1,4 +1,4 @@
-"""Figures without a window system or global state, written whole or not at all."""
+"""Figures without a window system or global state, written atomically."""
 
 import io
 from pathlib import Path
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 __all__ = ["check_figure_path", "new_figure", "save_figure"]
 
 SUFFIXES = (".png", ".svg", ".pdf")
+DPI = 110
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """Return an empty figure, its size in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no window system, no global state
+    """Create an empty figure of ``width`` x ``height`` inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # not pyplot: no window system, no global state
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -26,10 +27,10 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def save_figure(figure: "Figure", path: Path) -> None:
-    """Write a figure in the format that the suffix of ``path`` says; the same figure gives the same bytes.
+    """Write a figure in the format of the suffix of ``path``. Equal figures give equal bytes.
 
     Raises:
-        WavezooError: If the suffix is none of png, svg and pdf, or the file cannot be written.
+        WavezooError: If the suffix is not png, svg or pdf, or the file cannot be written.
     """
     import matplotlib
 
@@ -38,16 +39,16 @@ def save_figure(figure: "Figure", path: Path) -> None:
     kind = path.suffix[1:]
     dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": None}[kind]
     with matplotlib.rc_context({"svg.hashsalt": "wavenet_zoo"}):
-        figure.savefig(buffer, format=kind, dpi=110, metadata=dateless)
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=dateless)
     write_atomically(path, buffer.getvalue())
 
 
 def check_figure_path(path: Path) -> None:
-    """Find out before the work that a figure could not be written.
+    """Check before the work that a figure can be written after it.
 
     Raises:
-        WavezooError: If the suffix is none of png, svg and pdf, or the folder is not there or read-only.
+        WavezooError: If the suffix is not png, svg or pdf, or the folder does not exist or is not writable.
     """
     if path.suffix not in SUFFIXES:
-        raise WavezooError(f"{path}: a figure ends in {', '.join(SUFFIXES)}")
+        raise WavezooError(f"{path}: the format of a figure must be one of {', '.join(SUFFIXES)}")
     check_writable(path)

@@ -1,4 +1,4 @@
-"""Writing files so that a reader finds the old one or the new one, never half of either."""
+"""Atomic files: a reader finds the old content or the new content, never a part of either."""
 
 import contextlib
 import errno
@@ -10,18 +10,18 @@ from pathlib import Path
 
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 
-__all__ = ["cannot_be_written", "check_writable", "sha256_of", "write_atomically"]
+__all__ = ["check_writable", "sha256_of", "write_atomically", "write_error"]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` beside ``path``, force it to the disk and rename it into place, with the umask's permissions.
+    """Write a temporary file beside ``path``, sync it, and rename it to ``path``, with the umask's permissions.
 
     Raises:
-        WavezooError: If the file cannot be written; what was at ``path`` is then still there.
+        WavezooError: If the file cannot be written. The previous content of ``path`` is then unchanged.
     """
-    path = path.resolve()  # a link stays one, and what it points to is replaced
+    path = path.resolve()  # a link is kept and its target replaced
     if path.exists() and not path.is_file():
-        raise WavezooError(f"{path}: is not a regular file, so it will not be replaced")
+        raise WavezooError(f"{path}: is not a regular file, so it cannot be replaced")
     temporary = None
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -35,20 +35,20 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise cannot_be_written(path, error, len(content)) from error
+        raise write_error(path, error, len(content)) from error
     except BaseException:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise
 
 
-def cannot_be_written(path: Path, error: OSError, size: int) -> WavezooError:
-    """Return the error for a file that could not be written, on a full disk with what was needed and what is free.
+def write_error(path: Path, error: OSError, size: int) -> WavezooError:
+    """Return the error for a failed write; on a full disk it states the space needed and the space free.
 
     Args:
         path: The file.
-        error: What the system said.
-        size: Bytes that were to be written.
+        error: The system's error.
+        size: Number of bytes to write.
     """
     reason = error.strerror or str(error)
     if error.errno == errno.ENOSPC:
@@ -58,17 +58,17 @@ def cannot_be_written(path: Path, error: OSError, size: int) -> WavezooError:
 
 
 def check_writable(path: Path | None) -> None:
-    """Find out before the work, and not after it, that a file could not be written.
+    """Check before the work that a file can be written after it.
 
     Raises:
-        WavezooError: If the folder of ``path`` is missing, or it cannot be written to.
+        WavezooError: If the folder of ``path`` does not exist or is not writable.
     """
     if path is None:
         return
     if not path.parent.is_dir():
         raise WavezooError(f"{path}: its folder does not exist", f"mkdir -p {path.parent}")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise WavezooError(f"{path}: may not be written")
+        raise WavezooError(f"{path}: is not writable")
 
 
 def sha256_of(path: Path) -> str:

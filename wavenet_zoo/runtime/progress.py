@@ -1,4 +1,4 @@
-"""Progress of long work on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work on stderr: a bar on a terminal, a line every ten seconds elsewhere."""
 
 import sys
 import time
@@ -12,14 +12,14 @@ SECONDS_OF_RATE = 60.0
 
 
 class Progress:
-    """Counts units of work done; use it as a context manager.
+    """Reports progress; use it as a context manager.
 
     Args:
-        description: What is being done.
-        total: Units in all.
-        unit: Name of a unit, in the plural.
-        enabled: False shows nothing.
-        done: Units that were done before.
+        description: Name of the work.
+        total: Number of units.
+        unit: Name of the units, plural.
+        enabled: Whether to show anything.
+        done: Units done before.
     """
 
     def __init__(self, description: str, total: int, unit: str = "images", enabled: bool = True, done: int = 0):
@@ -29,7 +29,7 @@ class Progress:
         self.enabled = enabled
         self.done = done
         self._last_line = time.monotonic()
-        self._marks = deque([(self._last_line, done)])  # when how much was done
+        self._marks = deque([(self._last_line, done)])  # (time, units done)
         self._bar: Any = None
 
     def __enter__(self) -> "Progress":
@@ -46,7 +46,7 @@ class Progress:
             self._bar.stop()
 
     def advance(self, units: int, text: str = "", description: str | None = None) -> None:
-        """Count ``units`` more as done; ``text`` says how it is going."""
+        """Add ``units`` to the units done and show ``text``."""
         self.done += units
         now = time.monotonic()
         if now - self._marks[-1][0] >= 1:
@@ -66,7 +66,7 @@ class Progress:
             )
 
     def say(self, line: str) -> None:
-        """Write a line that stays."""
+        """Print a line above the bar."""
         if not self.enabled:
             return
         if self._bar is not None:
@@ -75,7 +75,7 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
     def _rate(self) -> float:
-        """Return units per second over the last minute: a pause, or a slow start, is soon forgotten."""
+        """Return units per second over the last minute."""
         then, done = self._marks[0]
         return (self.done - done) / max(time.monotonic() - then, 1e-9)
 

@@ -1,4 +1,4 @@
-"""Keeping results: JSON, and one more line in a CSV."""
+"""JSON and CSV files of results."""
 
 import contextlib
 import csv
@@ -10,23 +10,44 @@ from pathlib import Path
 from typing import Any
 
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.runtime.files import cannot_be_written, write_atomically
+from wavenet_zoo.runtime.files import write_atomically, write_error
 
-__all__ = ["append_csv", "summary_row", "write_csv", "write_json", "write_jsonl"]
+__all__ = ["append_csv", "read_json", "write_csv", "write_json", "write_jsonl"]
+
+
+def read_json(path: Path, hint: str = "") -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: The file.
+        hint: What the user can do if it cannot be read.
+
+    Raises:
+        WavezooError: If the file cannot be read, is not JSON, or is not an object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WavezooError(f"{path}: cannot be read: {error.strerror}", hint) from error
+    except (ValueError, RecursionError) as error:
+        raise WavezooError(f"{path}: is not valid JSON: {error}", hint) from error
+    if not isinstance(value, dict):
+        raise WavezooError(f"{path}: is not a JSON object", hint)
+    return value
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, whole or not at all."""
+    """Write ``value`` as indented JSON, atomically."""
     write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Write one line of JSON for each record, whole or not at all."""
+    """Write one line of JSON per record, atomically."""
     write_atomically(path, "".join(json.dumps(record) + "\n" for record in records).encode())
 
 
 def write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write one row for each record below a header, whole or not at all."""
+    """Write a header and one row per record, atomically."""
     lines = io.StringIO()
     writer = csv.DictWriter(lines, list(records[0]), lineterminator="\n")
     writer.writeheader()
@@ -35,10 +56,10 @@ def write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def append_csv(path: Path, row: Mapping[str, Any]) -> None:
-    """Append one row, writing the header where the file is new; several processes may do so at once.
+    """Append one row, with a header if the file is new. Safe for concurrent processes.
 
     Raises:
-        WavezooError: If the file has another header, or cannot be written; it is then what it was.
+        WavezooError: If the file has different columns or cannot be written. It is then unchanged.
     """
     text = ""
     try:
@@ -46,7 +67,7 @@ def append_csv(path: Path, row: Mapping[str, Any]) -> None:
             file.seek(0)
             header = next(csv.reader(file), None)
             if header is not None and header != list(row):
-                raise WavezooError(f"{path}: has other columns than this result", "append to another file")
+                raise WavezooError(f"{path}: its columns differ from those of this result", "append to another file")
             line = io.StringIO()
             writer = csv.DictWriter(line, list(row), lineterminator="\n")
             if header is None:
@@ -55,34 +76,11 @@ def append_csv(path: Path, row: Mapping[str, Any]) -> None:
             text = line.getvalue()
             _append(file.fileno(), text.encode())
     except OSError as error:
-        raise cannot_be_written(path, error, len(text)) from error
-
-
-def summary_row(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns of a results CSV for one evaluation."""
-    weights, data, preprocessing = evaluation["weights"], evaluation["data"], evaluation["preprocessing"]
-    versions = evaluation["environment"]["versions"]
-    return {
-        **{key: evaluation[key] for key in ("date", "model")},
-        "weights": weights["name"],
-        "weights_sha256": weights["sha256"],
-        "data": data["name"],
-        "split": data["split"],
-        "data_fingerprint": data["fingerprint"],
-        **{key: evaluation[key] for key in ("images", "top1", "top5", "loss", "correct_top1", "correct_top5")},
-        "skipped": len(evaluation["skipped"]),
-        "input_size": "x".join(str(n) for n in preprocessing["input_size"]),
-        **{key: preprocessing[key] for key in ("interpolation", "crop_pct", "crop_mode")},
-        "mean": " ".join(str(n) for n in preprocessing["mean"]),
-        "std": " ".join(str(n) for n in preprocessing["std"]),
-        **{key: evaluation[key] for key in ("precision", "batch_size", "images_per_second")},
-        "device": evaluation["environment"]["device"],
-        **versions,
-    }
+        raise write_error(path, error, len(text)) from error
 
 
 def _append(handle: int, content: bytes) -> None:
-    """Write at the end of a file all of ``content``, or nothing."""
+    """Append all of ``content`` to a file, or nothing."""
     end = os.lseek(handle, 0, os.SEEK_END)
     try:
         while content:
@@ -96,7 +94,7 @@ def _append(handle: int, content: bytes) -> None:
 def _locked(file: Any) -> Iterator[None]:
     try:
         import fcntl
-    except ImportError:  # Windows: a single line still goes out in one write
+    except ImportError:  # Windows: a single line is one write
         yield
         return
     fcntl.flock(file, fcntl.LOCK_EX)

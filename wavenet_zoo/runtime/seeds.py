@@ -1,10 +1,10 @@
-"""One seed out of several numbers."""
+"""Seeds derived from several numbers."""
 
 __all__ = ["mix_seed"]
 
 
 def mix_seed(*parts: int) -> int:
-    """Return a seed of 63 bits that differs wherever any of ``parts`` differs (splitmix64)."""
+    """Mix ``parts`` into one 63-bit seed (splitmix64)."""
     state = 0
     for part in parts:
         state = (state + part + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF

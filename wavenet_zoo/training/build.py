@@ -14,16 +14,17 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from wavenet_zoo.data.classes import match_classes
-from wavenet_zoo.data.loaders import default_workers, evaluation_loader, training_loader
+from wavenet_zoo.data.loaders import evaluation_loader, training_loader
 from wavenet_zoo.data.open import is_named, open_data
 from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, training_transform
 from wavenet_zoo.data.sources import FolderImages, ImageSource
+from wavenet_zoo.data.workers import default_workers
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.models import set_form
 from wavenet_zoo.recipes import Recipe, load_recipe
-from wavenet_zoo.runtime.distributed import Processes
+from wavenet_zoo.runtime.distributed import Distributed
 from wavenet_zoo.runtime.environment import package_versions
-from wavenet_zoo.training.optim import make_ema, make_mixup, make_optimizer, make_scheduler
+from wavenet_zoo.training.optim import build_ema, build_mixup, build_optimizer, build_scheduler
 from wavenet_zoo.weights.loading import Weights, build_model, load_model
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
@@ -54,7 +55,7 @@ class Setup:
     """
 
     plan: Recipe
-    processes: Processes
+    distributed: Distributed
     training: ImageSource
     validation: ImageSource
     train_loader: DataLoader
@@ -90,7 +91,7 @@ def prepare(
     plan: Recipe,
     name: str,
     data: str | Path | None,
-    processes: Processes,
+    distributed: Distributed,
     workers: int | None,
     compile: bool,
     form: str,
@@ -156,7 +157,7 @@ def prepare(
             find_unused_parameters=device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
         )
 
-    workers = default_workers(training, processes.local_world_size) if workers is None else workers
+    workers = default_workers(training.in_memory, processes.local_world_size) if workers is None else workers
     pin, shard = device.type == "cuda", {"rank": processes.rank, "world_size": processes.world_size}
     train_loader = training_loader(
         training,
@@ -173,7 +174,7 @@ def prepare(
         validation, evaluation_transform(preprocessing), class_indices, batch_size, workers, pin, **shard
     )
     steps_per_epoch = len(training.targets) // plan.batch_size
-    optimizer = make_optimizer(plan, model)
+    optimizer = build_optimizer(plan, model)
     return Setup(
         plan=plan,
         processes=processes,
@@ -183,11 +184,11 @@ def prepare(
         val_loader=val_loader,
         model=model,
         forward=forward,
-        ema=make_ema(plan, model),
+        ema=build_ema(plan, model),
         optimizer=optimizer,
-        scheduler=make_scheduler(plan, optimizer, steps_per_epoch),
+        scheduler=build_scheduler(plan, optimizer, steps_per_epoch),
         scaler=torch.amp.GradScaler(device.type, enabled=plan.precision == "fp16"),
-        mixup=make_mixup(plan, len(classes)),
+        mixup=build_mixup(plan, len(classes)),
         steps_per_epoch=steps_per_epoch,
         metadata=WeightsMetadata(
             model=plan.model.name,
@@ -222,7 +223,7 @@ def check_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> dict[str,
         build_model(plan.model.name, plan.model.initial_weights_of, device="meta")
     if plan.model.pretrained is not None:
         _pretrained_model(plan)
-    make_scheduler(plan, make_optimizer(plan, model), steps_per_epoch=1)
+    build_scheduler(plan, build_optimizer(plan, model), steps_per_epoch=1)
     training_transform(Preprocessing.from_recipe(plan.preprocessing), plan.augmentation)
     params = sum(parameter.numel() for parameter in model.parameters())
     return {"model": plan.model.name, "params": params, "sha256": plan.sha256()}
@@ -263,11 +264,11 @@ def _model_kwargs(plan: Recipe) -> dict[str, Any]:
     return {**{key: value for key, value in drops.items() if value}, **plan.model.kwargs}
 
 
-def _open_splits(plan: Recipe, data: str | Path | None, processes: Processes) -> tuple[ImageSource, ImageSource]:
+def _open_splits(plan: Recipe, data: str | Path | None, distributed: Distributed) -> tuple[ImageSource, ImageSource]:
     if data is None and not is_named(plan.data.name):
         raise WavezooError(f"the recipe trains on {plan.data.name}, which has to be on this machine", "pass --data DIR")
     where = data if data is not None else plan.data.name
-    with processes.main_first(is_named(str(where))):
+    with processes.rank_zero_first(is_named(str(where))):
         training, validation = open_data(where, plan.data.train), open_data(where, plan.data.validation)
     if isinstance(training, FolderImages) and isinstance(validation, FolderImages) and training.root == validation.root:
         raise WavezooError(

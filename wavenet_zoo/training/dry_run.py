@@ -15,11 +15,11 @@ from wavenet_zoo.data.decoding import READ_ERRORS, open_image
 from wavenet_zoo.data.loaders import UNREADABLE, batches, unreadable_image
 from wavenet_zoo.data.sources import FolderImages, ImageSource
 from wavenet_zoo.recipes import load_recipe, recipe_name
-from wavenet_zoo.runtime.distributed import Processes, join_processes
-from wavenet_zoo.runtime.environment import describe_environment, wait_for
+from wavenet_zoo.runtime.distributed import Distributed, init_distributed
+from wavenet_zoo.runtime.environment import describe_environment, synchronize
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.training.build import Setup, prepare
-from wavenet_zoo.training.run_dir import check_same_run, describe_run, refuse_what_is_no_run
+from wavenet_zoo.training.run_dir import check_run_dir, check_same_run, describe_run
 
 __all__ = ["DryRun", "dry_run"]
 
@@ -116,12 +116,12 @@ def dry_run(
     plan = load_recipe(recipe, overrides)
     name = recipe_name(recipe)
     folder = Path(out) if out is not None else Path("runs") / name
-    with join_processes(device) as processes:
-        say = note if processes.is_main else lambda line: None
+    with init_distributed(device) as processes:
+        say = note if processes.is_rank_zero else lambda line: None
         setup = prepare(plan, name, data, processes, workers, compile, form, say)
         state = _folder_state(folder, setup, processes, compile, form)
         for source in (setup.training, setup.validation):
-            _open_every_image(source, progress and processes.is_main)
+            _open_every_image(source, progress and processes.is_rank_zero)
         shapes, loss, seconds_per_step = _try_steps(setup)
         validation_seconds = _try_validation(setup)
         epochs = plan.schedule.epochs
@@ -176,11 +176,11 @@ def _try_steps(setup: Setup) -> tuple[tuple[list[int], list[int]], float, float]
                 setup.scaler.update()
                 setup.optimizer.zero_grad()
             if number + 1 == parts and steps:
-                wait_for(device)
+                synchronize(device)
                 started = time.perf_counter()
             if number + 1 == parts * (1 + steps):
                 break
-    wait_for(device)
+    synchronize(device)
     assert first is not None  # prepare() has made sure of one whole batch
     return *first, (time.perf_counter() - started) / max(steps, 1)
 
@@ -195,7 +195,7 @@ def _try_validation(setup: Setup) -> float:
             images = images.to(setup.processes.device, memory_format=setup.memory_format)
             with setup.autocast():
                 setup.model(images)
-            wait_for(setup.processes.device)
+            synchronize(setup.processes.device)
             done += len(indices)
             if number == 0 and len(setup.val_loader) > 1:  # it only warms up
                 started, done = time.perf_counter(), 0
@@ -224,9 +224,9 @@ def _open_every_image(source: ImageSource, progress: bool) -> None:
             bar.advance(1)
 
 
-def _folder_state(folder: Path, setup: Setup, processes: Processes, compile: bool, form: str) -> str:
+def _folder_state(folder: Path, setup: Setup, distributed: Distributed, compile: bool, form: str) -> str:
     if folder.exists():
-        refuse_what_is_no_run(folder)
+        check_run_dir(folder)
     if not (folder / "run.json").exists():
         return f"{folder}: a new run would begin there"
     check_same_run(folder, setup.plan, describe_run(setup, compile, form, deterministic=False), inexact=True)
@@ -235,7 +235,7 @@ def _folder_state(folder: Path, setup: Setup, processes: Processes, compile: boo
     return f"{folder}: holds this run; it would go on"
 
 
-def _peak_memory(processes: Processes) -> int:
+def _peak_memory(distributed: Distributed) -> int:
     if processes.device.type == "cuda":
         return torch.cuda.max_memory_allocated(processes.device)
     try:

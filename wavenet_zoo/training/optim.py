@@ -15,10 +15,10 @@ from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.recipes import Recipe
 from wavenet_zoo.runtime.seeds import mix_seed
 
-__all__ = ["make_ema", "make_mixup", "make_optimizer", "make_scheduler", "seed_step"]
+__all__ = ["build_ema", "build_mixup", "build_optimizer", "build_scheduler", "seed_step"]
 
 
-def make_optimizer(plan: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(plan: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     """Return the recipe's optimizer over the parameters of ``model``.
 
     Raises:
@@ -44,7 +44,7 @@ def make_optimizer(plan: Recipe, model: nn.Module) -> torch.optim.Optimizer:
         raise WavezooError(f"optimizer: '{settings.name}' cannot be made so: {error}") from error
 
 
-def make_scheduler(plan: Recipe, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> Scheduler:
+def build_scheduler(plan: Recipe, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> Scheduler:
     """Return the recipe's schedule, a function of the number of steps taken, set to step 0."""
     settings = plan.schedule
     scheduler, _ = create_scheduler_v2(
@@ -63,7 +63,7 @@ def make_scheduler(plan: Recipe, optimizer: torch.optim.Optimizer, steps_per_epo
     return scheduler
 
 
-def make_mixup(plan: Recipe, num_classes: int) -> Mixup | None:
+def build_mixup(plan: Recipe, num_classes: int) -> Mixup | None:
     """Return timm's mixup and cutmix, which smooth labels too; None where the recipe has neither."""
     settings = plan.augmentation
     if not (settings.mixup or settings.cutmix):
@@ -77,7 +77,7 @@ def make_mixup(plan: Recipe, num_classes: int) -> Mixup | None:
     )
 
 
-def make_ema(plan: Recipe, model: nn.Module) -> ModelEmaV3 | None:
+def build_ema(plan: Recipe, model: nn.Module) -> ModelEmaV3 | None:
     """Return timm's moving average of the weights of ``model``; None where the recipe has none."""
     return plan.ema and ModelEmaV3(model, decay=plan.ema.decay, use_warmup=plan.ema.warmup)
 

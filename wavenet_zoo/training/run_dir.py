@@ -12,17 +12,17 @@ from typing import Any
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.recipes import Recipe, load_recipe
 from wavenet_zoo.runtime.environment import describe_environment
-from wavenet_zoo.runtime.files import cannot_be_written, write_atomically
+from wavenet_zoo.runtime.files import write_atomically, write_error
 from wavenet_zoo.runtime.records import write_csv, write_json, write_jsonl
 from wavenet_zoo.training.build import Setup
 
 __all__ = [
     "StepLog",
     "check_same_run",
-    "claim_folder",
+    "lock_run_dir",
     "describe_run",
     "read_json",
-    "refuse_what_is_no_run",
+    "check_run_dir",
     "start_run",
     "write_log",
 ]
@@ -31,11 +31,11 @@ LOCK = ".lock"
 RUN = "run.json"
 STEPS = "steps.jsonl"
 BEGINNING = re.compile(r"\.lock|recipe\.yaml|\.(recipe\.yaml|run\.json)\..*\.tmp")  # what a run has before its run.json
-WHAT_HAS_TO_AGREE = ("data_fingerprint", "validation_fingerprint", "classes")
+MUST_MATCH = ("data_fingerprint", "validation_fingerprint", "classes")
 
 
 @contextlib.contextmanager
-def claim_folder(folder: Path) -> Iterator[None]:
+def lock_run_dir(folder: Path) -> Iterator[None]:
     """Make the folder, keep other processes out of it, and clear away what a killed process left half written.
 
     Raises:
@@ -44,7 +44,7 @@ def claim_folder(folder: Path) -> Iterator[None]:
     new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        refuse_what_is_no_run(folder)  # before anything in it is touched
+        check_run_dir(folder)  # before anything in it is touched
         lock = (folder / LOCK).open("a+b", buffering=0)
     except OSError as error:
         raise WavezooError(
@@ -112,7 +112,7 @@ def check_same_run(folder: Path, plan: Recipe, record: dict[str, Any], inexact: 
             f"{folder}: holds a run by another recipe; here and there: {'; '.join(differing)}",
             "the recipe that it was begun with goes on; another one needs another --out",
         )
-    for key in WHAT_HAS_TO_AGREE:
+    for key in MUST_MATCH:
         if record["metadata"][key] != there["metadata"][key]:
             raise WavezooError(
                 f"{folder}: the run was begun on other data: its {key.replace('_', ' ')} is "
@@ -165,10 +165,10 @@ class StepLog:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(lines)
         except OSError as error:
-            raise cannot_be_written(self.path, error, len(lines)) from error
+            raise write_error(self.path, error, len(lines)) from error
 
 
-def refuse_what_is_no_run(folder: Path) -> None:
+def check_run_dir(folder: Path) -> None:
     """Find out whether a folder is free for a run, or holds one.
 
     Raises:
@@ -213,7 +213,7 @@ def _sign(path: Path, lock: Any) -> None:
         lock.truncate(0)
         lock.write(holder)
     except OSError as error:
-        raise cannot_be_written(path, error, len(holder)) from error
+        raise write_error(path, error, len(holder)) from error
 
 
 def _facts(record: dict[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from timm.utils import dispatch_clip_grad
 
 from wavenet_zoo.data.loaders import UNREADABLE, lasting_workers, unreadable_image
-from wavenet_zoo.evaluation.metrics import Tally, count_correct
+from wavenet_zoo.evaluation.metrics import Metrics, evaluate_loader
 from wavenet_zoo.recipes import load_recipe, recipe_name
-from wavenet_zoo.runtime.distributed import join_processes
+from wavenet_zoo.runtime.distributed import init_distributed
 from wavenet_zoo.runtime.environment import describe_environment, make_deterministic
 from wavenet_zoo.runtime.files import sha256_of, write_atomically
 from wavenet_zoo.runtime.progress import Progress
@@ -23,10 +23,10 @@ from wavenet_zoo.runtime.records import write_json
 from wavenet_zoo.training.build import Setup, prepare
 from wavenet_zoo.training.curves import plot_curves
 from wavenet_zoo.training.optim import seed_step
-from wavenet_zoo.training.run_dir import claim_folder, describe_run
+from wavenet_zoo.training.run_dir import describe_run, lock_run_dir
 from wavenet_zoo.training.signals import watch_signals
 from wavenet_zoo.training.tensorboard import check_board, open_board
-from wavenet_zoo.training.trainer import Run, best_epoch, diverged, find_position
+from wavenet_zoo.training.trainer import Run, best_epoch, diverged, start_or_resume
 from wavenet_zoo.weights.files import weights_bytes
 
 __all__ = ["TrainingRun", "train"]
@@ -125,16 +125,16 @@ def train(
     if tensorboard:
         check_board()
     with contextlib.ExitStack() as stack:
-        processes = stack.enter_context(join_processes(device))
-        if processes.is_main:
-            stack.enter_context(claim_folder(folder))
+        processes = stack.enter_context(init_distributed(device))
+        if processes.is_rank_zero:
+            stack.enter_context(lock_run_dir(folder))
         else:
             progress, note = False, _say_nothing
         if deterministic:
             make_deterministic()
         setup = prepare(plan, name, data, processes, workers, compile, form, note)
         record = describe_run(setup, compile, form, deterministic)
-        position, finished = find_position(folder, setup, record, inexact, note)
+        position, finished = start_or_resume(folder, setup, record, inexact, note)
         if finished is not None:
             return TrainingRun(**finished)
         interruption = stack.enter_context(watch_signals(announce=progress))
@@ -142,7 +142,7 @@ def train(
         images = plan.schedule.epochs * setup.steps_per_epoch * plan.batch_size
         bar = stack.enter_context(Progress(name, images, enabled=progress, done=position.total_steps * plan.batch_size))
         board = stack.enter_context(
-            open_board(folder if tensorboard and processes.is_main else None, position.total_steps)
+            open_board(folder if tensorboard and processes.is_rank_zero else None, position.total_steps)
         )
         run = Run(folder, setup, position, interruption, checkpoint_minutes, bar, board)
         return _train(run)
@@ -180,17 +180,17 @@ def _train(run: Run) -> TrainingRun:
 
     # --------------------------------------------------------------------------------------------------------- export
     weights = folder / "model.safetensors"
-    if processes.is_main:
+    if processes.is_rank_zero:
         write_atomically(weights, weights_bytes(setup.exported.state_dict(), setup.metadata))
         plot_curves(folder / "curve.png", position.history, model_on_data)
-    processes.highest(0)  # the others wait for the file
+    processes.barrier()  # the others wait for the file
     result = TrainingRun(
         out=str(folder),
         model=plan.model.name,
         recipe=str(setup.metadata.recipe),
         recipe_sha256=plan.sha256(),
         weights=str(weights),
-        weights_sha256=sha256_of(weights) if processes.is_main else "",
+        weights_sha256=sha256_of(weights) if processes.is_rank_zero else "",
         epochs=plan.schedule.epochs,
         last=position.history[-1],
         best=best_epoch(position.history),
@@ -198,7 +198,7 @@ def _train(run: Run) -> TrainingRun:
         resumed=position.resumed,
         environment=describe_environment(processes.device),
     )
-    if processes.is_main:
+    if processes.is_rank_zero:
         write_json(folder / "result.json", result.to_dict())
     return result
 
@@ -257,9 +257,9 @@ def _train_epoch(run: Run) -> float:
     return images_taken / max(time.perf_counter() - started, 1e-9)
 
 
-def _validate(run: Run, model: Any) -> Tally:
+def _validate(run: Run, model: Any) -> Metrics:
     setup = run.setup
-    setup.processes.share_buffers(model)
+    setup.processes.broadcast_buffers(model)
     batches = 0
 
     def after_batch() -> None:
@@ -268,7 +268,7 @@ def _validate(run: Run, model: Any) -> Tally:
         run.bar.advance(0, f"validating {batches}/{len(setup.val_loader)}")
         run.stop_where_asked()
 
-    tally = count_correct(
+    tally = evaluate_loader(
         model,
         setup.val_loader,
         setup.validation,

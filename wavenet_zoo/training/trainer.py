@@ -17,7 +17,7 @@ from wavenet_zoo.training.run_dir import StepLog, check_same_run, read_json, sta
 from wavenet_zoo.training.signals import Interruption
 from wavenet_zoo.training.tensorboard import Board
 
-__all__ = ["Position", "Run", "best_epoch", "diverged", "find_position"]
+__all__ = ["Position", "Run", "best_epoch", "diverged", "start_or_resume"]
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Run:
         self.board = board
         self.losses: list[tuple[int, float, torch.Tensor]] = []  # not yet reported
         self.clock = self.saved_at = time.perf_counter()
-        self.steps = StepLog(folder, position.total_steps) if setup.processes.is_main else None
+        self.steps = StepLog(folder, position.total_steps) if setup.processes.is_rank_zero else None
 
     def report(self, waiting: float = 0.0) -> None:
         """Log the losses since the last report, as means over the processes; ``waiting`` is the share of data."""
@@ -75,7 +75,7 @@ class Run:
             return
         processes, position = self.setup.processes, self.position
         losses = torch.stack([loss for *_, loss in self.losses]).double().cpu()
-        means = (processes.sum(losses) / processes.world_size).tolist()
+        means = (processes.all_reduce_sum(losses) / processes.world_size).tolist()
         records = [
             {"step": step, "epoch": position.epoch, "lr": lr, "loss": mean}
             for (step, lr, _), mean in zip(self.losses, means)
@@ -97,7 +97,7 @@ class Run:
     def save_or_stop_where_asked(self) -> None:
         """Write a checkpoint where one is due; end the run where a signal came to any of its processes."""
         due = time.perf_counter() - self.saved_at >= self.seconds_between
-        asked = self.setup.processes.highest(self.interruption.signal or int(due))
+        asked = self.setup.processes.all_reduce_max(self.interruption.signal or int(due))
         if asked:
             self.save()
         if asked > 1:
@@ -105,7 +105,7 @@ class Run:
 
     def stop_where_asked(self) -> None:
         """End the run where a signal came, between two batches of a validation, which is done again then."""
-        asked = self.setup.processes.highest(self.interruption.signal)
+        asked = self.setup.processes.all_reduce_max(self.interruption.signal)
         if asked:
             self.save()
             self._stop(asked)
@@ -116,10 +116,10 @@ class Run:
         position.history.append({**record, "seconds": self._count_seconds()})
         setup.metadata.epoch = position.epoch
         position.epoch, position.step, position.loss_sum = position.epoch + 1, 0, 0.0
-        if setup.processes.is_main and position.history[-1] is best_epoch(position.history):
+        if setup.processes.is_rank_zero and position.history[-1] is best_epoch(position.history):
             save_best(self.folder, self._checkpoint())
         self.save()
-        if setup.processes.is_main:
+        if setup.processes.is_rank_zero:
             write_log(self.folder, position.history)
         self.board.add_epoch(position.history[-1])
 
@@ -131,7 +131,7 @@ class Run:
         weights = setup.model.state_dict().values()
         if not all(tensor.isfinite().all() for tensor in weights if tensor.is_floating_point()):
             raise diverged("weights are not finite", position.epoch, position.total_steps)
-        if setup.processes.is_main:
+        if setup.processes.is_rank_zero:
             save_last(self.folder, self._checkpoint())
         self.saved_at = time.perf_counter()
 
@@ -162,7 +162,7 @@ class Run:
         )
 
 
-def find_position(
+def start_or_resume(
     folder: Path, setup: Setup, record: dict[str, Any], inexact: bool, note: Callable[[str], None]
 ) -> tuple[Position, dict[str, Any] | None]:
     """Begin a run, or find out how far it has come and load weights and optimizer.
@@ -182,7 +182,7 @@ def find_position(
     """
     found: tuple[dict[str, Any], str] | None = None
     finished, changes = None, []
-    if setup.processes.is_main:
+    if setup.processes.is_rank_zero:
         if (folder / "run.json").exists():
             changes = check_same_run(folder, setup.plan, record, inexact)
             if (folder / "result.json").exists() and (folder / "model.safetensors").exists():
@@ -193,7 +193,7 @@ def find_position(
         else:
             start_run(folder, setup.plan, record)
             note(f"run: {folder}")
-    found, finished, changes = setup.processes.from_main((found, finished, changes))
+    found, finished, changes = setup.processes.broadcast((found, finished, changes))
     if found is None:
         return Position(), finished
     checkpoint, file = found

@@ -1,4 +1,4 @@
-"""A file of weights: what it says of itself, reading it safely, and writing one."""
+"""Weights files: safetensors and training checkpoints, read without running code, and written."""
 
 import hashlib
 import io
@@ -25,13 +25,13 @@ __all__ = ["WeightsFile", "read_metadata", "read_weights_file", "weights_bytes"]
 
 @dataclass
 class WeightsFile:
-    """What a file holds.
+    """Content of a weights file.
 
     Attributes:
-        tensors: By name.
-        metadata: What it says of itself; None where it says nothing.
+        tensors: State dict.
+        metadata: Its metadata; None for a file of another tool.
         variant: ``raw``, or ``ema`` for the moving average.
-        sha256: Of the file.
+        sha256: Hash of the file.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -41,33 +41,35 @@ class WeightsFile:
 
 
 def weights_bytes(state_dict: Mapping[str, torch.Tensor], metadata: WeightsMetadata) -> bytes:
-    """Return a safetensors file with ``metadata`` in its header, where :func:`load_model` looks for it."""
+    """Return a safetensors file with ``metadata`` in its header."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in state_dict.items()}
     # one key: with more, their order in the file, and so its hash, would change from run to run
     return safetensors.torch.save(tensors, {METADATA_KEY: json.dumps(metadata.model_dump(mode="json"), sort_keys=True)})
 
 
 def read_metadata(path: Path) -> WeightsMetadata:
-    """Return what a weights file of this project says of itself.
+    """Return the metadata of a weights file.
 
     Raises:
-        WavezooError: If it is not one, or damaged.
+        WavezooError: If the file is damaged or has no metadata.
     """
     metadata = read_weights_file(path).metadata
     if metadata is None:
-        raise WavezooError(f"{path}: does not say what it holds", "only weights of wavezoo's own runs do")
+        raise WavezooError(
+            f"{path}: has no wavenet_zoo metadata", "use weights that 'wavezoo train' or 'weights convert' wrote"
+        )
     return metadata
 
 
 def read_weights_file(path: Path, variant: str | None = None) -> WeightsFile:
-    """Read a safetensors file, or a checkpoint of a training run, without running any code that it may hold.
+    """Read a safetensors file or a training checkpoint, without running code from it.
 
     Args:
         path: The file.
-        variant: ``raw`` takes a checkpoint's own weights also where it has their moving average.
+        variant: ``raw`` reads the raw weights of a checkpoint that also has a moving average.
 
     Raises:
-        WavezooError: If it is missing, truncated, unsafe, or holds values that are not finite.
+        WavezooError: If the file is missing, truncated or unsafe, or a value is not finite.
     """
     if path.is_dir():
         raise WavezooError(f"{path}: is a folder, not a weights file")
@@ -77,14 +79,14 @@ def read_weights_file(path: Path, variant: str | None = None) -> WeightsFile:
         raise WavezooError(f"{path}: cannot be read: {error.strerror}") from error
     if not content:
         raise WavezooError(f"{path}: is empty (0 bytes)")
-    # safetensors begins with 8 bytes of a length, which may look like anything, and then the brace of its header
+    # safetensors: 8 bytes of length, then the opening brace of the JSON header
     is_pickle = content[8:9] != b"{" and (content[:2] == b"PK" or content[:1] == b"\x80")
     if is_pickle and path.suffix == ".safetensors":
-        raise WavezooError(f"{path}: is a pickle under the name of a safetensors file; it was not opened")
+        raise WavezooError(f"{path}: is a pickle, not a safetensors file; it was not opened")
     file = _read_checkpoint(path, content, variant) if is_pickle else _read_safetensors(path, content)
     for key, value in file.tensors.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise WavezooError(f"{path}: tensor {key} holds values that are not finite")
+            raise WavezooError(f"{path}: tensor {key} has values that are not finite")
     file.sha256 = hashlib.sha256(content).hexdigest()
     return file
 
@@ -104,17 +106,17 @@ def _read_safetensors(path: Path, content: bytes) -> WeightsFile:
 def _read_checkpoint(path: Path, content: bytes, wanted: str | None = None) -> WeightsFile:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd pickles, which fail in a line of ours if they do
+            warnings.simplefilter("ignore")  # a bad pickle is reported below
             checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WavezooError(
-            f"{path}: refused, since loading this pickle would run code{_unsafe_globals(content)}",
-            "ask for a safetensors file",
+            f"{path}: refused, because loading this pickle would run code{_unsafe_globals(content)}",
+            "use a safetensors file",
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise WavezooError(f"{path}: truncated, or not a checkpoint that torch wrote") from error
+        raise WavezooError(f"{path}: truncated, or not a PyTorch checkpoint") from error
     if not isinstance(checkpoint, dict):
-        raise WavezooError(f"{path}: holds a {type(checkpoint).__name__}, not weights")
+        raise WavezooError(f"{path}: contains a {type(checkpoint).__name__}, not weights")
     metadata = _read_metadata(path, checkpoint["metadata"]) if "metadata" in checkpoint else None
     state_dict, variant = checkpoint, "raw"
     for key in ("state_dict_ema", "model_ema", "state_dict", "model"):  # in timm's order
@@ -125,7 +127,7 @@ def _read_checkpoint(path: Path, content: bytes, wanted: str | None = None) -> W
             break
     tensors = {key: value for key, value in state_dict.items() if isinstance(value, torch.Tensor)}
     if not tensors:
-        raise WavezooError(f"{path}: holds no weights")
+        raise WavezooError(f"{path}: contains no weights")
     return WeightsFile(clean_state_dict(tensors), metadata, variant)
 
 
@@ -135,12 +137,12 @@ def _read_metadata(path: Path, values: Any) -> WeightsMetadata:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise WavezooError(f"{path}: its metadata cannot be read: {where or 'metadata'}: {first['msg']}") from error
+        raise WavezooError(f"{path}: invalid metadata: {where or 'metadata'}: {first['msg']}") from error
 
 
 def _unsafe_globals(content: bytes) -> str:
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content))
-    except Exception:  # only for the message: the file was refused already
+    except Exception:  # only for the message; the file is refused in any case
         return ""
     return f" ({', '.join(names)})" if names else ""

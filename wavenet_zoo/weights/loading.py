@@ -1,8 +1,9 @@
-"""Weights: which a name or a file means, reading them safely, and building the model that they belong to."""
+"""Load a model with weights: from a tag, a file, or at random."""
 
 import inspect
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +19,10 @@ from timm.models import (
 )
 
 from wavenet_zoo.data.classes import imagenet_classes
-from wavenet_zoo.data.preprocessing import Preprocessing
 from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.models import WEIGHTS_FILE, check_hash, check_reachable, read_manifest
 from wavenet_zoo.weights.files import read_weights_file
+from wavenet_zoo.weights.manifest import ManifestEntry, find_entry
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
 __all__ = [
@@ -38,53 +39,57 @@ RANDOM_SEED = 0
 
 @dataclass
 class Weights:
-    """What is known of a set of weights; every result records it.
+    """Weights of a model, as every result records them.
 
     Attributes:
         name: ``architecture.tag``, the path of a file, or ``random``.
-        kind: ``tag``, ``file``, ``random``, or ``module`` for one that came with its weights.
-        sha256: Of the file, where there is one on this machine.
-        variant: ``raw``, or ``ema`` for the moving average.
-        model_kwargs: Arguments of the model.
-        data: Data set that they were trained for.
-        data_fingerprint: Hash of the images that they learned from.
-        validation_fingerprint: Hash of the images that they were validated on.
-        classes: Name of every output.
-        preprocessing: What they were trained with.
-        recipe: Name of the recipe.
-        recipe_sha256: Its hash.
-        results: What the manifest states for them, by data set and split.
+        kind: ``tag``, ``file``, ``random``, or ``module`` for a module that was passed with its weights.
+        metadata: Their metadata.
+        sha256: Hash of their file; None without one.
+        results: Results that the manifest states, by data set and split.
     """
 
     name: str
-    kind: str
+    kind: Literal["tag", "file", "random", "module"]
+    metadata: WeightsMetadata
     sha256: str | None = None
-    variant: str = "raw"
-    model_kwargs: dict[str, Any] = field(default_factory=dict)
-    data: str | None = None
-    data_fingerprint: str | None = None
-    validation_fingerprint: str | None = None
-    classes: list[str] | None = None
-    preprocessing: Preprocessing | None = None
-    recipe: str | None = None
-    recipe_sha256: str | None = None
     results: dict[str, Any] = field(default_factory=dict)
 
     def describe(self) -> str:
-        """Return one line for a person."""
+        """Return a one-line description."""
         if self.kind == "random":
             return f"none: random weights (seed {RANDOM_SEED}), so the accuracy is that of chance"
-        variant = ", EMA" if self.variant == "ema" else ""
+        variant = ", EMA" if self.metadata.variant == "ema" else ""
         digest = f", sha256 {self.sha256[:12]}" if self.sha256 else ""
-        trained = f", trained on {self.data}" if self.data else ""
+        trained = f", trained on {self.metadata.data}" if self.metadata.data else ""
         return f"{self.name}{variant}{trained}{digest}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, with the metadata's keys on the same level."""
+        metadata = self.metadata.model_dump(mode="json")
+        first = {"name": self.name, "kind": self.kind, "sha256": self.sha256}
+        return {**first, **{key: metadata[key] for key in _RECORDED}, "results": self.results}
+
+
+_RECORDED = (
+    "variant",
+    "model_kwargs",
+    "data",
+    "data_fingerprint",
+    "validation_fingerprint",
+    "classes",
+    "preprocessing",
+    "recipe",
+    "recipe_sha256",
+    "git",
+)
 
 
 def check_model_name(model: str) -> tuple[str, str]:
     """Split ``architecture.tag`` and check both.
 
     Raises:
-        WavezooError: If there is no such model or tag, with the nearest names.
+        WavezooError: If the model or the tag does not exist, with the closest names.
     """
     architecture, tag = split_model_name_tag(model)
     if not is_model(architecture):
@@ -98,7 +103,7 @@ def check_model_name(model: str) -> tuple[str, str]:
 
 
 def pretrained_tags(architecture: str) -> list[str]:
-    """Return the tags under which weights of an architecture exist, the default one first."""
+    """Return the tags of the weights of an architecture, the default first."""
     cfgs = get_arch_pretrained_cfgs(architecture)
     tags = [name.partition(".")[2] for name, cfg in cfgs.items() if cfg.has_weights]
     return [tag for tag in tags if tag] or (["default"] if tags else [])
@@ -109,8 +114,8 @@ def build_model(model: str, model_kwargs: Mapping[str, Any] | None = None, **kwa
 
     Args:
         model: Name, with or without a tag.
-        model_kwargs: The user's own arguments for the model.
-        **kwargs: Arguments for ``timm.create_model``.
+        model_kwargs: Model arguments of the user.
+        **kwargs: Arguments of ``timm.create_model``.
 
     Raises:
         WavezooError: If the name is unknown or the model refuses an argument.
@@ -118,7 +123,7 @@ def build_model(model: str, model_kwargs: Mapping[str, Any] | None = None, **kwa
     check_model_name(model)
     try:
         return timm.create_model(model, **{**kwargs, **(model_kwargs or {})})
-    except ImportError as error:  # of an extra, which the model names
+    except ImportError as error:  # the message names the missing extra
         raise WavezooError(str(error)) from error
     except (TypeError, ValueError, AssertionError) as error:
         if not model_kwargs:
@@ -140,17 +145,16 @@ def load_model(
 
     Args:
         model: Name of any timm model, with or without a tag.
-        weights: A tag, a file (safetensors, or a checkpoint of a training run), or ``none`` for random weights. By
-            default the model's pretrained weights.
-        model_kwargs: Arguments for the model; those that the weights were trained with go without saying.
-        variant: Of a training checkpoint's weights the ``raw`` ones or their moving average, ``ema``; by default the
-            average where there is one.
+        weights: A tag, a file (safetensors or a training checkpoint), or ``none`` for random weights. Default: the
+            model's pretrained weights.
+        model_kwargs: Model arguments. Those in the metadata of the weights are applied first.
+        variant: ``raw`` or ``ema`` weights of a training checkpoint. Default: ``ema`` if the checkpoint has both.
 
     Returns:
-        The model, and what is known of its weights.
+        The model, and its weights' description.
 
     Raises:
-        WavezooError: If there are no such weights, or they are damaged, unsafe or of another architecture.
+        WavezooError: If the weights do not exist, are damaged or unsafe, or belong to another architecture.
     """
     architecture, tag = check_model_name(model)
     if weights is not None and str(weights) == "none":
@@ -164,13 +168,13 @@ def load_model(
         if not path.exists():
             if path.name == str(weights) and path.suffix == "":
                 raise _unknown_tag(architecture, str(weights), pretrained_tags(architecture))
-            raise WavezooError(f"{path}: no such weights file")
+            raise WavezooError(f"{path}: weights file not found")
         built, known = _model_from_file(architecture, path, model_kwargs, variant)
     in_weights = built.pretrained_cfg["num_classes"]
-    if built.num_classes != in_weights:  # timm has left the classifier random then, which nobody would see
+    if built.num_classes != in_weights:  # timm would silently initialize the classifier at random
         raise WavezooError(
-            f"{known.name}: the weights have {in_weights} classes and num_classes={built.num_classes} was asked for",
-            "leave num_classes out, or train a classifier for these classes",
+            f"{known.name}: num_classes={built.num_classes}, but the weights have {in_weights} classes",
+            "remove num_classes, or train a classifier for these classes",
         )
     return built, known
 
@@ -178,27 +182,28 @@ def load_model(
 def _random_model(model: str, model_kwargs: Mapping[str, Any] | None) -> tuple[Any, Weights]:
     with torch.random.fork_rng():
         torch.manual_seed(RANDOM_SEED)
-        return build_model(model, model_kwargs), Weights("random", "random", model_kwargs=dict(model_kwargs or {}))
+        built = build_model(model, model_kwargs)
+    metadata = WeightsMetadata(model=model.partition(".")[0], model_kwargs=_as_json(model_kwargs or {}))
+    return built, Weights("random", "random", metadata)
 
 
 def _pretrained_model(architecture: str, tag: str, model_kwargs: Mapping[str, Any] | None) -> tuple[Any, Weights]:
     tags = pretrained_tags(architecture)
     if not tags:
         raise WavezooError(
-            f"no weights exist for {architecture}",
-            "pass --weights FILE, or --weights none to evaluate random weights",
+            f"no pretrained weights exist for {architecture}",
+            "pass --weights FILE, or --weights none for random weights",
         )
     tag = tag or tags[0]
     name = architecture if tag == "default" else f"{architecture}.{tag}"
-    entry = read_manifest().get(name)
-    if entry is not None:
+    if name in read_manifest():
+        entry = find_entry(name)
         built, weights = _model_from_file(architecture, fetch_weights(entry), model_kwargs)
-        weights.name, weights.kind, weights.results = name, "tag", entry.get("results", {})
-        return built, weights
+        return built, replace(weights, name=name, kind="tag", results=entry.results)
     hub_id = get_pretrained_cfg(name).hf_hub_id
     if hub_id:
         try:
-            advice = "connect, or pass --weights FILE"
+            advice = "check the connection, or pass --weights FILE"
             check_reachable(name, f"{hub_id}{architecture}.{tag}" if hub_id == "timm/" else hub_id, advice=advice)
         except RuntimeError as error:
             raise WavezooError(str(error)) from error
@@ -206,35 +211,38 @@ def _pretrained_model(architecture: str, tag: str, model_kwargs: Mapping[str, An
         built = build_model(name, model_kwargs, pretrained=True)
     except WavezooError:
         raise
-    except Exception as error:  # whatever timm and the Hub raise: this is the one place where a download can fail
+    except Exception as error:  # timm and the Hub raise many types when a download fails
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WavezooError(f"{name}: its weights cannot be downloaded: {reason}", "or pass --weights FILE") from error
+        raise WavezooError(
+            f"{name}: the weights cannot be downloaded: {reason}", "check the connection, or pass --weights FILE"
+        ) from error
     classes = imagenet_classes(built.num_classes)
-    return built, Weights(name, "tag", model_kwargs=dict(model_kwargs or {}), classes=classes)
+    metadata = WeightsMetadata(model=architecture, model_kwargs=_as_json(model_kwargs or {}), classes=classes)
+    return built, Weights(name, "tag", metadata)
 
 
-def fetch_weights(entry: Mapping[str, Any], cache_dir: str | None = None) -> Path:
-    """Return the file of an entry of the manifest, downloaded where it is on the Hub, and the one that was listed.
+def fetch_weights(entry: ManifestEntry, cache_dir: str | None = None) -> Path:
+    """Return the weights file of a manifest entry, downloaded from the Hub if necessary, after checking its hash.
 
     Raises:
-        WavezooError: If it is missing, cannot be had, or its sha256 is another.
+        WavezooError: If the file is missing, cannot be downloaded, or its hash does not match.
     """
     try:
-        if "path" in entry:
-            path = Path(entry["path"])
+        if entry.path is not None:
+            path = Path(entry.path)
             if not path.is_file():
-                raise WavezooError(f"{path}: the weights of {entry['name']} are missing", "install wavenet_zoo again")
-            check_hash(path, entry["sha256"], "it does not match manifest.json: changed or damaged; install it again")
+                raise WavezooError(f"{path}: the weights of {entry.name} are missing", "reinstall wavenet_zoo")
+            check_hash(path, entry.sha256, "changed or damaged after installation: reinstall wavenet_zoo")
             return path
-        check_reachable(entry["name"], entry["hub"], cache_dir)
-        repo, _, revision = entry["hub"].partition("@")
+        check_reachable(entry.name, entry.source, cache_dir)
+        repo, _, revision = entry.source.partition("@")
         path = Path(hf_hub_download(repo, WEIGHTS_FILE, revision=revision or None, cache_dir=cache_dir))
-        check_hash(path, entry["sha256"], f"damaged on the way: remove {path.resolve()} and load it again")
+        check_hash(path, entry.sha256, f"damaged download: remove {path.resolve()} and try again")
     except WavezooError:
         raise
-    except Exception as error:  # whatever the Hub raises
+    except Exception as error:  # the Hub raises many types
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WavezooError(f"{entry['name']}: {reason}") from error
+        raise WavezooError(f"{entry.name}: {reason}") from error
     return path
 
 
@@ -243,26 +251,14 @@ def _model_from_file(
 ) -> tuple[Any, Weights]:
     file = read_weights_file(path, variant)
     if variant is not None and file.variant != variant:
-        raise WavezooError(f"{path}: holds no {'moving average' if variant == 'ema' else 'raw weights'}")
+        raise WavezooError(f"{path}: contains no {'moving average' if variant == 'ema' else 'raw weights'}")
     metadata = file.metadata or WeightsMetadata(model=architecture)
     if metadata.model != architecture:
-        raise WavezooError(f"{path}: weights of {metadata.model}, not of {architecture}", f"evaluate {metadata.model}")
+        raise WavezooError(f"{path}: weights of {metadata.model}, not of {architecture}", f"use {metadata.model}")
     kwargs = {**metadata.model_kwargs, **(model_kwargs or {})}
     built = _build_with(architecture, path, file.tensors, kwargs)
-    return built, Weights(
-        name=str(path),
-        kind="file",
-        sha256=file.sha256,
-        variant=file.variant,
-        model_kwargs=kwargs,
-        data=metadata.data,
-        data_fingerprint=metadata.data_fingerprint,
-        validation_fingerprint=metadata.validation_fingerprint,
-        classes=metadata.classes,
-        preprocessing=metadata.preprocessing,
-        recipe=metadata.recipe,
-        recipe_sha256=metadata.recipe_sha256,
-    )
+    metadata = metadata.model_copy(update={"model_kwargs": _as_json(kwargs), "variant": file.variant})
+    return built, Weights(str(path), "file", metadata, sha256=file.sha256)
 
 
 def _build_with(architecture: str, path: Path, state_dict: dict[str, torch.Tensor], kwargs: Mapping[str, Any]) -> Any:
@@ -279,6 +275,12 @@ def _build_with(architecture: str, path: Path, state_dict: dict[str, torch.Tenso
         raise WavezooError(f"{path}: not weights of {architecture}: {difference or error}") from error
     built.pretrained_cfg.pop("state_dict", None)
     return built
+
+
+def _as_json(model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return model arguments as JSON stores them: tuples as lists, objects by their representation."""
+    values: dict[str, Any] = json.loads(json.dumps(dict(model_kwargs), default=repr))
+    return values
 
 
 def _first_differences(model: Mapping[str, torch.Tensor], file: Mapping[str, torch.Tensor]) -> str:

@@ -1,4 +1,4 @@
-"""What a set of weights is: the one description, stored in every file that holds weights."""
+"""The metadata of weights: one description, stored in every file that holds weights."""
 
 from typing import Literal
 
@@ -8,26 +8,27 @@ from wavenet_zoo.data.preprocessing import Preprocessing
 
 __all__ = ["METADATA_KEY", "WeightsMetadata"]
 
-METADATA_KEY = "wavenet_zoo"  # in the header of our files: what the weights are, as JSON
+METADATA_KEY = "wavenet_zoo"  # key in the header of safetensors and exported files; its value is JSON
 
 
 class WeightsMetadata(BaseModel):
-    """What a weights file says of itself, in the header of safetensors or in a training checkpoint.
+    """Metadata of weights, stored in safetensors headers, checkpoints, exported files and the manifest.
 
     Attributes:
         model: Name of the model, without a tag.
-        model_kwargs: Arguments that it was trained with; the tensors alone would not tell.
+        model_kwargs: Model arguments that the weights were trained with; tensor shapes do not determine them.
         classes: Name of every output.
-        data: What the data set is called.
-        data_fingerprint: Hash of the images that it learned from.
-        validation_fingerprint: Hash of the images that it was validated on.
+        data: Name of the training data set.
+        data_fingerprint: Hash of the training images.
+        validation_fingerprint: Hash of the validation images.
         preprocessing: How an image becomes a tensor.
         recipe: Name of the recipe.
-        recipe_sha256: Hash of every value in effect.
-        seed: Of the run.
-        epoch: Epochs trained.
-        variant: ``ema`` where these are the moving average of the weights, else ``raw``.
-        versions: Of the libraries that trained it.
+        recipe_sha256: Hash of the recipe's values.
+        seed: Seed of the run.
+        epoch: Number of epochs trained.
+        variant: ``ema`` for the moving average of the weights, else ``raw``.
+        versions: Versions of the packages that trained them.
+        git: Commit of the code that trained them, and whether the checkout was dirty; None outside of a checkout.
     """
 
     model_config = ConfigDict(protected_namespaces=())
@@ -45,3 +46,4 @@ class WeightsMetadata(BaseModel):
     epoch: int | None = None
     variant: Literal["raw", "ema"] = "raw"
     versions: dict[str, str] = {}
+    git: dict[str, JsonValue] | None = None

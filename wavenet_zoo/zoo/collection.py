@@ -15,7 +15,7 @@ from wavenet_zoo.weights.loading import fetch_weights, load_model
 
 __all__ = ["Checked", "ListedWeights", "convert_weights", "download_weights", "list_weights", "verify_weights"]
 
-WHAT_HAS_TO_AGREE = ("images", "correct_top1", "correct_top5")
+MUST_MATCH = ("images", "correct_top1", "correct_top5")
 
 
 @dataclass
@@ -178,7 +178,7 @@ def _evaluate_again(
         if where is None:
             continue
         result = evaluate(name.split(".")[0], path, where, split=split, progress=progress)
-        differing = [f"{k} {getattr(result, k)}, stated {stated[k]}" for k in WHAT_HAS_TO_AGREE
+        differing = [f"{k} {getattr(result, k)}, stated {stated[k]}" for k in MUST_MATCH
                      if getattr(result, k) != stated[k]]  # fmt: skip
         if differing:
             return Checked(name, "failed", f"{key}: {'; '.join(differing)}")

@@ -15,7 +15,7 @@ from wavenet_zoo.data.preprocessing import Preprocessing
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.recipes import list_recipes, load_recipe
 from wavenet_zoo.runtime.files import write_atomically
-from wavenet_zoo.training.run_dir import read_json
+from wavenet_zoo.runtime.records import read_json
 from wavenet_zoo.weights.files import read_metadata
 from wavenet_zoo.weights.loading import load_model
 from wavenet_zoo.weights.metadata import WeightsMetadata

@@ -10,15 +10,14 @@ from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.evaluation.evaluate import evaluate
 from wavenet_zoo.models import SCHEMA, checkpoints_folder, read_manifest
 from wavenet_zoo.runtime.files import write_atomically
-from wavenet_zoo.runtime.records import write_json
-from wavenet_zoo.training.run_dir import read_json
+from wavenet_zoo.runtime.records import read_json, write_json
 from wavenet_zoo.weights.files import read_metadata, read_weights_file, weights_bytes
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
 __all__ = ["keep_run", "manifest_entry", "ship_weights", "write_entry"]
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
-MOVES_BY = 0.1  # points of top-1, more than which 16 bits may not change
+MAX_TOP1_CHANGE = 0.1  # points of top-1, more than which 16 bits may not change
 
 
 def keep_run(run: str | Path, name: str, folder: Path | None = None) -> Path:
@@ -88,7 +87,7 @@ def ship_weights(
             halved = Path(temporary) / f"{name}.safetensors"
             halved.write_bytes(content)
             as_trained, result = result, evaluate(metadata.model, halved, data)
-        if abs(result.top1 - as_trained.top1) > MOVES_BY:
+        if abs(result.top1 - as_trained.top1) > MAX_TOP1_CHANGE:
             raise WavezooError(
                 f"{source}: top-1 is {as_trained.top1:.2f} % and in 16 bits {result.top1:.2f} %", "ship it as it is"
             )
