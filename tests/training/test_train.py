@@ -243,7 +243,7 @@ def test_weights_of_other_classes_are_a_start_with_a_new_classifier_that_the_see
 def test_weights_that_cannot_be_begun_with_are_named_before_the_run(digit_folder, out, tmp_path):
     for value, message in (
         ("digitz", "has no weights 'digitz' .did you mean 'digits'"),
-        (tmp_path / "nowhere.safetensors", "nowhere.safetensors: no such weights file"),
+        (tmp_path / "nowhere.safetensors", "nowhere.safetensors: weights file not found"),
     ):
         with pytest.raises(WavezooError, match=message):
             train("digits", digit_folder, out, [*SHORT, f"model.pretrained={value}"], workers=0)
@@ -306,7 +306,7 @@ def test_validation_classes_are_matched_to_the_training_classes(digit_folder, ou
 
 
 def test_the_form_of_the_units_is_recorded_and_a_run_that_goes_on_in_another_says_so(digit_folder, tmp_path):
-    settings = dict(recipe="digits", data=digit_folder, overrides=["schedule.epochs=1", "batch_size=16"])
+    settings = dict(recipe_path="digits", data=digit_folder, overrides=["schedule.epochs=1", "batch_size=16"])
     dense = train(out=tmp_path / "dense", **settings)
     factored = train(out=tmp_path / "factored", form="factored", **settings)
     assert json.loads((tmp_path / "dense" / "run.json").read_text())["form"] == "dense"
