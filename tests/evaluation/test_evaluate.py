@@ -195,7 +195,7 @@ def test_folded_in_any_form_and_exported_every_real_image_gets_the_class_it_gets
         folded = fold(model, form).to(memory_format=torch.channels_last)
         assert torch.equal(predictions(folded, images), expected)
         assert torch.equal(predictions(folded, torch.cat(images).split(4)), expected)
-        export("waveletnet_x1", "onnx", tmp_path / f"{form}.onnx", weights, forms=form)
+        export("waveletnet_x1", "onnx", tmp_path / f"{form}.onnx", weights, form=form)
         exported = open_exported_file(tmp_path / f"{form}.onnx")[0]
         assert torch.equal(predictions(exported, torch.cat(images).split(16)), expected)
     plain, folded = (evaluate("waveletnet_x1", weights, imagenet_sample, fold=fold) for fold in (False, True))
