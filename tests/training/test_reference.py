@@ -26,6 +26,7 @@ from wavenet_zoo.models import set_form
 from wavenet_zoo.recipes import Recipe, load_recipe
 from wavenet_zoo.runtime.seeds import mix_seed
 
+pytestmark = pytest.mark.usefixtures("no_curve")
 BASE = ["preprocessing.size=16", "batch_size=32", "optimizer.lr=0.05", "schedule.name=constant", "schedule.epochs=2"]
 EVERYTHING = [
     "model.name=waveletnet_cifar_m2",  # has units with a shortcut behind the first, which alone drop their path
