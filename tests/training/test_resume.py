@@ -12,7 +12,7 @@ from wavenet_zoo import WavezooError, train
 from wavenet_zoo.training.checkpoint import save_last
 from wavenet_zoo.training.run_dir import StepLog
 from wavenet_zoo.training.signals import Stopped
-from wavenet_zoo.training.trainer import Run
+from wavenet_zoo.training.trainer import Trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 PLAIN = ["schedule.epochs=2", "batch_size=20", "optimizer.lr=0.05"]  # 5 steps an epoch
@@ -95,17 +95,17 @@ def test_a_stopped_run_goes_on_to_the_very_same_end(
 def test_a_run_stopped_while_it_validates_validates_again(digit_folder, tmp_path, monkeypatch, assert_same_outcome):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train("digits", digit_folder, whole, EVERYTHING, workers=0)
-    look = Run.stop_where_asked
+    look = Trainer.stop_if_requested
 
     def signal_and_look(self):
         signal.raise_signal(signal.SIGTERM)
         look(self)
 
-    monkeypatch.setattr(Run, "stop_where_asked", signal_and_look)
+    monkeypatch.setattr(Trainer, "stop_if_requested", signal_and_look)
     with pytest.raises(Stopped, match="terminated in epoch 1, step 5 of 5") as error:
         train("digits", digit_folder, stopped, EVERYTHING, workers=0)
     assert error.value.exit_code == 143
-    monkeypatch.setattr(Run, "stop_where_asked", look)
+    monkeypatch.setattr(Trainer, "stop_if_requested", look)
     train("digits", digit_folder, stopped, EVERYTHING, workers=0)
     assert_same_outcome(whole, stopped)
 
@@ -255,7 +255,7 @@ def test_one_process_at_a_time_works_in_a_folder(process, digit_folder, tmp_path
 @pytest.mark.reliability(21)
 def test_a_diverging_run_keeps_its_last_good_checkpoint(digit_folder, stopped_run, monkeypatch):
     checkpoint = torch.load(stopped_run / "last.pt", weights_only=True)
-    import wavenet_zoo.training.train as module
+    import wavenet_zoo.training.step as module
 
     cross_entropy = torch.nn.functional.cross_entropy
     monkeypatch.setattr(
