@@ -8,6 +8,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+from wavenet_zoo import __version__
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHIPPED = "wavenet_zoo/_shipped"
@@ -96,3 +99,9 @@ def test_editable_install_imports_the_checkout_and_copies_nothing(tmp_path):
     )
     paths = run("-I", "-c", code, site, cwd=tmp_path).split()
     assert paths == [str(REPOSITORY / "wavenet_zoo" / "__init__.py"), str(REPOSITORY / "recipes" / "digits.yaml")]
+
+
+def test_citation_and_changelog_name_the_version():
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    assert f"## [{__version__}]" in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
