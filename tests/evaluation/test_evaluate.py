@@ -170,7 +170,7 @@ def predictions(network, images):
 
 
 @pytest.mark.long
-def test_folded_in_any_form_and_exported_every_real_image_gets_the_class_it_gets_as_written(imagenet_sample, tmp_path):
+def test_every_form_and_export_predicts_the_same_classes(imagenet_sample, tmp_path):
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     from wavenet_zoo import export
     from wavenet_zoo.data.preprocessing import evaluation_transform, preprocessing_of

@@ -43,7 +43,7 @@ def settings(overrides):
 
 @pytest.mark.reliability(25)
 @pytest.mark.parametrize(("processes", "batch_size"), [(2, 7), (3, 64)])
-def test_evaluation_counts_the_same_with_any_number_of_processes(torchrun, digit_folder, processes, batch_size):
+def test_evaluation_counts_do_not_depend_on_the_world_size(torchrun, digit_folder, processes, batch_size):
     alone = evaluate(MODEL, None, digit_folder, workers=0, per_class=True)
     run = torchrun(
         processes, "eval", MODEL, "--data", digit_folder, "--batch-size", batch_size, "--per-class", "--json",
@@ -60,7 +60,7 @@ def test_evaluation_counts_the_same_with_any_number_of_processes(torchrun, digit
 
 @pytest.mark.reliability(3)
 @pytest.mark.long
-def test_two_processes_that_are_killed_and_started_again_come_to_the_very_same_end(
+def test_two_killed_processes_resume_to_the_same_result(
     torchrun, digit_folder, tmp_path, assert_same_outcome
 ):
     command = ["train", "digits", "--data", digit_folder, "--workers", 0, "--checkpoint-minutes", 0]
@@ -83,13 +83,13 @@ def test_two_processes_that_are_killed_and_started_again_come_to_the_very_same_e
     again = torchrun(2, *command, "--out", "killed")
     out, err = again.communicate(timeout=200)
     assert again.returncode == 0, err
-    assert "going on in epoch" in err and "resumed" in out
+    assert "resuming epoch" in err and "resumed" in out
     assert_same_outcome(tmp_path / "whole", tmp_path / "killed")
 
 
 @pytest.mark.reliability(3, 4)
 @pytest.mark.long
-def test_two_processes_train_as_one_does_and_stop_together(torchrun, digit_folder, tmp_path):
+def test_two_processes_train_as_one_and_stop_together(torchrun, digit_folder, tmp_path):
     overrides = [*PLAIN, "schedule.epochs=200"]
     command = ["train", "digits", "--data", digit_folder, "--workers", 1, "--out", "run", *settings(overrides)]
     run = torchrun(2, *command)
@@ -99,7 +99,7 @@ def test_two_processes_train_as_one_does_and_stop_together(torchrun, digit_folde
         time.sleep(0.1)
     os.killpg(run.pid, signal.SIGTERM)  # torchrun, both processes and their loaders, as a job system does
     _, err = run.communicate(timeout=60)
-    assert "terminated in epoch" in err and "the same command goes on from there" in err
+    assert "terminated in epoch" in err and "run the same command to resume" in err
     assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["position"]["total_steps"] >= 5
 
     # but for rounding: a step has the same images, and layer norm does not depend on how they are divided
@@ -111,7 +111,7 @@ def test_two_processes_train_as_one_does_and_stop_together(torchrun, digit_folde
     refused = torchrun(1, *command)
     _, err = refused.communicate(timeout=60)
     assert refused.returncode != 0
-    assert "the run was begun with 2 processes, not 1 (--inexact goes on all the same" in err
+    assert "the run was started with 2 processes, not 1 (pass --allow-world-size-change" in err
 
 
 def losses_of_epoch(folder, epoch):
@@ -119,10 +119,10 @@ def losses_of_epoch(folder, epoch):
     return [step["loss"] for step in steps if step["epoch"] == epoch]
 
 
-def test_a_batch_that_the_processes_cannot_share_is_refused(torchrun, digit_folder):
+def test_batch_size_not_divisible_by_the_world_size_is_refused(torchrun, digit_folder):
     run = torchrun(2, "train", "digits", "--data", digit_folder, "--set", "batch_size=25")
     _, err = run.communicate(timeout=60)
-    assert "error: batch_size 25 cannot be divided into 1 parts (accumulation) for each of 2 processes" in err
+    assert "error: batch_size 25 is not divisible by accumulation 1 x world size 2" in err
 
 
 def _workers_of(folder):

@@ -60,7 +60,7 @@ def test_a_plain_state_dict_loads_and_brings_its_number_of_classes(tmp_path):
         assert loaded.num_classes == 7 and same(model, loaded), name
 
 
-def test_a_plain_state_dict_has_the_image_size_of_its_architecture_not_of_other_weights_that_there_are(tmp_path):
+def test_plain_state_dict_gets_the_input_size_of_its_architecture(tmp_path):
     assert timm.create_model("waveletnet_x1", pretrained=True).pretrained_cfg["input_size"] == (3, 64, 64)
     model = timm.create_model("waveletnet_x1")
     safetensors.torch.save_file(model.state_dict(), tmp_path / "plain.safetensors")
@@ -78,7 +78,7 @@ def test_ema_weights_are_preferred_as_in_timm_and_named(tmp_path):
 
 
 @pytest.mark.parametrize("num_classes", [3, 20])
-def test_a_number_of_classes_that_the_weights_do_not_have_is_no_reason_for_a_random_classifier(tmp_path, num_classes):
+def test_num_classes_other_than_that_of_the_weights_is_refused(tmp_path, num_classes):
     arguments = {"num_classes": num_classes}
     assert f"num_classes={num_classes}, but the weights have 10 classes" in fails(MODEL, None, arguments)
     safetensors.torch.save_file(fresh().state_dict(), tmp_path / "w.safetensors")
@@ -233,7 +233,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, kind
     ],
     ids=lambda command: command[0],
 )
-def test_no_command_runs_the_code_in_a_pickle_or_can_be_told_to(wavezoo, tmp_path, command):
+def test_no_command_runs_code_from_a_pickle(wavezoo, tmp_path, command):
     canary = tmp_path / "canary"
     torch.save({"state_dict": RunsCode(f"touch {canary}")}, tmp_path / "w.pth")
     finished = wavezoo(*(word.format(tmp_path / "w.pth") for word in command))
@@ -248,7 +248,7 @@ def test_no_command_runs_the_code_in_a_pickle_or_can_be_told_to(wavezoo, tmp_pat
 
 
 @pytest.mark.reliability(10)
-def test_a_run_does_not_go_on_from_a_checkpoint_that_would_run_code(small_digits, tmp_path):
+def test_run_does_not_resume_from_a_pickle_that_runs_code(small_digits, tmp_path):
     short = dict(recipe_path="digits", data=small_digits, overrides=["schedule.epochs=1", "batch_size=50"], workers=0)
     train(out=tmp_path / "run", **short)
     (tmp_path / "run" / "result.json").unlink()

@@ -155,14 +155,13 @@ def _time_steps(training: Training) -> tuple[list[int], float, float]:
     timed = min(TIMED_STEPS, training.steps_per_epoch - 1)
     with batches(training.train_loader) as iterator:
         micro_batches = MicroBatches(iterator, training.train_images)
-        stream = iter(micro_batches)
         started = time.perf_counter()
-        loss = train_step(training, itertools.islice(stream, accumulation), 0).item()
+        loss = train_step(training, itertools.islice(micro_batches, accumulation), 0).item()
         shape = micro_batches.last_shape
         if timed:
             started = time.perf_counter()
         for step in range(1, 1 + timed):
-            train_step(training, itertools.islice(stream, accumulation), step)
+            train_step(training, itertools.islice(micro_batches, accumulation), step)
     synchronize(device)
     return shape, loss, (time.perf_counter() - started) / max(timed, 1)
 

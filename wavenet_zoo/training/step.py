@@ -32,21 +32,23 @@ class MicroBatches:
     """
 
     def __init__(self, loader: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], images: ImageSource):
-        self.loader = loader
-        self.images = images
+        self._iterator = iter(loader)  # draws a random number, which must happen before a step is seeded
+        self._images = images
         self.waiting_seconds = 0.0
         self.last_shape: list[int] = []
 
     def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
         requested = time.perf_counter()
-        for images, labels, indices in self.loader:
-            self.waiting_seconds += time.perf_counter() - requested
-            self.last_shape = list(images.shape)
-            if (labels == UNREADABLE).any():
-                bad = int(indices[labels == UNREADABLE][0])
-                raise unreadable_image(self.images, bad, "replace or remove the image")
-            yield images, labels
-            requested = time.perf_counter()
+        images, labels, indices = next(self._iterator)
+        self.waiting_seconds += time.perf_counter() - requested
+        self.last_shape = list(images.shape)
+        if (labels == UNREADABLE).any():
+            bad = int(indices[labels == UNREADABLE][0])
+            raise unreadable_image(self._images, bad, "replace or remove the image")
+        return images, labels
 
 
 def train_step(training: Training, micro_batches: Iterable[Batch], step: int) -> torch.Tensor:

@@ -181,10 +181,9 @@ def _train_epoch(trainer: Trainer) -> float:
         state.lr = optimizer.param_groups[0]["lr"]
     first_step, started = state.step, time.perf_counter()
     batches = MicroBatches(training.train_loader, training.train_images)
-    stream = iter(batches)
     while state.step < training.steps_per_epoch:
         lr = optimizer.param_groups[0]["lr"]
-        loss = train_step(training, itertools.islice(stream, training.recipe.accumulation), state.total_steps)
+        loss = train_step(training, itertools.islice(batches, training.recipe.accumulation), state.total_steps)
         trainer.end_step(lr, loss)
         if state.step % log_every == 0 or state.step == training.steps_per_epoch:
             trainer.log_steps(waiting=batches.waiting_seconds / (time.perf_counter() - started))
