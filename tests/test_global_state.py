@@ -1,0 +1,74 @@
+"""Public functions do not change the global state of their caller."""
+
+import contextlib
+import logging
+import os
+import random
+import signal
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from wavenet_zoo import dry_run, evaluate, train
+
+SHORT = ["schedule.epochs=1", "batch_size=50", "augmentation.mixup=0.2", "model.kwargs.drop_rate=0.1"]
+
+
+def global_state():
+    numpy = np.random.get_state()
+    return {
+        "python rng": random.getstate(),
+        "numpy rng": (numpy[0], numpy[1].tolist(), *numpy[2:]),
+        "torch rng": torch.get_rng_state().tolist(),
+        "threads": torch.get_num_threads(),
+        "default dtype": torch.get_default_dtype(),
+        "grad": torch.is_grad_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "cudnn benchmark": torch.backends.cudnn.benchmark,
+        "environment": dict(os.environ),
+        "working directory": os.getcwd(),  # noqa: PTH109
+        "signal handlers": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        "logging": {name: logging.getLogger(name).level for name in ("", "timm", "PIL", "torch", "wavenet_zoo")},
+        "logging disabled": logging.root.manager.disable,
+        "warnings": list(warnings.filters),
+    }
+
+
+@contextlib.contextmanager
+def unchanged_state():
+    """Assert that the body does not change the global state."""
+    random.seed(1)
+    np.random.seed(2)
+    torch.manual_seed(3)
+    before = global_state()
+    yield
+    after = global_state()
+    assert not [key for key in before if before[key] != after[key]]
+
+
+def test_a_change_of_the_global_state_is_noticed():
+    with pytest.raises(AssertionError, match="torch rng"), unchanged_state():
+        torch.rand(1)
+
+
+def test_evaluate_keeps_the_global_state():
+    with unchanged_state():
+        evaluate("waveletnet_cifar_m1")
+
+
+def test_evaluate_of_random_weights_keeps_the_global_state(small_digits):
+    with unchanged_state():
+        evaluate("waveletnet_cifar_m1", "none", small_digits, model_kwargs={"num_classes": 10}, workers=1)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_train_keeps_the_global_state(small_digits, tmp_path, deterministic):
+    with unchanged_state():
+        train("digits", small_digits, tmp_path / "run", SHORT, workers=0, deterministic=deterministic)
+
+
+def test_dry_run_keeps_the_global_state(small_digits, tmp_path):
+    with unchanged_state():
+        dry_run("digits", small_digits, tmp_path / "run", SHORT, workers=0)
