@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from wavenet_zoo import dry_run, evaluate, train
+from wavenet_zoo.data.digits import open_digits
 
 SHORT = ["schedule.epochs=1", "batch_size=50", "augmentation.mixup=0.2", "model.kwargs.drop_rate=0.1"]
 
@@ -34,6 +35,12 @@ def global_state():
         "logging disabled": logging.root.manager.disable,
         "warnings": list(warnings.filters),
     }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def imported():
+    """Import what the functions import: scikit-learn and torch set variables and warning filters once, on import."""
+    open_digits("test")
 
 
 @contextlib.contextmanager
