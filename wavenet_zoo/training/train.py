@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from timm.utils import dispatch_clip_grad
 
-from wavenet_zoo.data.loaders import UNREADABLE, lasting_workers, unreadable_image
+from wavenet_zoo.data.loaders import UNREADABLE, decode_error, persistent_workers
 from wavenet_zoo.evaluation.metrics import Metrics, evaluate_loader
 from wavenet_zoo.recipes import load_recipe, recipe_name
 from wavenet_zoo.runtime.distributed import init_distributed
@@ -138,7 +138,7 @@ def train(
         if finished is not None:
             return TrainingRun(**finished)
         interruption = stack.enter_context(watch_signals(announce=progress))
-        stack.enter_context(lasting_workers(setup.train_loader))
+        stack.enter_context(persistent_workers(setup.train_loader))
         images = plan.schedule.epochs * setup.steps_per_epoch * plan.batch_size
         bar = stack.enter_context(Progress(name, images, enabled=progress, done=position.total_steps * plan.batch_size))
         board = stack.enter_context(
@@ -290,7 +290,7 @@ def _timed_batches(setup: Setup) -> Iterator[tuple[torch.Tensor, torch.Tensor, f
         wait = time.perf_counter() - asked
         if (labels == UNREADABLE).any():
             bad = indices[labels == UNREADABLE][0].item()
-            raise unreadable_image(setup.training, bad, "replace or remove the image")
+            raise decode_error(setup.training, bad, "replace or remove the image")
         yield images, labels, wait
         asked = time.perf_counter()
 
