@@ -115,13 +115,13 @@ def folders() -> dict:
     measure = """
 import json, sys, time
 from wavenet_zoo.data.open import open_data
-from wavenet_zoo.data.loaders import EpochOrder
+from wavenet_zoo.data.loaders import EpochSampler
 times = [time.perf_counter()]
 source = open_data(sys.argv[1], "val")
 times.append(time.perf_counter())
 source.fingerprint()
 times.append(time.perf_counter())
-steps = sum(1 for rank in range(8) for _ in EpochOrder(len(source.targets), 256, seed=0, rank=rank, world_size=8))
+steps = sum(1 for rank in range(8) for _ in EpochSampler(len(source.targets), 256, seed=0, rank=rank, world_size=8))
 times.append(time.perf_counter())
 print(json.dumps({k: b - a for k, a, b in zip(("listing", "fingerprint", "sharing"), times, times[1:])}))
 """

@@ -17,7 +17,7 @@ from wavenet_zoo.layers import WConv2d
         ("waveletnet_x1", {"kappas": (0, 0, 0)}, 300_774_272, 312_449_088, 0),
     ],
 )
-def test_imagenet_counts_are_those_of_the_specification(name, kwargs, macs, paper, adds):
+def test_imagenet_counts_equal_the_specification(name, kwargs, macs, paper, adds):
     cost = count(name, model_kwargs=kwargs)
     assert (cost.macs, cost.macs_paper_convention, cost.dfwt_adds) == (macs, paper, adds)
 
@@ -31,7 +31,7 @@ def test_imagenet_counts_are_those_of_the_specification(name, kwargs, macs, pape
         ("waveletnet_x1_k5", "2.60M", "204M"),  # Table 7
     ],
 )
-def test_every_published_figure_comes_out_to_the_printed_digit(name, published_params, published_macs):
+def test_counts_equal_the_published_figures_as_printed(name, published_params, published_macs):
     cost = count(name)
     assert f"{cost.params / 1e6:.2f}M" == published_params
     assert f"{cost.macs_paper_convention / 1e6:.0f}M" == published_macs
@@ -40,18 +40,18 @@ def test_every_published_figure_comes_out_to_the_printed_digit(name, published_p
 @pytest.mark.parametrize(
     ("m", "macs"), [(1, 6_967_936), (2, 14_119_552), (3, 21_271_168), (12, 85_635_712), (24, 171_455_104)]
 )
-def test_cifar_counts_are_those_of_the_specification(m, macs):
+def test_cifar_counts_equal_the_specification(m, macs):
     assert count(f"waveletnet_cifar_m{m}").macs == macs
 
 
 @pytest.mark.parametrize("name", ["waveletnet_x1", "mobilenetv2_100", "resnet18", "vit_tiny_patch16_224", "pit_ti_224"])
-def test_the_layers_add_up_to_the_total(name):
+def test_per_layer_counts_sum_to_the_total(name):
     cost = count(name, per_layer=True)
     for key in ("params", "macs", "activations", "dfwt_adds"):
         assert sum(getattr(layer, key) for layer in cost.modules) == getattr(cost, key), key
 
 
-def test_macs_agree_with_arithmetic_on_one_layer():
+def test_macs_of_one_layer_equal_arithmetic():
     class Net(nn.Module):
         num_classes, default_cfg = 10, {"input_size": (16, 10, 12)}
         pretrained_cfg = default_cfg
@@ -68,21 +68,21 @@ def test_macs_agree_with_arithmetic_on_one_layer():
     assert cost.activations == 10 * 12 * 32
 
 
-def test_other_timm_models_count_as_timm_users_know_them():
+def test_counts_of_timm_models_equal_known_values():
     resnet50 = count("resnet50")
     assert (resnet50.params, resnet50.macs) == (25_557_032, 4_089_184_256)
     assert resnet50.macs_paper_convention is None
     assert count("mobilenetv2_100").macs == count("waveletnet_x1", model_kwargs={"kappas": (0, 0, 0)}).macs
 
 
-def test_size_and_depth_are_respected():
+def test_size_and_depth_select_input_and_modules():
     cost = count("waveletnet_x1", size=112, depth=1)
     assert cost.input_size == [3, 112, 112]
     assert [m.name for m in cost.modules][:3] == ["conv_stem", "bn1", "blocks"]
     assert sum(m.macs for m in cost.modules) == cost.macs < count("waveletnet_x1").macs / 3
 
 
-def test_counting_leaves_a_given_module_as_it_was():
+def test_count_does_not_modify_the_module():
     model = timm.create_model("waveletnet_cifar_m1").train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     count(model)
@@ -91,6 +91,6 @@ def test_counting_leaves_a_given_module_as_it_was():
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_a_model_that_cannot_take_the_size_is_named():
-    with pytest.raises(WavezooError, match="vit_tiny_patch16_224 cannot take images of 100 x 100 px"):
+def test_unsupported_size_names_the_model():
+    with pytest.raises(WavezooError, match="vit_tiny_patch16_224 does not support images of 100 x 100 px"):
         count("vit_tiny_patch16_224", size=100)

@@ -1,4 +1,4 @@
-"""Files from anywhere, spoiled at random: read, or refused in one line; nothing else, and nothing elsewhere."""
+"""Files with random damage: they are read, or rejected in one line, and no other file is written."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wavenet_zoo import WavezooError
-from wavenet_zoo.data.decoding import READ_ERRORS, decode_image
+from wavenet_zoo.data.decoding import DECODE_ERRORS, decode_image
 from wavenet_zoo.data.open import open_data
 from wavenet_zoo.models import checkpoints_folder, read_collection
 from wavenet_zoo.recipes import Recipe, list_recipes, load_recipe
@@ -77,7 +77,7 @@ def bounded(tmp_path):
 @pytest.mark.reliability(22)
 @many
 @given(st.sampled_from(RECIPES), st.lists(st.tuples(st.floats(0, 1), st.sampled_from(WORDS)), min_size=1, max_size=4))
-def test_a_recipe_with_anything_in_it_is_read_or_refused(tmp_path, bounded, text, insertions):
+def test_recipe_with_random_text_loads_or_is_rejected(tmp_path, bounded, text, insertions):
     for place, word in insertions:
         start = int(place * len(text))
         text = text[:start] + word + text[start:]
@@ -89,7 +89,7 @@ def test_a_recipe_with_anything_in_it_is_read_or_refused(tmp_path, bounded, text
 @pytest.mark.reliability(22)
 @many
 @given(st.sampled_from(RECIPES), cuts)
-def test_a_recipe_with_any_bytes_in_it_is_read_or_refused(tmp_path, bounded, text, cuts):
+def test_recipe_with_random_bytes_loads_or_is_rejected(tmp_path, bounded, text, cuts):
     (tmp_path / "r.yaml").write_bytes(spoil(text.encode(), cuts))
     bounded(lambda: load_recipe(tmp_path / "r.yaml"))
 
@@ -106,7 +106,7 @@ KEYS = st.sampled_from(
 @many
 @given(st.one_of(st.text(max_size=30), st.tuples(KEYS, st.text(max_size=12)).map("=".join),
                  st.tuples(KEYS, json_values.map(json.dumps)).map("=".join)))  # fmt: skip
-def test_set_raises_nothing_but_our_own_error(bounded, override):
+def test_random_overrides_raise_only_wavezoo_error(bounded, override):
     bounded(lambda: load_recipe("digits", [override]))
 
 
@@ -120,9 +120,7 @@ def test_set_raises_nothing_but_our_own_error(bounded, override):
     st.dictionaries(st.text(max_size=8), json_values, max_size=3),
     st.text(min_size=1, max_size=12),
 )
-def test_recipes_come_back_from_yaml_as_they_were(
-    tmp_path_factory, name, lr, epochs, seed, channels_last, kwargs, data
-):
+def test_recipes_round_trip_through_yaml(tmp_path_factory, name, lr, epochs, seed, channels_last, kwargs, data):
     recipe = load_recipe(name)
     values = json.loads(recipe.model_dump_json())
     values["optimizer"]["lr"] = lr
@@ -146,7 +144,7 @@ HEADER = 8 + int.from_bytes(WEIGHTS[:8], "little")
 @pytest.mark.reliability(9)
 @many
 @given(st.booleans(), cuts)
-def test_weights_with_any_bytes_in_them_load_or_are_refused(tmp_path, bounded, in_header, cuts):
+def test_weights_with_random_bytes_load_or_are_rejected(tmp_path, bounded, in_header, cuts):
     content = spoil(WEIGHTS[:HEADER], cuts) + WEIGHTS[HEADER:] if in_header else spoil(WEIGHTS, cuts)
     (tmp_path / "w.safetensors").write_bytes(content)
     bounded(lambda: load_model(MODEL, tmp_path / "w.safetensors"))
@@ -155,7 +153,7 @@ def test_weights_with_any_bytes_in_them_load_or_are_refused(tmp_path, bounded, i
 @pytest.mark.reliability(9)
 @many
 @given(st.lists(st.tuples(st.sampled_from(["dtype", "shape", "data_offsets"]), json_values), min_size=1, max_size=3))
-def test_a_header_with_any_values_in_it_is_refused(tmp_path, bounded, changes):
+def test_weights_with_random_header_load_or_are_rejected(tmp_path, bounded, changes):
     header = json.loads(WEIGHTS[8:HEADER])
     for number, (key, value) in enumerate(changes):
         header[sorted(header)[number]] = {**header[sorted(header)[number]], key: value}
@@ -167,7 +165,7 @@ def test_a_header_with_any_values_in_it_is_refused(tmp_path, bounded, changes):
 @pytest.mark.reliability(9)
 @many
 @given(json_values)
-def test_metadata_with_any_values_in_it_is_refused(tmp_path, bounded, value):
+def test_weights_with_random_metadata_load_or_are_rejected(tmp_path, bounded, value):
     text = json.dumps({"model": MODEL, "classes": value, "preprocessing": value, "model_kwargs": value})
     tensors = safetensors.torch.load(WEIGHTS)
     (tmp_path / "w.safetensors").write_bytes(safetensors.torch.save(tensors, {"wavenet_zoo": text}))
@@ -180,7 +178,7 @@ def test_metadata_with_any_values_in_it_is_refused(tmp_path, bounded, value):
     st.sampled_from(["name", "file", "sha256", "classes", "preprocessing", "results", "license", "description"]),
     st.one_of(json_values, st.sampled_from(["../x", "/etc/passwd", "..", ".", "a/../../b", "\0"])),
 )
-def test_a_manifest_with_anything_in_it_is_read_or_refused_and_names_no_file_elsewhere(tmp_path, bounded, key, value):
+def test_manifest_with_random_values_is_read_or_rejected(tmp_path, bounded, key, value):
     manifest = json.loads((checkpoints_folder() / "manifest.json").read_text(encoding="utf-8"))
     manifest["checkpoints"][0][key] = value
     (tmp_path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
@@ -192,7 +190,7 @@ def test_a_manifest_with_anything_in_it_is_read_or_refused_and_names_no_file_els
 @pytest.mark.reliability(31)
 @many
 @given(cuts)
-def test_a_manifest_with_any_bytes_in_it_is_read_or_refused(tmp_path, bounded, cuts):
+def test_manifest_with_random_bytes_is_read_or_rejected(tmp_path, bounded, cuts):
     content = (checkpoints_folder() / "manifest.json").read_bytes()
     (tmp_path / "manifest.json").write_bytes(spoil(content, cuts))
     bounded(lambda: read_collection(tmp_path), allowed=(ValueError, OSError))
@@ -213,10 +211,10 @@ def _picture(format):
 @pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=300)
 @given(st.data())
-def test_an_image_with_any_bytes_in_it_is_decoded_or_unreadable(format, data):
+def test_image_with_random_bytes_is_decoded_or_rejected(format, data):
     content = spoil(_picture(format), data.draw(cuts))
     started = time.perf_counter()
-    with contextlib.suppress(READ_ERRORS):
+    with contextlib.suppress(DECODE_ERRORS):
         assert decode_image(content).mode == "RGB"
     assert time.perf_counter() - started < 5
 
@@ -231,7 +229,7 @@ def test_an_image_with_any_bytes_in_it_is_decoded_or_unreadable(format, data):
         max_size=8,
     )
 )
-def test_any_folder_is_a_data_set_or_refused(tmp_path_factory, files):
+def test_random_folder_is_a_data_set_or_is_rejected(tmp_path_factory, files):
     root = tmp_path_factory.mktemp("data")
     for folder, name in files:
         (root / folder / name).parent.mkdir(parents=True, exist_ok=True)

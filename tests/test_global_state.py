@@ -79,3 +79,51 @@ def test_train_keeps_the_global_state(small_digits, tmp_path, deterministic):
 def test_dry_run_keeps_the_global_state(small_digits, tmp_path):
     with unchanged_state():
         dry_run("digits", small_digits, tmp_path / "run", SHORT, workers=0)
+
+
+@pytest.mark.parametrize("per_layer", [False, True])
+def test_count_keeps_the_global_state(per_layer):
+    with unchanged_state():
+        count("waveletnet_x1", per_layer=per_layer)
+
+
+def test_count_of_a_module_keeps_the_global_state():
+    model = timm.create_model("waveletnet_cifar_m1")
+    with unchanged_state():
+        count(model)
+
+
+def test_count_of_an_unsupported_size_keeps_the_global_state():
+    with unchanged_state(), pytest.raises(WavezooError):
+        count("vit_tiny_patch16_224", size=100)
+
+
+def test_open_data_keeps_the_global_state(small_digits):
+    for data in ("digits", small_digits):
+        with unchanged_state():
+            source = open_data(data, "val")
+            source.load(0)
+            source.fingerprint()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_evaluation_loader_keeps_the_global_state(small_digits, workers):
+    source = open_data(small_digits, "val")
+    with unchanged_state():
+        loader = evaluation_loader(source, evaluation_transform(PREPROCESSING), range(10), 8, workers)
+        with batches(loader) as iterator:
+            assert sum(len(labels) for _, labels, _ in iterator) == 30
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_loader_keeps_the_global_state(small_digits, workers):
+    augmentation = AugmentationSection(crop="pad", padding=2, hflip=0.5, auto_augment="rand-m9-mstd0.5-inc1")
+    source = open_data(small_digits, "train")
+    with unchanged_state():
+        loader = training_loader(source, training_transform(PREPROCESSING, augmentation), 25, 0, workers)
+        with persistent_workers(loader):
+            for epoch in range(2):
+                loader.batch_sampler.start(epoch)
+                assert sum(len(labels) for _, labels, _ in loader) == 100

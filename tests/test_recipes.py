@@ -32,7 +32,7 @@ def write(tmp_path):
 
 
 @pytest.mark.parametrize("name", list_recipes())
-def test_every_shipped_recipe_loads_by_name_and_by_path_anywhere_and_builds(name, tmp_path, monkeypatch):
+def test_every_recipe_loads_by_name_and_path_and_builds(name, tmp_path, monkeypatch):
     from wavenet_zoo.training.build import check_recipe
 
     if name.endswith("nasnet_a_mobile"):
@@ -44,24 +44,24 @@ def test_every_shipped_recipe_loads_by_name_and_by_path_anywhere_and_builds(name
     assert built["sha256"] == recipe.sha256() and built["params"] > 10_000
 
 
-def test_numbers_that_yaml_takes_for_strings_are_numbers(write):
+def test_numbers_that_yaml_reads_as_strings_are_numbers(write):
     recipe = load_recipe(write(GOOD))
     assert recipe.optimizer.lr == 0.03
     assert recipe.optimizer.weight_decay == 0.0002
 
 
-def test_the_hash_is_of_the_values_and_not_of_the_text(write):
+def test_hash_depends_on_values_not_on_text(write):
     recipe = load_recipe(write(GOOD))
     assert load_recipe(write("# a comment\n" + GOOD)).sha256() == recipe.sha256()
     assert load_recipe(write(GOOD), ["seed=1"]).sha256() != recipe.sha256()
 
 
-def test_a_resolved_recipe_reads_back_as_itself(write):
+def test_resolved_recipe_round_trips(write):
     recipe = load_recipe(write(GOOD))
     assert load_recipe(write(recipe.to_yaml())) == recipe
 
 
-def test_overrides_replace_values_with_their_type(write):
+def test_overrides_set_typed_values(write):
     recipe = load_recipe(write(GOOD), ["schedule.epochs=7", "optimizer.lr=1e-3", "model.kwargs.use_dfwt=false"])
     assert recipe.schedule.epochs == 7
     assert recipe.optimizer.lr == 0.001
@@ -105,7 +105,7 @@ def test_overrides_replace_values_with_their_type(write):
         ("seed: !!python/object/apply:os.system ['touch canary']\n", "not valid YAML"),
     ],
 )
-def test_a_mistake_is_one_line_with_file_line_and_key(write, text, message):
+def test_invalid_recipe_raises_one_line_with_file_line_and_key(write, text, message):
     path = write(text)
     with pytest.raises(WavezooError) as error:
         load_recipe(path)
@@ -128,7 +128,7 @@ def test_a_mistake_is_one_line_with_file_line_and_key(write, text, message):
         ("model={name: m, pretrained: t, initial_weights_of: {}}", "are exclusive: remove one"),
     ],
 )
-def test_a_mistake_in_an_override_names_the_override(write, override, message):
+def test_invalid_override_names_the_override(write, override, message):
     with pytest.raises(WavezooError) as error:
         load_recipe(write(GOOD), [override])
     assert message in str(error.value)
@@ -147,7 +147,7 @@ def test_differences_name_every_key_whose_value_differs(write):
     assert here.differences(here) == []
 
 
-def test_a_key_with_its_default_written_out_does_not_change_the_hash(write):
+def test_default_value_written_out_keeps_the_hash(write):
     recipe = load_recipe(write(GOOD))
     assert load_recipe(write(GOOD + "accumulation: 1\nema: null\nregularization: {drop_path: 0}\n")).sha256() == (
         recipe.sha256()
@@ -159,7 +159,7 @@ def test_a_key_with_its_default_written_out_does_not_change_the_hash(write):
 @pytest.mark.parametrize(
     ("folder", "epochs"), [("imagenet", 120), ("tiny_imagenet", 15), ("cifar10", 164), ("cifar10", 16)]
 )
-def test_the_systems_of_one_table_share_one_protocol(folder, epochs):
+def test_recipes_of_one_table_share_one_protocol(folder, epochs):
     recipes = [load_recipe(path) for name, path in list_recipes().items() if name.startswith(f"{folder}/")]
     protocols = {
         recipe.model_copy(update={"model": recipes[0].model}).sha256()
@@ -169,7 +169,7 @@ def test_the_systems_of_one_table_share_one_protocol(folder, epochs):
     assert len(protocols) == 1
 
 
-def test_every_row_that_the_paper_trains_has_a_recipe_that_says_its_error():
+def test_recipes_of_the_papers_rows_state_its_error():
     headers = {name: path.read_text(encoding="utf-8").partition("model:")[0] for name, path in list_recipes().items()}
     for name, error in {
         "cifar10/waveletnet_m24": "5.15 %",
@@ -187,24 +187,24 @@ def test_every_row_that_the_paper_trains_has_a_recipe_that_says_its_error():
             assert "shortened" in header and "Not a row of the paper" in header
 
 
-def test_the_two_sides_of_table_3_differ_in_dfwt_alone():
+def test_table_3_recipes_differ_only_in_dfwt():
     for depth in ("m1", "m2", "m24"):
         recipe, without = (load_recipe(f"cifar10/waveletnet_{depth}{suffix}") for suffix in ("", "_no_dfwt"))
         assert recipe.differences(without) == ["model.kwargs: {}, None", "model.kwargs.use_dfwt: None, False"]
 
 
-def test_the_two_sides_of_the_transfer_differ_in_the_initial_weights_alone():
+def test_transfer_recipes_differ_only_in_initial_weights():
     transfer, scratch = (load_recipe(f"cifar10/waveletnet_x1_{side}") for side in ("transfer", "scratch"))
     assert transfer.differences(scratch) == ["model.pretrained: tiny_in200, None"]
 
 
-def test_an_unknown_recipe_gets_the_nearest_name():
+def test_unknown_recipe_gets_a_suggestion():
     with pytest.raises(WavezooError, match=r"digit: recipe not found \(did you mean 'digits'"):
         load_recipe("digit")
 
 
 @pytest.mark.reliability(22)
-def test_aliases_that_multiply_do_not_exhaust_memory(write):
+def test_yaml_alias_bomb_does_not_exhaust_memory(write):
     bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"{chr(ord(k) + 1)}: &{chr(ord(k) + 1)} [{', '.join(['*' + k] * 9)}]\n" for k in "abcdefghij"
     )

@@ -1,8 +1,8 @@
-"""Parameters, MACs, activations and the additions of DFWT: counted from the model itself, without weights or data."""
+"""Counts of a model: parameters, MACs, activations and the additions of DFWT, without weights or data."""
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -14,24 +14,25 @@ from torch.utils.flop_counter import FlopCounterMode
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.layers import DFWT
 from wavenet_zoo.models import WaveletNet
+from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.weights.loading import build_model
 
-__all__ = ["Complexity", "ModuleComplexity", "count"]
+__all__ = ["PAPER_CONVENTION", "Complexity", "ModuleComplexity", "count"]
 
 PAPER_CONVENTION = "convolutions without the classifier, depthwise convolutions at their input resolution"
 
 
 @dataclass
 class ModuleComplexity:
-    """What one module costs, with everything inside it.
+    """Counts of one module for one image, submodules included.
 
     Attributes:
-        name: Path of the module in the model.
+        name: Name of the module in the model, ``blocks.0.0.conv_dw`` for example.
         kind: Class of the module.
-        output_shape: Shape of its output for one image.
-        params: Parameters.
+        output_shape: Shape of the output without the batch dimension, (C, H, W) for a feature map.
+        params: Number of parameters.
         macs: Multiply-accumulate operations of convolutions and matrix products.
-        activations: Output elements of the same operations.
+        activations: Output elements of convolutions and matrix products.
         dfwt_adds: Additions and subtractions of DFWT.
     """
 
@@ -45,18 +46,19 @@ class ModuleComplexity:
 
 
 @dataclass
-class Complexity:
-    """The result of :func:`count`.
+class Complexity(Result):
+    """The result of :func:`count`: counts for one image.
 
     Attributes:
         model: Name of the model.
-        input_size: (C, H, W) of the image.
-        params: Parameters.
-        macs: Multiply-accumulate operations of convolutions and matrix products, each at its real output size.
-        macs_paper_convention: The paper's way of counting them; None for a model that is not a WaveletNet.
-        dfwt_adds: Additions and subtractions of DFWT, which no multiplication goes with.
-        activations: Output elements of the operations behind ``macs``.
-        modules: The same by module, in the order of the forward pass.
+        input_size: Shape of the image, (C, H, W).
+        params: Number of parameters.
+        macs: Multiply-accumulate operations of convolutions and matrix products, at their output resolution.
+        macs_paper_convention: MACs as the paper counts them (Table 1): convolutions without the classifier, depthwise
+            convolutions at their input resolution. None for a model that is not a WaveletNet.
+        dfwt_adds: Additions and subtractions of DFWT, which has no multiplications.
+        activations: Output elements of convolutions and matrix products.
+        modules: Counts of the modules that ``per_layer`` or ``depth`` selects, in the order of the forward pass.
     """
 
     model: str
@@ -68,10 +70,6 @@ class Complexity:
     activations: int
     modules: list[ModuleComplexity] = field(default_factory=list)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the counts as plain values, for JSON."""
-        return asdict(self)
-
 
 def count(
     model: str | nn.Module,
@@ -81,20 +79,21 @@ def count(
     depth: int | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
 ) -> Complexity:
-    """Count what one image costs.
+    """Count parameters, MACs, activations and the additions of DFWT for one image.
 
-    MACs are what ``torch.utils.flop_counter`` sees at the dispatcher, halved, so functional calls count too. It does
-    not see additions: those of DFWT follow from its definition.
+    The model runs once on the meta device, without weights or data. MACs are half of what ``torch.utils.flop_counter``
+    counts at the dispatcher, so functional calls are included. It does not count additions; those of DFWT follow from
+    its definition.
 
     Args:
-        model: Name of any timm model, or a module.
-        size: Side of the image in pixels; by default the model's.
-        per_layer: List every layer with what is its own, so that the list adds up to the total.
-        depth: List modules down to this depth of nesting, each with everything inside it.
-        model_kwargs: Arguments for the model, ``{"kappas": (0, 5, 5)}`` for example.
+        model: Name of a timm model, or a module. A module is copied and not modified.
+        size: Side of the image in pixels. Default: the model's.
+        per_layer: List every layer with its own counts, without those of its submodules: the list sums to the total.
+        depth: List the modules up to this depth of nesting, submodules included. Overrides ``per_layer``.
+        model_kwargs: Model arguments, ``{"kappas": (0, 5, 5)}`` for example.
 
     Raises:
-        WavezooError: If there is no such model, or it cannot run at that size.
+        WavezooError: If the model does not exist, or does not support the size.
     """
     if isinstance(model, str):
         with torch.device("meta"):
@@ -108,13 +107,15 @@ def count(
     shapes: dict[str, list[int]] = {}
     adds: dict[str, int] = {}
     _record_outputs(module, shapes, adds)
-    module.requires_grad_(False)  # the counter hooks gradients, which parameters that are inputs of a module upset
+    module.requires_grad_(False)  # the counter's gradient hooks fail where parameters are inputs of a module
     try:
         with torch.no_grad(), macs, paper, activations:
             module(torch.empty(1, channels, height, width, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise WavezooError(f"{name} cannot take images of {height} x {width} px: {reason}") from error
+        raise WavezooError(
+            f"{name} does not support images of {height} x {width} px: {reason}", "use another size"
+        ) from error
 
     modules = [
         ModuleComplexity(
@@ -146,7 +147,7 @@ def count(
 
 
 def _layers(modules: list[ModuleComplexity]) -> list[ModuleComplexity]:
-    """Take from every module what the modules inside it account for, and keep those with something left."""
+    """Subtract the counts of the submodules from every module, and keep the modules with counts of their own."""
     layers = []
     for module in modules:
         inside = [m for m in modules if m is not module and _is_inside(m.name, module.name)]
@@ -178,9 +179,9 @@ def _counted(counter: FlopCounterMode, root: nn.Module, path: str) -> int:
 
 
 def _record_outputs(root: nn.Module, shapes: dict[str, list[int]], adds: dict[str, int]) -> None:
-    """Have every module note the shape of its output, and every DFWT its additions."""
+    """Register hooks that record output shapes in ``shapes`` and the additions of every DFWT in ``adds``."""
 
-    def note(path: str) -> Callable[..., None]:
+    def record(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             if isinstance(output, torch.Tensor):
                 shapes[path] = list(output.shape[1:])
@@ -190,7 +191,7 @@ def _record_outputs(root: nn.Module, shapes: dict[str, list[int]], adds: dict[st
         return hook
 
     for path, module in root.named_modules():
-        module.register_forward_hook(note(path))
+        module.register_forward_hook(record(path))
 
 
 def _paper_convolution(

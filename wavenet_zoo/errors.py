@@ -1,4 +1,4 @@
-"""The one error that users see, and the nearest valid name for a mistyped one."""
+"""The error that users see, exit codes, and suggestions for misspelled names."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -14,12 +14,12 @@ TERMINATED = 143
 
 
 class WavezooError(Exception):
-    """A failure that its reader can act on.
+    """An error that the user can fix.
 
     Args:
-        message: One line that names the file, the key or the model at fault.
-        hint: What to do about it, or an empty string.
-        exit_code: Exit code of the command line: 2 for usage, configuration and data.
+        message: What is wrong, in one line, with the file, key or model.
+        hint: What to do about it; empty if there is nothing to add.
+        exit_code: Exit code of the command. Default: 2, for usage, configuration and data.
     """
 
     def __init__(self, message: str, hint: str = "", exit_code: int = BAD_INPUT):
@@ -33,11 +33,11 @@ class WavezooError(Exception):
 
 
 def one_line(text: str) -> str:
-    """Return ``text`` in one line, without what a terminal might obey: names come from files of others."""
+    """Return ``text`` in one line and without control characters, which names from untrusted files may contain."""
     return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
 
 
 def did_you_mean(name: str, valid: Iterable[str], otherwise: str = "") -> str:
-    """Return ``did you mean 'a' or 'b'?`` with the valid names nearest to ``name``, else ``otherwise``."""
+    """Return ``did you mean 'a' or 'b'?`` with the valid names closest to ``name``; ``otherwise`` if none is close."""
     matches = get_close_matches(name, list(valid), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(repr(match) for match in matches)}?" if matches else otherwise

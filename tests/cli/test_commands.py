@@ -1,4 +1,4 @@
-"""What a user sees of every command: stdout, stderr, exit code."""
+"""The output of every command: stdout, stderr, exit code."""
 
 import json
 
@@ -18,7 +18,7 @@ def test_every_command_has_help_with_the_common_options(wavezoo, command):
         assert option in result.out
 
 
-def test_list_shows_models_params_macs_and_weights(wavezoo):
+def test_list_shows_models_counts_and_weights(wavezoo):
     result = wavezoo("list")
     assert result.code == 0 and result.err == ""
     assert "waveletnet_x1 " in result.out and "2,722,272" in result.out and "204,806,400" in result.out
@@ -45,7 +45,7 @@ def test_count_prints_the_figures_of_the_specification(wavezoo):
         assert number in out
 
 
-def test_count_takes_size_depth_layers_and_model_arguments(wavezoo):
+def test_count_accepts_size_depth_layers_and_model_kwargs(wavezoo):
     assert wavezoo("count", "waveletnet_x1", "--size", 64, "--json").json["input_size"] == [3, 64, 64]
     assert "blocks.6.0.dfwt" in wavezoo("count", "waveletnet_x1", "--per-layer").out
     assert "blocks.6" in (out := wavezoo("count", "waveletnet_x1", "--depth", 2).out) and "dfwt" not in out
@@ -53,7 +53,7 @@ def test_count_takes_size_depth_layers_and_model_arguments(wavezoo):
     assert wavezoo(*args).json["params"] == 3_504_872
 
 
-def test_eval_without_data_evaluates_on_what_the_weights_were_trained_for(wavezoo):
+def test_eval_without_data_uses_the_data_of_the_weights(wavezoo):
     result = wavezoo("eval", MODEL, "--json")
     stated = read_manifest()[f"{MODEL}.digits"]["results"]["digits/test"]
     assert result.code == 0
@@ -65,7 +65,7 @@ def test_eval_without_data_evaluates_on_what_the_weights_were_trained_for(wavezo
     assert "resize to 32 px (bicubic)" in human.out
 
 
-def test_eval_on_real_imagenet_images_says_that_weights_are_random(wavezoo, imagenet_sample):
+def test_eval_with_random_weights_says_so(wavezoo, imagenet_sample):
     result = wavezoo("eval", "waveletnet_x0_75", "--weights", "none", "--data", imagenet_sample / "val", "--size", 64)
     assert result.code == 0
     assert "random weights" in result.out and "random weights" in result.err
@@ -83,7 +83,7 @@ def test_eval_writes_json_and_appends_csv(wavezoo, digit_folder, tmp_path):
     assert first.json["top1"] == second.json["top1"]
 
 
-def test_a_result_is_shown_even_where_the_csv_does_not_take_it(wavezoo, digit_folder, tmp_path):
+def test_result_is_shown_if_the_csv_has_other_columns(wavezoo, digit_folder, tmp_path):
     (tmp_path / "r.csv").write_text("something,else\n1,2\n")
     result = wavezoo("eval", MODEL, "--data", digit_folder, "--workers", 0, "--append-csv", "r.csv", "--json")
     assert result.code == 2 and "r.csv: has other columns than this result" in result.err
@@ -91,7 +91,7 @@ def test_a_result_is_shown_even_where_the_csv_does_not_take_it(wavezoo, digit_fo
     assert (tmp_path / "r.csv").read_text() == "something,else\n1,2\n"
 
 
-def test_eval_per_class_and_skipped_images_are_shown(wavezoo, digit_folder):
+def test_eval_shows_per_class_accuracy_and_skipped_images(wavezoo, digit_folder):
     (digit_folder / "val" / "3" / "1.png").write_bytes(b"")
     args = ("eval", MODEL, "--data", digit_folder, "--workers", 0, "--per-class")
     result = wavezoo(*args, "--skip-bad-images")
@@ -100,13 +100,13 @@ def test_eval_per_class_and_skipped_images_are_shown(wavezoo, digit_folder):
     assert refused.code == 2 and "1.png: not an image file" in refused.err and refused.out == ""
 
 
-def test_eval_below_the_threshold_exits_with_3(wavezoo):
+def test_eval_below_min_top1_exits_with_3(wavezoo):
     assert wavezoo("eval", MODEL, "--min-top1", 50).code == 0
     result = wavezoo("eval", MODEL, "--min-top1", 99.99, "--json")
     assert result.code == 3 and result.json["top1"] < 99.99 and "below the 99.99 % asked for" in result.err
 
 
-def test_train_reports_progress_on_stderr_and_the_result_on_stdout(wavezoo, digit_folder, tmp_path):
+def test_train_prints_progress_to_stderr_and_result_to_stdout(wavezoo, digit_folder, tmp_path):
     args = ["train", "digits", "--data", digit_folder, "--workers", 0, "--set", "schedule.epochs=1"]
     result = wavezoo(*args, "--set", "batch_size=25", "--json")
     assert result.code == 0 and "epoch 1/1" in result.err
@@ -150,7 +150,7 @@ def test_quiet_leaves_stderr_empty(wavezoo, digit_folder):
         ),
         (
             ["eval", "waveletnet_x1", "--data", "digits"],
-            "waveletnet_x1.tiny_in200 is for the 200 classes of tiny-imagenet-200; evaluate weights trained for",
+            "waveletnet_x1.tiny_in200 is for the 200 classes of tiny-imagenet-200; use weights trained on these",
         ),
         (["train", "digit"], "error: digit: recipe not found (did you mean 'digits'?)"),
         (["train", "digits", "--set", "schedule.epoch=1"], "unknown key 'schedule.epoch' (did you mean 'epochs'"),
@@ -160,7 +160,7 @@ def test_quiet_leaves_stderr_empty(wavezoo, digit_folder):
         (["count"], "error: Missing argument 'MODEL'"),
     ],
 )
-def test_a_wrong_input_is_one_line_on_stderr_and_exit_code_2(wavezoo, args, message):
+def test_invalid_input_is_one_line_on_stderr_and_exit_code_2(wavezoo, args, message):
     result = wavezoo(*args)
     errors = [line for line in result.err.splitlines() if line.startswith("error: ")]
     assert result.code == 2 and result.out == ""
@@ -169,7 +169,7 @@ def test_a_wrong_input_is_one_line_on_stderr_and_exit_code_2(wavezoo, args, mess
     assert "Traceback" not in result.err
 
 
-def test_an_internal_failure_is_one_line_and_a_traceback_only_with_debug(wavezoo, monkeypatch):
+def test_internal_failure_shows_a_traceback_only_with_debug(wavezoo, monkeypatch):
     import wavenet_zoo
 
     def broken(*args, **kwargs):

@@ -1,4 +1,4 @@
-"""Every command where things are not as usual: no reader, no terminal, ASCII, a read-only home, a full disk.
+"""Every command under unusual conditions: closed stdout, no terminal, ASCII, read-only home, full disk.
 
 Each condition has one real process that imports everything once and then forks for every command.
 """
@@ -119,7 +119,7 @@ def assert_well_behaved(results):
 
 
 @pytest.mark.reliability(33)
-def test_without_a_terminal_in_ascii_and_without_colours_every_command_does_its_work(under):
+def test_commands_work_in_ascii_without_terminal_and_colors(under):
     results = under(NO_COLOR="1", LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0", COLUMNS="60", TERM="dumb")
     assert_well_behaved(results)
     for name, (code, out, err) in results.items():
@@ -129,7 +129,7 @@ def test_without_a_terminal_in_ascii_and_without_colours_every_command_does_its_
 
 
 @pytest.mark.reliability(33)
-def test_where_nobody_reads_stdout_every_command_ends_quietly_and_its_work_is_done(under, tmp_path):
+def test_closed_stdout_ends_commands_quietly_after_their_work(under, tmp_path):
     results = under(stdout="closed")
     assert_well_behaved(results)
     for name, (code, _, err) in results.items():
@@ -138,7 +138,7 @@ def test_where_nobody_reads_stdout_every_command_ends_quietly_and_its_work_is_do
 
 
 @pytest.mark.reliability(33)
-def test_with_a_home_that_may_not_be_written_to_every_command_does_its_work(under, read_only_folder):
+def test_commands_work_with_a_read_only_home(under, read_only_folder):
     names = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME", "TORCH_HOME", "MPLCONFIGDIR")
     results = under(**dict.fromkeys(names, str(read_only_folder)))
     assert_well_behaved(results)
@@ -147,7 +147,7 @@ def test_with_a_home_that_may_not_be_written_to_every_command_does_its_work(unde
 
 
 @pytest.mark.reliability(6)
-def test_on_a_full_disk_every_command_that_writes_says_so_in_one_line_and_leaves_nothing(under, full_folder):
+def test_full_disk_is_reported_in_one_line_without_leftovers(under, full_folder):
     before = sorted(full_folder.rglob("*"))
     results = under(folder=full_folder)
     assert_well_behaved(results)
@@ -161,7 +161,7 @@ def test_on_a_full_disk_every_command_that_writes_says_so_in_one_line_and_leaves
 
 
 @pytest.mark.reliability(33)
-def test_training_goes_on_where_the_reader_of_its_progress_has_gone(process, small_digits, tmp_path):
+def test_training_continues_after_its_output_is_closed(process, small_digits, tmp_path):
     run = subprocess.Popen(
         [sys.executable, "-m", "wavenet_zoo", "train", "digits", "--data", small_digits, "--workers", "0", *QUICK],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -186,7 +186,7 @@ MISSING = {  # a module, what needs it, and the extra that has it
 }
 
 
-def test_an_extra_that_is_not_installed_is_named_with_how_to_install_it(under):
+def test_missing_extra_is_named_with_its_install_command(under):
     commands = {name: command for name, (command, _) in MISSING.items()}
     results = under(commands=commands, missing={name: name.split()[0] for name in MISSING})
     for name, (code, _, err) in results.items():

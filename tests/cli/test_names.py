@@ -1,4 +1,4 @@
-"""Names that would lead out of a folder, or are no names at all."""
+"""Names that contain paths or invalid characters."""
 
 import pytest
 import safetensors.torch
@@ -22,7 +22,7 @@ def outside(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "a/b", "..", "a\\0b", "", "a\\nb", "x" * 3000])
-def test_a_model_of_such_a_name_is_unknown(wavezoo, outside, small_digits, tmp_path, name):
+def test_model_name_with_a_path_is_unknown(wavezoo, outside, small_digits, tmp_path, name):
     text = list_recipes()["digits"].read_text().replace(f"name: {MODEL}", f'name: "{name}"')
     (tmp_path / "r.yaml").write_text(text)
     finished = wavezoo("train", "r.yaml", "--data", small_digits, *QUICK)
@@ -32,7 +32,7 @@ def test_a_model_of_such_a_name_is_unknown(wavezoo, outside, small_digits, tmp_p
 
 
 @pytest.mark.parametrize("file", ["...yaml", "....yaml", ".yaml", "a b.yaml", "-x.yaml", "ä.yaml"])
-def test_a_run_lies_in_runs_whatever_its_recipe_is_called(wavezoo, outside, small_digits, tmp_path, file):
+def test_run_folder_is_in_runs_for_any_recipe_file_name(wavezoo, outside, small_digits, tmp_path, file):
     (tmp_path / file).write_text(list_recipes()["digits"].read_text())
     finished = wavezoo("train", "--data", small_digits, *QUICK, "--json", "--", file)
     assert finished.code == 0, finished.err
@@ -40,7 +40,7 @@ def test_a_run_lies_in_runs_whatever_its_recipe_is_called(wavezoo, outside, smal
     assert not (tmp_path / "run.json").exists()
 
 
-def test_tensors_of_such_names_are_tensors_that_the_model_does_not_have(wavezoo, outside, tmp_path):
+def test_weights_with_paths_as_tensor_names_are_rejected(wavezoo, outside, tmp_path):
     safetensors.torch.save_file({"../../x": torch.zeros(1), "/etc/passwd": torch.zeros(1)}, tmp_path / "w.safetensors")
     finished = wavezoo("eval", MODEL, "--weights", "w.safetensors", "--data", "digits")
     assert finished.code == 2
@@ -48,14 +48,14 @@ def test_tensors_of_such_names_are_tensors_that_the_model_does_not_have(wavezoo,
 
 
 @pytest.mark.parametrize("repo", ["../x", "me/../x", "/x", "me/x/y", "me/..", "me/a b", "me/" + "x" * 200])
-def test_a_repository_of_such_a_name_is_refused(wavezoo, outside, repo):
+def test_invalid_repository_name_is_rejected(wavezoo, outside, repo):
     finished = wavezoo("publish", MODEL, "--weights", "none.safetensors", "--repo", repo, "--dry-run")
     assert finished.code == 2
     assert len(finished.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("out", ["..", ".", "/", "/dev/null", "x/../.."])
-def test_a_folder_that_holds_something_else_holds_no_run(wavezoo, outside, small_digits, tmp_path, out):
+def test_out_folder_with_other_files_is_rejected(wavezoo, outside, small_digits, tmp_path, out):
     (tmp_path / "something").touch()
     (tmp_path / "x").mkdir()
     finished = wavezoo("train", "digits", "--data", small_digits, *QUICK, "--out", out)

@@ -1,4 +1,4 @@
-"""The command line as real processes: pipes, signals, terminals."""
+"""The command line in real processes: pipes, signals, terminals."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import time
 import pytest
 
 
-def test_stdout_is_json_and_nothing_else_in_a_pipe(process):
+def test_stdout_in_a_pipe_is_only_json(process):
     out, err = process("-m", "wavenet_zoo", "eval", "waveletnet_cifar_m1", "--json").communicate(timeout=120)
     assert json.loads(out)["images"] == 360
     assert err == ""
@@ -19,7 +19,7 @@ def test_stdout_is_json_and_nothing_else_in_a_pipe(process):
 
 @pytest.mark.reliability(33)
 @pytest.mark.parametrize("output", ["--json", "--per-layer"])
-def test_a_reader_that_has_gone_away_ends_a_command_quietly(tmp_path, output):
+def test_closed_pipe_ends_a_command_quietly(tmp_path, output):
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "wavenet_zoo", "count", "resnet50", output]
@@ -33,9 +33,7 @@ def test_a_reader_that_has_gone_away_ends_a_command_quietly(tmp_path, output):
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
 @pytest.mark.parametrize("workers", [0, 2])
-def test_signals_end_a_run_with_their_code_and_leave_the_last_checkpoint(
-    process, digit_folder, tmp_path, number, code, word, workers
-):
+def test_signals_stop_a_run_with_exit_code_and_checkpoint(process, digit_folder, tmp_path, number, code, word, workers):
     run = process(
         "-m", "wavenet_zoo", "train", "digits", "--data", digit_folder, "--out", "run",
         "--workers", workers, "--set", "schedule.epochs=10000", "--set", "batch_size=25",
@@ -55,7 +53,7 @@ def test_signals_end_a_run_with_their_code_and_leave_the_last_checkpoint(
 
 
 @pytest.mark.long
-def test_a_run_with_loader_processes_ends_when_it_is_done(process, digit_folder):
+def test_commands_with_loader_workers_exit_when_finished(process, digit_folder):
     run = process(
         "-m", "wavenet_zoo", "train", "digits", "--data", digit_folder, "--workers", 2,
         "--set", "schedule.epochs=2", "--set", "batch_size=25", "--json",
@@ -71,7 +69,7 @@ def test_a_run_with_loader_processes_ends_when_it_is_done(process, digit_folder)
 
 
 @pytest.mark.long
-def test_deterministic_mode_changes_nothing_on_a_cpu(process, digit_folder, tmp_path):
+def test_deterministic_mode_keeps_cpu_results(process, digit_folder, tmp_path):
     command = ["-m", "wavenet_zoo", "train", "digits", "--data", digit_folder, "--workers", 0, "--json", "--quiet"]
     command += ["--set", "schedule.epochs=1", "--set", "batch_size=25", "--set", "ema.decay=0.9"]
     runs = [process(*command, "--out", "plain"), process(*command, "--out", "deterministic", "--deterministic")]
@@ -80,7 +78,7 @@ def test_deterministic_mode_changes_nothing_on_a_cpu(process, digit_folder, tmp_
     assert json.loads((tmp_path / "deterministic" / "run.json").read_text())["deterministic"] is True
 
 
-def test_a_terminal_gets_a_progress_bar(tmp_path):
+def test_terminal_shows_a_progress_bar(tmp_path):
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "wavenet_zoo", "eval", "waveletnet_cifar_m1"]
     run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=follower, text=True)
@@ -100,7 +98,7 @@ def test_a_terminal_gets_a_progress_bar(tmp_path):
 
 
 @pytest.mark.reliability(33)
-def test_an_ascii_locale_and_a_narrow_terminal_are_no_reason_to_fail(tmp_path):
+def test_ascii_locale_and_narrow_terminal_are_supported(tmp_path):
     environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "COLUMNS": "40"}
     command = [sys.executable, "-m", "wavenet_zoo", "info", "waveletnet_cifar_m1"]
     result = subprocess.run(command, capture_output=True, env=environment, cwd=tmp_path, timeout=120)

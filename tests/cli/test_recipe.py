@@ -6,7 +6,7 @@ import yaml
 from wavenet_zoo.recipes import list_recipes, load_recipe
 
 
-def test_list_names_every_recipe_with_what_it_is(wavezoo):
+def test_list_shows_every_recipe_with_its_title(wavezoo):
     result = wavezoo("recipe", "list", "--json")
     assert result.code == 0 and [entry["name"] for entry in result.json] == list(list_recipes())
     entry = next(entry for entry in result.json if entry["name"] == "cifar10/waveletnet_m24_no_dfwt")
@@ -14,7 +14,7 @@ def test_list_names_every_recipe_with_what_it_is(wavezoo):
     assert "imagenet/waveletnet_x1 " in wavezoo("recipe", "list").out
 
 
-def test_show_prints_the_file_or_every_value_in_effect(wavezoo):
+def test_show_prints_the_file_or_the_resolved_values(wavezoo):
     assert wavezoo("recipe", "show", "digits").out == list_recipes()["digits"].read_text(encoding="utf-8")
     resolved = wavezoo("recipe", "show", "digits", "--set", "schedule.epochs=3")
     assert yaml.safe_load(resolved.out) == load_recipe("digits", ["schedule.epochs=3"]).model_dump()
@@ -23,7 +23,7 @@ def test_show_prints_the_file_or_every_value_in_effect(wavezoo):
     assert shown["sha256"] == load_recipe("digits").sha256() and shown["recipe"]["ema"] is None
 
 
-def test_a_copy_can_be_changed_and_trained_and_never_replaces_a_file_unasked(wavezoo, tmp_path):
+def test_copy_does_not_overwrite_a_file_without_force(wavezoo, tmp_path):
     assert wavezoo("recipe", "copy", "cifar10/waveletnet_m2").out == "waveletnet_m2.yaml\n"
     copy = tmp_path / "waveletnet_m2.yaml"
     assert load_recipe(copy) == load_recipe("cifar10/waveletnet_m2")
@@ -37,7 +37,7 @@ def test_a_copy_can_be_changed_and_trained_and_never_replaces_a_file_unasked(wav
     assert "mkdir -p nowhere" in wavezoo("recipe", "copy", "digits", "nowhere/mine.yaml").err
 
 
-def test_check_tells_of_every_recipe_and_fails_if_one_is_bad(wavezoo, tmp_path):
+def test_check_reports_every_recipe_and_fails_if_one_is_invalid(wavezoo, tmp_path):
     (tmp_path / "bad.yaml").write_text(list_recipes()["digits"].read_text().replace("epochs:", "epoch:"))
     result = wavezoo("recipe", "check", "digits", "bad.yaml", "imagenet/waveletnet_x1")
     assert result.code == 2
@@ -59,7 +59,7 @@ def test_check_tells_of_every_recipe_and_fails_if_one_is_bad(wavezoo, tmp_path):
         ("ema.decai=0.9", "unknown key 'ema.decai' (and 1 more) (did you mean 'decay'"),
     ],
 )
-def test_check_finds_what_only_building_can_find(wavezoo, override, message):
+def test_check_finds_errors_that_only_building_finds(wavezoo, override, message):
     result = wavezoo("recipe", "check", "digits", "--set", override)
     assert result.code == 2 and message in result.out, result.out
 
@@ -72,7 +72,7 @@ def test_check_finds_what_only_building_can_find(wavezoo, override, message):
         (["recipe", "show"], "error: Missing argument 'RECIPE'"),
     ],
 )
-def test_a_wrong_input_is_one_line(wavezoo, args, message):
+def test_invalid_input_is_one_line(wavezoo, args, message):
     result = wavezoo(*args)
     assert result.code == 2 and result.out == "" and message in result.err.splitlines()[-1]
 

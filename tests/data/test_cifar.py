@@ -11,7 +11,7 @@ from wavenet_zoo.errors import WavezooError
 
 @pytest.fixture
 def cifar10(tmp_path, monkeypatch):
-    """CIFAR-10 in the form that its archive unpacks to, with few images and their own checksums."""
+    """A folder with an unpacked CIFAR-10 archive of few images, with their checksums in torchvision."""
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     random = np.random.default_rng(0)
@@ -36,7 +36,7 @@ def cifar10(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_an_unpacked_archive_is_recognised_by_name_by_folder_and_by_its_parent(cifar10, monkeypatch):
+def test_cifar_opens_by_name_folder_or_parent_folder(cifar10, monkeypatch):
     monkeypatch.setenv("WAVEZOO_DATA", str(cifar10))
     for data in ("cifar10", cifar10, cifar10 / "cifar-10-batches-py"):
         test, train = open_data(data, "val"), open_data(data, "train")
@@ -46,8 +46,8 @@ def test_an_unpacked_archive_is_recognised_by_name_by_folder_and_by_its_parent(c
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_where_it_cannot_be_downloaded_the_folder_is_named(tmp_path, monkeypatch):
+def test_failed_cifar_download_names_the_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("WAVEZOO_DATA", str(tmp_path))
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
-    with pytest.raises(WavezooError, match=f"cifar10: not in {tmp_path}, and it cannot be downloaded"):
+    with pytest.raises(WavezooError, match=f"cifar10: not found in {tmp_path}, and the download failed"):
         open_data("cifar10", "val")

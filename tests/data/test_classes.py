@@ -7,22 +7,22 @@ from wavenet_zoo.errors import WavezooError
 SYNSETS = list(ImageNetInfo().label_names())
 
 
-def test_some_of_imagenets_synsets_map_to_their_own_outputs():
+def test_imagenet_synsets_match_imagenet_outputs():
     assert match_classes([SYNSETS[7], SYNSETS[999]], imagenet_classes(1000), 1000) == [7, 999]
-    assert match_classes([SYNSETS[7], SYNSETS[999]], None, 1000) == [7, 999]  # random weights: names are not known
+    assert match_classes([SYNSETS[7], SYNSETS[999]], None, 1000) == [7, 999]  # random weights have no class names
 
 
-def test_folders_called_0_to_999_are_indices():
+def test_classes_named_0_to_999_are_indices():
     names = [str(i) for i in range(1000)]
     assert match_classes(names, imagenet_classes(1000), 1000) == list(range(1000))
 
 
 @pytest.mark.reliability(16)
-def test_known_names_are_matched_by_name_whatever_their_order():
+def test_known_names_match_by_name_in_any_order():
     assert match_classes(["dog", "cat"], ["cat", "dog", "eel"], 3) == [1, 0]
 
 
-def test_unknown_names_are_taken_in_order_if_there_are_as_many():
+def test_unknown_names_match_in_order_if_counts_agree():
     assert match_classes(["a", "b"], None, 2) == [0, 1]
     assert match_classes(["n00000001", "n00000002"], None, 2) == [0, 1]
 
@@ -33,11 +33,16 @@ def test_unknown_names_are_taken_in_order_if_there_are_as_many():
     [
         (["a", "b", "c"], None, 2, "the weights have 2 classes and the data has 3"),
         (["a", "b"], SYNSETS, 1000, "the weights have 1000 classes and the data has 2"),
-        (["n99999999", SYNSETS[0]], None, 1000, "'n99999999' among them"),
-        (["cat", "ox"], ["cat", "dog"], 2, "a class 'ox' that the weights do not know (1 of 2 names differ)"),
+        (["n99999999", SYNSETS[0]], None, 1000, "'n99999999' is not a class of the weights"),
+        (
+            ["cat", "ox"],
+            ["cat", "dog"],
+            2,
+            "class 'ox' of the data is not a class of the weights (1 of 2 names differ)",
+        ),
     ],
 )
-def test_classes_that_do_not_go_together_are_refused_with_both_counts(data, model, number, message):
+def test_unmatched_classes_raise_with_both_counts(data, model, number, message):
     with pytest.raises(WavezooError) as error:
         match_classes(data, model, number)
     assert message in str(error.value)

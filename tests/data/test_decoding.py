@@ -1,4 +1,4 @@
-"""Image files of every kind, as far as Pillow reads them: what they become, and what is refused."""
+"""Decoding of the image formats and modes that Pillow reads, and the images that are rejected."""
 
 import io
 import struct
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wavenet_zoo.data.decoding import READ_ERRORS, decode_image
+from wavenet_zoo.data.decoding import DECODE_ERRORS, decode_image
 
 RAMP = np.linspace(0, 255, 64, dtype=np.uint8).reshape(8, 8)
 
@@ -28,7 +28,7 @@ def decoded(content):
 
 @pytest.mark.reliability(13)
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1"])
-def test_gray_palette_and_alpha_become_the_colours_that_they_show_without_alpha(mode):
+def test_gray_palette_and_alpha_convert_to_rgb_without_alpha(mode):
     colours = Image.fromarray(np.stack([RAMP, RAMP[::-1], RAMP.T], axis=2))
     image = colours.convert(mode)
     if "A" in mode:
@@ -37,13 +37,13 @@ def test_gray_palette_and_alpha_become_the_colours_that_they_show_without_alpha(
 
 
 @pytest.mark.reliability(13)
-def test_cmyk_becomes_rgb_and_not_its_negative():
+def test_cmyk_converts_to_rgb_without_inversion():
     white = Image.new("CMYK", (8, 8), (0, 0, 0, 0))
     assert (decoded(encode(white, "JPEG")) > 250).all()
 
 
 @pytest.mark.reliability(13)
-def test_the_orientation_of_a_camera_is_left_alone_as_in_timm_and_torchvision():
+def test_exif_orientation_is_ignored_as_in_timm():
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees
     content = encode(Image.fromarray(RAMP[:4]).convert("RGB"), "JPEG", exif=exif)
@@ -51,7 +51,7 @@ def test_the_orientation_of_a_camera_is_left_alone_as_in_timm_and_torchvision():
 
 
 @pytest.mark.reliability(13)
-def test_of_several_frames_the_first_counts():
+def test_first_frame_of_an_animation_is_used():
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     content = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert (decoded(content) == (255, 0, 0)).all()
@@ -59,13 +59,13 @@ def test_of_several_frames_the_first_counts():
 
 @pytest.mark.reliability(14)
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
-def test_16_bits_are_scaled_to_8_and_not_cut_off_at_white(format):
+def test_16_bit_gray_is_scaled_not_clipped(format):
     content = encode(Image.fromarray(RAMP.astype(np.uint16) * 257), format)
     assert (decoded(content) == RAMP[..., None]).all()
 
 
 @pytest.mark.reliability(14)
-def test_16_bit_colours_are_scaled_too():
+def test_16_bit_color_is_scaled():
     colours = np.stack([RAMP, RAMP[::-1], RAMP.T], axis=2)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colours.astype(np.uint16) * 257)
     assert (decoded(png(8, 8, depth=16, colour=2, data=zlib.compress(rows))) == colours).all()
@@ -73,14 +73,14 @@ def test_16_bit_colours_are_scaled_too():
 
 @pytest.mark.reliability(14)
 @pytest.mark.parametrize("kind", [np.int32, np.float32])
-def test_32_bits_have_no_scale_and_are_refused(kind):
-    with pytest.raises(ValueError, match="no scale"):
+def test_32_bit_channels_are_rejected(kind):
+    with pytest.raises(ValueError, match="32 bits per channel"):
         decode_image(encode(Image.fromarray(RAMP.astype(kind)), "TIFF"))
 
 
 @pytest.mark.reliability(15)
 @pytest.mark.parametrize("side", [10_000, 20_000, 60_000])
-def test_a_decompression_bomb_is_refused_by_its_header(side):
+def test_decompression_bomb_is_rejected_by_its_header(side):
     content = png(side, side, depth=1, colour=0, data=zlib.compress(b"\0" * 1000))
     tracemalloc.start()
     with pytest.raises(Image.DecompressionBombError, match="pixels"):
@@ -100,16 +100,16 @@ def test_a_decompression_bomb_is_refused_by_its_header(side):
         b"II*\0\x08\0\0\0\xff\xff",
     ],
 )
-def test_what_is_no_image_raises_what_loaders_expect(content):
-    with pytest.raises(READ_ERRORS):
+def test_invalid_image_raises_a_decode_error(content):
+    with pytest.raises(DECODE_ERRORS):
         decode_image(content)
 
 
 @pytest.mark.reliability(12)
-def test_a_png_whose_checksum_is_wrong_is_refused():
+def test_png_with_wrong_checksum_is_rejected():
     content = bytearray(encode(Image.fromarray(RAMP), "PNG"))
     content[content.index(b"IDAT") + 6] ^= 1
-    with pytest.raises(READ_ERRORS):
+    with pytest.raises(DECODE_ERRORS):
         decode_image(bytes(content))
 
 

@@ -5,7 +5,7 @@ from wavenet_zoo.data.open import open_data
 from wavenet_zoo.errors import WavezooError
 
 
-def test_every_fifth_image_is_for_testing_and_no_image_is_in_both():
+def test_splits_are_disjoint_and_every_fifth_image_is_test():
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -16,12 +16,12 @@ def test_every_fifth_image_is_for_testing_and_no_image_is_in_both():
     assert sorted(train.targets + test.targets) == sorted(digits.target.tolist())
 
 
-def test_an_unknown_split_names_those_that_exist():
-    with pytest.raises(WavezooError, match="it has train and test"):
+def test_unknown_split_lists_available_splits():
+    with pytest.raises(WavezooError, match="available splits: train, test"):
         open_data("digits", "dev")
 
 
-def test_without_scikit_learn_it_names_the_extra(monkeypatch):
+def test_missing_scikit_learn_names_the_extra(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)

@@ -15,44 +15,44 @@ def make(root: Path, *files: str) -> Path:
     return root
 
 
-def test_a_folder_of_class_folders_is_read_in_natural_order(tmp_path):
+def test_class_folders_are_read_in_natural_order(tmp_path):
     make(tmp_path, "10/a.png", "2/b.png", "2/a10.png", "2/a9.png", "1/deeper/c.jpeg")
     source = open_data(tmp_path, "val")
     assert source.classes == ["1", "2", "10"]
-    assert [Path(source.label(i)).name for i in range(5)] == ["c.jpeg", "a9.png", "a10.png", "b.png", "a.png"]
+    assert [Path(source.describe(i)).name for i in range(5)] == ["c.jpeg", "a9.png", "a10.png", "b.png", "a.png"]
     assert source.targets == [0, 1, 1, 1, 2]
 
 
 @pytest.mark.parametrize("name", ["val", "validation", "test"])
-def test_a_root_with_splits_is_descended_into(tmp_path, name):
+def test_split_folders_are_found_by_common_names(tmp_path, name):
     make(tmp_path, "train/cat/1.png", "train/dog/1.png", f"{name}/cat/2.png", f"{name}/dog/2.png")
     assert Path(open_data(tmp_path, "val").name) == tmp_path / name
     assert Path(open_data(tmp_path, "train").name) == tmp_path / "train"
     assert open_data(tmp_path, "val").classes == ["cat", "dog"]
 
 
-def test_any_name_will_do_for_a_file(tmp_path):
+def test_file_names_may_contain_any_characters(tmp_path):
     names = ["½.png", "x².png", "٣.png", "a b.png", "é.png"]
     make(tmp_path, *(f"cat/{name}" for name in names))
     assert len(open_data(tmp_path, "val").targets) == len(names)
 
 
-def test_a_class_of_trains_is_a_class(tmp_path):
+def test_class_named_train_is_a_class(tmp_path):
     make(tmp_path, "bus/1.png", "train/1.png", "car/1.png")
     assert open_data(tmp_path, "val").classes == ["bus", "car", "train"]
 
 
-def test_splits_without_class_folders_are_not_taken_for_classes(tmp_path):
+def test_split_folders_without_class_folders_are_not_classes(tmp_path):
     make(tmp_path, "train/1.png", "val/1.png")
-    with pytest.raises(WavezooError, match="val: holds images but no class folders"):
+    with pytest.raises(WavezooError, match="val: contains images but no class folders"):
         open_data(tmp_path, "val")
     make(tmp_path, "train/cat/1.png", "train/dog/1.png")
-    with pytest.raises(WavezooError, match="val: holds images but no class folders"):
+    with pytest.raises(WavezooError, match="val: contains images but no class folders"):
         open_data(tmp_path, "val")
 
 
 @pytest.mark.reliability(19)
-def test_hidden_folders_and_files_that_are_no_images_are_passed_over(tmp_path):
+def test_hidden_entries_and_other_files_are_ignored(tmp_path):
     make(tmp_path, "cat/1.png", ".ipynb_checkpoints/1.png", "cat/._1.png", "cat/.hidden/1.png")
     (tmp_path / "cat" / "Thumbs.db").write_text("x")
     source = open_data(tmp_path, "val")
@@ -61,29 +61,29 @@ def test_hidden_folders_and_files_that_are_no_images_are_passed_over(tmp_path):
 
 @pytest.mark.reliability(20)
 @pytest.mark.parametrize(
-    ("link", "target", "told"),
+    ("link", "target", "message"),
     [
-        ("cat/loop", "cat", "cat/loop: leads to"),
-        ("cat/up", ".", "cat/up: leads to"),
-        ("cat/far", "..", "cat/far/data: leads to"),
-        ("loop", ".", "loop: leads to"),
-        ("puma", "cat", "puma: leads to"),
-        ("dog/more", "cat", "dog/more: leads to"),
-        ("self", "self", "self: is a link to nothing"),
-        ("gone", "nowhere", "gone: is a link to nothing"),
+        ("cat/loop", "cat", "cat/loop: links to"),
+        ("cat/up", ".", "cat/up: links to"),
+        ("cat/far", "..", "cat/far/data: links to"),
+        ("loop", ".", "loop: links to"),
+        ("puma", "cat", "puma: links to"),
+        ("dog/more", "cat", "dog/more: links to"),
+        ("self", "self", "self: broken symbolic link"),
+        ("gone", "nowhere", "gone: broken symbolic link"),
     ],
 )
-def test_a_link_that_would_show_images_twice_or_hide_a_class_is_reported(tmp_path, link, target, told):
+def test_links_that_duplicate_images_or_are_broken_are_reported(tmp_path, link, target, message):
     root = tmp_path / "data"
     make(root, "cat/1.png", "dog/1.png")
     (root / link).symlink_to(root / target)
     with pytest.raises(WavezooError) as error:
         open_data(root, "val")
-    assert told in error.value.message
+    assert message in error.value.message
 
 
 @pytest.mark.reliability(20)
-def test_links_to_folders_and_images_elsewhere_are_followed_and_every_image_is_there_once(tmp_path):
+def test_links_to_other_folders_and_images_are_followed(tmp_path):
     make(tmp_path / "elsewhere", "lynxes/1.png", "lynxes/2.png", "more/3.png", "single.png")
     root = tmp_path / "data"
     make(root, "cat/1.png", "dog/1.png")
@@ -97,7 +97,7 @@ def test_links_to_folders_and_images_elsewhere_are_followed_and_every_image_is_t
     ]  # fmt: skip
 
 
-def test_one_class_folder_is_recognised_and_explained(tmp_path):
+def test_single_class_folder_is_reported(tmp_path):
     make(tmp_path, "n01440764/1.png", "n01443537/1.png")
     with pytest.raises(WavezooError, match=r"n01440764: is one class folder .*--data .*" + tmp_path.name):
         open_data(tmp_path / "n01440764", "val")
@@ -107,9 +107,9 @@ def test_one_class_folder_is_recognised_and_explained(tmp_path):
 
 
 @pytest.mark.reliability(18)
-def test_images_without_class_folders_are_explained(tmp_path):
+def test_images_without_class_folders_are_reported(tmp_path):
     make(tmp_path / "flat", "1.png", "2.png")
-    with pytest.raises(WavezooError, match=r"flat: holds images but no class folders"):
+    with pytest.raises(WavezooError, match=r"flat: contains images but no class folders"):
         open_data(tmp_path / "flat", "val")
 
 
@@ -120,27 +120,27 @@ def test_images_without_class_folders_are_explained(tmp_path):
         (lambda root: None, "missing: no such data folder"),
         (lambda root: root.mkdir(), "missing: this data folder is empty"),
         (lambda root: root.write_text("x"), "missing: is a file, not a data folder"),
-        (lambda root: (root / "cat").mkdir(parents=True), "missing: its 1 folders hold no image file"),
+        (lambda root: (root / "cat").mkdir(parents=True), "missing: no image files in its class folders (1 found)"),
         (
             lambda root: make(root, "cat/1.png") / "dog" and (root / "dog").mkdir(),
-            "dog: this class folder holds no image",
+            "dog: class folder without images (1 of 2 are empty)",
         ),
-        (lambda root: make(root, "train/cat/1.png"), "missing: holds train, but no 'val' folder"),
+        (lambda root: make(root, "train/cat/1.png"), "missing: no split 'val' (available splits: train;"),
     ],
 )
-def test_a_folder_that_is_no_data_set_is_one_line(tmp_path, prepare, message):
+def test_invalid_data_folder_raises_one_line(tmp_path, prepare, message):
     prepare(tmp_path / "missing")
     with pytest.raises(WavezooError) as error:
         open_data(tmp_path / "missing", "val")
     assert message in str(error.value)
 
 
-def test_a_mistyped_name_gets_the_nearest():
+def test_misspelled_data_set_gets_a_suggestion():
     with pytest.raises(WavezooError, match="did you mean 'cifar10'"):
         open_data("cifar-10", "val")
 
 
-def test_the_fingerprint_changes_with_the_images(tmp_path):
+def test_fingerprint_changes_with_the_images(tmp_path):
     make(tmp_path, "cat/1.png")
     before = open_data(tmp_path, "val").fingerprint()
     assert open_data(tmp_path, "val").fingerprint() == before

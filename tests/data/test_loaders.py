@@ -26,7 +26,7 @@ def indices_of(loader):
 
 
 @pytest.mark.parametrize(("world_size", "accumulation"), [(2, 1), (3, 1), (1, 4), (2, 2)])
-def test_a_step_has_the_same_images_however_it_is_shared(digit_folder, world_size, accumulation):
+def test_step_has_the_same_images_for_any_parts_and_processes(digit_folder, world_size, accumulation):
     source = open_data(digit_folder, "train")
     transform = training_transform(PREPROCESSING, AugmentationSection())
     whole = indices_of(training_loader(source, transform, 24, 0, 0))
@@ -42,7 +42,7 @@ def test_a_step_has_the_same_images_however_it_is_shared(digit_folder, world_siz
         assert sorted(index for part in parts for index in part) == sorted(images)
 
 
-def test_an_epoch_can_begin_after_any_of_its_steps(digit_folder):
+def test_epoch_can_start_after_any_step(digit_folder):
     source = open_data(digit_folder, "train")
     loader = training_loader(source, training_transform(PREPROCESSING, AugmentationSection()), 24, 0, 0, accumulation=2)
     loader.batch_sampler.start(epoch=3)
@@ -56,7 +56,7 @@ def test_an_epoch_can_begin_after_any_of_its_steps(digit_folder):
 
 @pytest.mark.reliability(25)
 @pytest.mark.parametrize("world_size", [1, 2, 3, 31])
-def test_processes_share_an_evaluation_without_an_image_twice_or_not_at_all(digit_folder, world_size):
+def test_processes_evaluate_every_image_exactly_once(digit_folder, world_size):
     source = open_data(digit_folder, "val")
     seen = []
     for rank in range(world_size):
@@ -76,7 +76,7 @@ def test_processes_share_an_evaluation_without_an_image_twice_or_not_at_all(digi
         {"color_jitter": 0.4, "random_erasing": 0.9},
     ],
 )
-def test_every_augmentation_draws_from_seed_epoch_and_index_alone(digit_folder, augmentation):
+def test_augmentation_depends_only_on_seed_epoch_and_index(digit_folder, augmentation):
     source = open_data(digit_folder, "train")
     for crop in ("pad", "resized"):
         transform = training_transform(PREPROCESSING, AugmentationSection(crop=crop, hflip=0.5, **augmentation))
@@ -88,7 +88,7 @@ def test_every_augmentation_draws_from_seed_epoch_and_index_alone(digit_folder, 
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_order_and_augmentation_are_a_function_of_seed_epoch_and_index_alone(digit_folder):
+def test_order_and_augmentation_do_not_depend_on_workers(digit_folder):
     source = open_data(digit_folder, "train")
     images, order = epoch_of(source, 1, workers=0)
     again, same_order = epoch_of(source, 1, workers=2)
@@ -98,7 +98,7 @@ def test_order_and_augmentation_are_a_function_of_seed_epoch_and_index_alone(dig
     assert len(set(order.tolist())) == len(order) == 96  # 3 whole batches of 100 images
 
 
-def test_drawing_augmentation_leaves_the_random_state_of_the_main_process_alone(digit_folder):
+def test_augmentation_restores_the_global_rng(digit_folder):
     transform = training_transform(PREPROCESSING, AugmentationSection(crop="pad", padding=2, hflip=0.5))
     loader = training_loader(open_data(digit_folder, "train"), transform, 32, 0, 0)
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
@@ -108,7 +108,7 @@ def test_drawing_augmentation_leaves_the_random_state_of_the_main_process_alone(
 
 
 @pytest.mark.reliability(11, 12)
-def test_an_image_that_cannot_be_decoded_is_marked_and_not_replaced(digit_folder):
+def test_undecodable_image_is_labeled_unreadable(digit_folder):
     source = open_data(digit_folder, "val")
     source.files[4].write_bytes(b"")
     loader = evaluation_loader(source, evaluation_transform(PREPROCESSING), range(10), 30, 0)
@@ -118,7 +118,7 @@ def test_an_image_that_cannot_be_decoded_is_marked_and_not_replaced(digit_folder
     assert indices.tolist() == list(range(30))
 
 
-def test_data_sets_can_be_sent_to_processes_that_do_not_fork(digit_folder):
+def test_data_sets_can_be_pickled_for_spawned_workers(digit_folder):
     for data in (digit_folder, "digits"):
         source = open_data(data, "val")
         dataset = evaluation_loader(source, evaluation_transform(PREPROCESSING), range(10), 30, 0).dataset

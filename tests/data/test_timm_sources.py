@@ -1,4 +1,4 @@
-"""The data sets that timm names: Hugging Face datasets, torchvision's, tar files, WebDataset shards."""
+"""Data sets with timm's names: Hugging Face datasets, torchvision, tar files, WebDataset shards."""
 
 import json
 import pickle
@@ -23,7 +23,7 @@ def images_of(folder, split):
 
 @pytest.fixture
 def tar_folder(digit_folder, tmp_path):
-    """train.tar and val.tar, each with one folder for each class."""
+    """A folder with train.tar and val.tar, each with one folder per class."""
     (tmp_path / "tars").mkdir()
     for split in ("train", "val"):
         with tarfile.open(tmp_path / "tars" / f"{split}.tar", "w") as tar:
@@ -33,7 +33,7 @@ def tar_folder(digit_folder, tmp_path):
 
 @pytest.fixture
 def shards(digit_folder, tmp_path):
-    """WebDataset shards, two for each split, as the Hub has ImageNet: key.png, key.cls, key.json."""
+    """A folder of WebDataset shards, two per split, as ImageNet on the Hub: key.png, key.cls, key.json."""
     folder = tmp_path / "digits-wds"
     folder.mkdir()
     for split in ("train", "val"):
@@ -56,7 +56,7 @@ def shards(digit_folder, tmp_path):
 
 @pytest.fixture
 def parquet(digit_folder, tmp_path):
-    """A folder of parquet files, as the Hub has data sets."""
+    """A folder of parquet files, as data sets on the Hub."""
     datasets = pytest.importorskip("datasets", reason="needs the extra hf")
     folder = tmp_path / "digits-parquet"
     folder.mkdir()
@@ -77,7 +77,7 @@ def same_images(request, monkeypatch, tmp_path):
     return {"tar_folder": "", "shards": "wds/", "parquet": "hfds/"}[request.param] + str(folder)
 
 
-def test_evaluation_counts_as_in_the_folder_that_the_images_come_from(same_images, digit_folder):
+def test_evaluation_equals_that_of_the_image_folder(same_images, digit_folder):
     reference = evaluate(MODEL, None, digit_folder, workers=0, per_class=True)
     for workers in (0, 2):
         result = evaluate(MODEL, None, same_images, workers=workers, per_class=True)
@@ -86,7 +86,7 @@ def test_evaluation_counts_as_in_the_folder_that_the_images_come_from(same_image
     assert result.data["fingerprint"] != evaluate(MODEL, None, same_images, split="train").data["fingerprint"]
 
 
-def test_a_run_learns_from_it_and_goes_on(same_images, tmp_path):
+def test_training_runs_and_a_finished_run_is_returned(same_images, tmp_path):
     overrides = ["batch_size=20", "schedule.epochs=1"]
     run = train("digits", same_images, tmp_path / "run", overrides, workers=2)
     assert run.last["train_loss"] < 3
@@ -95,14 +95,14 @@ def test_a_run_learns_from_it_and_goes_on(same_images, tmp_path):
         assert str(tmp_path) not in json.load(file)["metadata"]["data"]
 
 
-def test_sources_go_to_processes_that_do_not_fork(same_images):
+def test_sources_can_be_pickled_for_spawned_workers(same_images):
     source = open_data(same_images, "val")
     copy = pickle.loads(pickle.dumps(source))
     assert np.array_equal(np.asarray(source.load(7)), np.asarray(copy.load(7)))
-    assert source.label(7).endswith(("image 7", "val_0014"))
+    assert source.describe(7).endswith(("image 7", "val_0014"))
 
 
-def test_torchvision_data_sets_are_found_by_timms_names(tmp_path, monkeypatch):
+def test_torchvision_data_sets_open_by_timms_names(tmp_path, monkeypatch):
     monkeypatch.setenv("WAVEZOO_DATA", str(tmp_path))
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
@@ -121,14 +121,14 @@ def test_torchvision_data_sets_are_found_by_timms_names(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("tfds/imagenet2012", "tfds/imagenet2012: tfds streams, so order and resume could not be exact"),
-        ("hfids/org/name", "hfds/ and wds/ read the same data sets by index"),
+        ("tfds/imagenet2012", "tfds/imagenet2012: tfds/ is not supported, its images cannot be read by index"),
+        ("hfids/org/name", "use hfds/ or wds/ for the same data set"),
         ("torch/nothing_like_it", "torch/nothing_like_it: cannot be opened: Unknown torchvision dataset"),
         ("wds/no/such/folder", "wds/no/such/folder: no such folder"),
         ("broken.tar", "broken.tar: cannot be opened"),
     ],
 )
-def test_what_cannot_be_opened_is_one_line(tmp_path, monkeypatch, data, message):
+def test_data_that_cannot_be_opened_raises_one_line(tmp_path, monkeypatch, data, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.tar").write_bytes(b"not a tar file" * 100)
     with pytest.raises(WavezooError) as error:
@@ -136,22 +136,37 @@ def test_what_cannot_be_opened_is_one_line(tmp_path, monkeypatch, data, message)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_missing_extra_is_named(monkeypatch):
+def test_missing_datasets_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(WavezooError, match=r"needs the package datasets .pip install 'wavenet_zoo\[hf\]'"):
+    with pytest.raises(WavezooError, match=r"requires the package datasets .pip install 'wavenet_zoo\[hf\]'"):
         open_data("hfds/org/name", "val")
 
 
-@pytest.mark.reliability(17)
-def test_a_split_that_is_not_there_names_those_that_are(parquet, shards, tmp_path, monkeypatch):
+@pytest.mark.parametrize("disabled", [False, True])
+def test_opening_parquet_keeps_the_progress_bars_of_datasets(parquet, tmp_path, monkeypatch, disabled):
+    import datasets
+
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    with pytest.raises(WavezooError, match=r"no split 'dev' .it has train, validation"):
+    was_disabled = datasets.are_progress_bars_disabled()
+    set_bars = {True: datasets.disable_progress_bars, False: datasets.enable_progress_bars}
+    set_bars[disabled]()
+    try:
+        open_data(f"hfds/{parquet}", "val")
+        assert datasets.are_progress_bars_disabled() is disabled
+    finally:
+        set_bars[was_disabled]()
+
+
+@pytest.mark.reliability(17)
+def test_unknown_split_lists_available_splits(parquet, shards, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    with pytest.raises(WavezooError, match=r"no split 'dev' .available splits: train, validation"):
         open_data(f"hfds/{parquet}", "dev")
-    with pytest.raises(WavezooError, match="no shard of split 'dev' among its 4 tar files"):
+    with pytest.raises(WavezooError, match="no shard of split 'dev' in 4 tar files"):
         open_data(f"wds/{shards}", "dev")
 
 
-def test_shards_are_found_by_the_info_file_of_timm_and_named_by_a_class_list(shards):
+def test_info_file_selects_shards_and_class_list_names_classes(shards):
     info = {
         "splits": {
             "train": {"filenames": ["digits-train-0001.tar"]},
@@ -163,11 +178,11 @@ def test_shards_are_found_by_the_info_file_of_timm_and_named_by_a_class_list(sha
     source = open_data(f"wds/{shards}", "val")
     assert len(source.targets) == 15 and source.classes == list("abcdefghij")
     (shards / "classes.txt").write_text("a\nb\n")
-    with pytest.raises(WavezooError, match="has 2 classes, and the shards have more"):
+    with pytest.raises(WavezooError, match="lists 2 classes, but the shards have label 9"):
         open_data(f"wds/{shards}", "val")
 
 
-def test_a_damaged_shard_is_named(shards):
+def test_damaged_shard_is_named(shards):
     shard = shards / "digits-val-0001.tar"
     shard.write_bytes(shard.read_bytes()[:700])
     with pytest.raises(WavezooError, match=r"digits-val-0001.tar: cannot be read"):

@@ -16,7 +16,7 @@ def kronecker_haar(k):
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
-def test_the_matrix_is_equation_7_and_9(k):
+def test_matrix_equals_equations_7_and_9(k):
     torch.testing.assert_close(DFWT(2**k, kappa=k).matrix(), kronecker_haar(k))
 
 
@@ -29,7 +29,7 @@ def printed_haar(k):
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
-def test_neighbours_are_the_reshape_of_algorithm_2_and_a_permutation_of_the_channels(k):
+def test_neighbours_equal_the_reshape_of_algorithm_2(k):
     H, halves = DFWT(2**k, kappa=k, haar="neighbours").matrix(), DFWT(2**k, kappa=k).matrix()
     torch.testing.assert_close(H, printed_haar(k))
     x = torch.randn(3, 2**k)
@@ -43,12 +43,12 @@ def test_neighbours_are_the_reshape_of_algorithm_2_and_a_permutation_of_the_chan
     assert sorted(H[:, reversed_bits].tolist()) == sorted(halves.tolist())
 
 
-def test_another_pairing_is_refused():
+def test_unknown_haar_is_rejected():
     with pytest.raises(ValueError, match="'pairs'"):
         DFWT(8, haar="pairs")
 
 
-def test_the_support_is_that_of_the_printed_matrix_for_8_channels():
+def test_support_equals_the_printed_matrix_for_8_channels():
     printed = [
         "10001000", "01000100", "00100010", "00010001",
         "10101010", "01010101", "11111111", "11111111",
@@ -59,13 +59,13 @@ def test_the_support_is_that_of_the_printed_matrix_for_8_channels():
 
 @pytest.mark.parametrize("kappa", [0, 1, 2, 3, 5])
 @pytest.mark.parametrize("channels", [1, 7, 12, 96, 144])
-def test_dfwt_is_its_matrix(channels, kappa):
+def test_dfwt_equals_its_matrix(channels, kappa):
     layer = DFWT(channels, kappa)
     x = torch.randn(2, channels, 3, 4)
     torch.testing.assert_close(layer(x), torch.einsum("oc,bchw->bohw", layer.matrix(), x), rtol=1e-4, atol=1e-5)
 
 
-def test_rows_and_columns_of_the_matrix_are_orthogonal():
+def test_matrix_has_orthogonal_rows_and_full_rank():
     H = DFWT(16, kappa=4).matrix()
     assert torch.equal(H @ H.T, torch.diag(torch.diag(H @ H.T)))
     assert torch.linalg.matrix_rank(H) == 16
@@ -73,7 +73,7 @@ def test_rows_and_columns_of_the_matrix_are_orthogonal():
 
 @pytest.mark.parametrize("kappa", [1, 2, 3, 5])
 @pytest.mark.parametrize("channels", [32, 96, 960])
-def test_additions_are_those_of_the_specification(channels, kappa):
+def test_additions_equal_the_specification(channels, kappa):
     layer = DFWT(channels, kappa)
     assert layer.adds_per_pixel == channels * (2 - 2 ** (1 - layer.depth))
 
@@ -94,7 +94,7 @@ def test_kappa_0_is_the_identity():
 
 @pytest.mark.parametrize("haar", ["halves", "neighbours"])
 @pytest.mark.parametrize(("channels", "depth"), [(8, 0), (8, 3), (12, 2), (24, 3), (96, 5)])
-def test_a_kernel_with_dfwt_folded_in_does_what_the_two_do_one_after_the_other(channels, depth, haar):
+def test_folded_kernel_equals_dfwt_then_convolution(channels, depth, haar):
     weight = torch.randn(7, channels, 3, 3, dtype=torch.float64)
     x = torch.randn(2, channels, 5, 5, dtype=torch.float64)
     folded = fold_dfwt(weight, depth, haar)

@@ -1,4 +1,4 @@
-"""What holds for every WConv, DFWT and form of a unit, whatever the channels, depths, types and layouts."""
+"""Properties of WConv, DFWT and the forms of a unit, for random channels, depths, types and layouts."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def images(seed, batch, channels, side, layout=torch.contiguous_format, dtype=to
 
 
 @given(KAPPA, CHANNELS, CHANNELS)
-def test_the_depth_in_use_is_the_largest_that_divides(kappa, channels, others):
+def test_usable_depth_is_the_largest_that_divides(kappa, channels, others):
     depth = usable_depth(kappa, channels, others)
     assert 0 <= depth <= kappa
     assert channels % 2**depth == others % 2**depth == 0
@@ -33,7 +33,7 @@ def test_the_depth_in_use_is_the_largest_that_divides(kappa, channels, others):
 
 
 @given(CHANNELS, CHANNELS, KAPPA, st.sampled_from([1, 3, (1, 3)]), BATCH, SIDE, LAYOUT, SEED)
-def test_wconv_is_its_dense_matrix_and_linear(D, D_out, kappa, kernel_size, batch, side, layout, seed):
+def test_wconv_equals_its_dense_kernel_and_is_linear(D, D_out, kappa, kernel_size, batch, side, layout, seed):
     torch.manual_seed(seed)
     layer = WConv2d(D, D_out, kernel_size, kappa, dtype=torch.float64)
     x, y = (images(seed + i, batch, D, side, layout) for i in range(2))
@@ -45,7 +45,7 @@ def test_wconv_is_its_dense_matrix_and_linear(D, D_out, kappa, kernel_size, batc
 
 
 @given(CHANNELS, KAPPA, HAAR, BATCH, SIDE, LAYOUT, SEED)
-def test_dfwt_is_its_matrix_and_linear_and_keeps_what_it_is_given(D, kappa, haar, batch, side, layout, seed):
+def test_dfwt_equals_its_matrix_is_linear_and_keeps_the_layout(D, kappa, haar, batch, side, layout, seed):
     layer = DFWT(D, kappa, haar)
     x, y = (images(seed + i, batch, D, side, layout) for i in range(2))
     matrix = layer.matrix(dtype=torch.float64)
@@ -56,7 +56,7 @@ def test_dfwt_is_its_matrix_and_linear_and_keeps_what_it_is_given(D, kappa, haar
 
 
 @given(CHANNELS, CHANNELS, KAPPA, KAPPA, HAAR, SEED)
-def test_gradients_are_those_of_the_dense_matrix(D, D_out, kappa2, kappa3, haar, seed):
+def test_gradients_equal_those_of_the_dense_kernel(D, D_out, kappa2, kappa3, haar, seed):
     torch.manual_seed(seed)
     dfwt, wconv = DFWT(D, kappa2, haar), WConv2d(D, D_out, kappa=kappa3, dtype=torch.float64)
     x = images(seed, 2, D, (2, 2)).requires_grad_()
@@ -70,7 +70,7 @@ def test_gradients_are_those_of_the_dense_matrix(D, D_out, kappa2, kappa3, haar,
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 @given(CHANNELS, KAPPA, SEED)
-def test_every_type_comes_back_as_itself(dtype, D, kappa, seed):
+def test_layers_keep_the_dtype(dtype, D, kappa, seed):
     x = images(seed, 1, D, (3, 3), dtype=dtype)
     layer = WConv2d(D, D, kappa=kappa, dtype=dtype)
     assert layer(DFWT(D, kappa)(x)).dtype == dtype
@@ -81,7 +81,7 @@ def test_every_type_comes_back_as_itself(dtype, D, kappa, seed):
     st.integers(1, 24), st.integers(1, 24), st.sampled_from([1, 2, 6]), st.tuples(KAPPA, KAPPA, KAPPA), HAAR,
     st.sampled_from(["depthwise", "expand"]), st.integers(1, 2), st.integers(1, 2), SIDE, SEED,
 )  # fmt: skip
-def test_every_form_of_every_unit_is_the_same_map(
+def test_every_form_of_a_unit_gives_equal_outputs(
     in_chs, out_chs, expand_ratio, kappas, haar, dfwt_after, stride, batch, side, seed
 ):
     torch.manual_seed(seed)

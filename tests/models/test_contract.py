@@ -1,4 +1,4 @@
-"""timm's contract for image models, after timm's own tests (tests/test_models.py of timm 1.0.31)."""
+"""timm's model interface, after timm's own tests (tests/test_models.py of timm 1.0.31)."""
 
 import pytest
 import timm
@@ -10,7 +10,7 @@ import wavenet_zoo  # noqa: F401  registers the models
 WAVELETNETS = timm.list_models(module="waveletnet")
 PEERS = timm.list_models(module="peers")
 NAMES = [*WAVELETNETS, *PEERS]
-STAGED = [name for name in NAMES if name != "nasnet_a_mobile"]  # each of its cells takes the outputs of two others
+STAGED = [name for name in NAMES if name != "nasnet_a_mobile"]  # its cells have two inputs, so it has no stages
 SMALL = ["waveletnet_cifar_m2", "waveletnet_x0_75", "shufflenet_v1_x0_5", "densenet40_cifar", "igcv3_cifar"]
 
 
@@ -29,7 +29,7 @@ def image(model, batch=1, device="meta"):
     return torch.randn(batch, *model.default_cfg["input_size"], device=device)
 
 
-def test_all_variants_are_registered():
+def test_all_waveletnet_variants_are_registered():
     assert sorted(WAVELETNETS) == sorted(
         [
             *(f"waveletnet_{v}" for v in ("x0_75", "x1", "x1_25", "x1_k3", "x1_k5")),
@@ -38,7 +38,7 @@ def test_all_variants_are_registered():
     )
 
 
-def test_all_systems_of_tables_2_and_5_that_timm_lacks_are_registered_and_none_that_it_has():
+def test_only_peers_missing_from_timm_are_registered():
     imagenet = ["alexnet_2012", "nasnet_a_mobile", *(f"shufflenet_v1_x{width}" for width in ("0_5", "1", "1_5", "2"))]
     cifar = [f"{name}_cifar" for name in ("densenet40", "preresnet164", "igcv2", "igcv3", "mobilenetv2")]
     assert sorted(PEERS) == sorted([*imagenet, *cifar])
@@ -46,7 +46,7 @@ def test_all_systems_of_tables_2_and_5_that_timm_lacks_are_registered_and_none_t
         assert timm.create_model(name, device="meta").__module__.startswith("timm.")
 
 
-def test_features_head_and_configuration_agree(name):
+def test_features_head_and_config_agree(name):
     model = on_meta(name)
     x = image(model)
     features = model.forward_features(x)
@@ -59,7 +59,7 @@ def test_features_head_and_configuration_agree(name):
     assert model.get_submodule(model.default_cfg["classifier"]) is model.get_classifier()
 
 
-def test_the_classifier_can_be_taken_away_and_replaced(name):
+def test_classifier_can_be_removed_and_replaced(name):
     model = on_meta(name)
     x = image(model)
     model.reset_classifier(0)
@@ -72,7 +72,7 @@ def test_the_classifier_can_be_taken_away_and_replaced(name):
     assert on_meta(name, num_classes=0, global_pool="")(x).ndim == 4
 
 
-def test_a_new_classifier_keeps_device_dtype_and_mode(name):
+def test_new_classifier_keeps_device_dtype_and_mode(name):
     model = on_meta(name).to(torch.float64)
     model.reset_classifier(2)
     assert model.classifier.weight.dtype == torch.float64 and model.classifier.weight.is_meta
@@ -87,13 +87,13 @@ def test_parameters_group_by_depth(name):
     assert len(set(groups.values())) == 1 + units + 1  # stem, units, classifier; a head goes with the last unit
 
 
-def test_unknown_arguments_are_refused(name):
+def test_unknown_arguments_raise_type_error(name):
     with pytest.raises(TypeError):
         on_meta(name, not_a_model_argument=1)
 
 
 @pytest.mark.parametrize("name", STAGED)
-def test_feature_maps_have_the_channels_and_reductions_announced(name):
+def test_feature_maps_match_feature_info(name):
     model = timm.create_model(name, features_only=True, device="meta").eval()
     size = 224 if "cifar" not in name else 32
     outputs = model(torch.randn(1, 3, size, size, device="meta"))
@@ -104,7 +104,7 @@ def test_feature_maps_have_the_channels_and_reductions_announced(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_intermediates_are_those_of_features_only(name):
+def test_intermediates_equal_features_only(name):
     torch.manual_seed(0)
     model = timm.create_model(name, pretrained_cfg={}).eval()
     torch.manual_seed(0)
@@ -122,7 +122,7 @@ def test_intermediates_are_those_of_features_only(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_gradients_reach_every_parameter_also_with_checkpointing(name):
+def test_gradients_reach_every_parameter_with_checkpointing(name):
     model = timm.create_model(name, drop_rate=0.0).train()
     x = torch.randn(2, 3, 64, 64)
     torch.manual_seed(0)
@@ -159,7 +159,7 @@ def test_torch_export_gives_the_same_logits_at_any_batch_size(name):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_torch_compile_traces_the_whole_model_and_gives_the_same_logits():
+def test_torch_compile_traces_the_model_without_graph_breaks():
     model = timm.create_model("waveletnet_cifar_m1").eval()
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
@@ -182,7 +182,7 @@ def test_other_image_channels_and_dtypes_work():
     assert model(torch.randn(2, 1, 32, 32, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
-def test_a_frozen_model_stays_frozen_without_its_head(name):
+def test_frozen_model_stays_frozen_after_head_removal(name):
     model = on_meta(name).requires_grad_(False)
     model.reset_classifier(0)
     model.reset_classifier(0, "")

@@ -33,7 +33,7 @@ def test_all_peers_build_on_the_meta_device():
 
 
 @pytest.mark.parametrize("name", [*COUNTS, *TIMMS])
-def test_a_training_step_at_its_own_size_leaves_finite_gradients_everywhere_and_moves_the_network(name):
+def test_training_step_has_finite_gradients_and_changes_weights(name):
     if name == "nasnet_a_mobile":
         pytest.importorskip("pytorchcv", reason="needs the extra peers")
     torch.manual_seed(0)
@@ -48,7 +48,7 @@ def test_a_training_step_at_its_own_size_leaves_finite_gradients_everywhere_and_
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters()))
 
 
-def test_resnet_50_of_the_paper_is_pytorchcvs():
+def test_resnet50_v1_counts_equal_pytorchcv():
     resnet50 = pytest.importorskip("pytorchcv.models.resnet", reason="needs the extra peers").resnet50
     ours, theirs = resnet50_v1(), resnet50()
     assert count(ours).macs == count(theirs, 224).macs == 3_857_973_248
@@ -57,7 +57,7 @@ def test_resnet_50_of_the_paper_is_pytorchcvs():
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_counts_are_those_of_the_specification(name):
+def test_counts_equal_the_specification(name):
     if name == "nasnet_a_mobile":
         pytest.importorskip("pytorchcv", reason="needs the extra peers")
     cost = count(name)
@@ -82,7 +82,7 @@ def randomise(model):
 
 
 @pytest.mark.parametrize("name", ["shufflenet_v1_x1", "shufflenet_v1_x1_5", "shufflenet_v1_x2"])
-def test_units_of_shufflenet_are_those_of_pytorchcv(name):
+def test_shufflenet_units_equal_pytorchcv(name):
     shufflenet = pytest.importorskip("pytorchcv.models.shufflenet", reason="needs the extra peers")
     settings = {
         "shufflenet_v1_x1": {"groups": 8, "channels": [[384] * 4, [768] * 8, [1536] * 4], "init_block_channels": 24},
@@ -97,12 +97,12 @@ def test_units_of_shufflenet_are_those_of_pytorchcv(name):
         x = torch.randn(1, unit.conv1.in_channels, 8, 8)
         with torch.no_grad():
             expected, y = their_unit(x), unit(x)
-        if unit.joins:  # they put the pooled input last
+        if unit.concat:  # they put the pooled input last
             y = torch.cat([y[:, x.shape[1] :], y[:, : x.shape[1]]], 1)
         torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_preresnet_and_igcv3_give_the_logits_of_pytorchcvs():
+def test_preresnet_and_igcv3_logits_equal_pytorchcv():
     pytest.importorskip("pytorchcv", reason="needs the extra peers")
     from pytorchcv.models.igcv3 import IGCV3
     from pytorchcv.models.preresnet_cifar import preresnet164bn_cifar10
@@ -115,7 +115,7 @@ def test_preresnet_and_igcv3_give_the_logits_of_pytorchcvs():
     same_logits(randomise(timm.create_model("igcv3_cifar")), theirs, 32)
 
 
-def test_mobilenetv2_on_cifar_is_timms_with_other_strides():
+def test_mobilenetv2_cifar_equals_timms_with_other_strides():
     from timm.models._efficientnet_builder import decode_arch_def
     from timm.models.efficientnet import EfficientNet
 
@@ -130,14 +130,14 @@ def test_mobilenetv2_on_cifar_is_timms_with_other_strides():
 
 
 @pytest.mark.parametrize("name", ["densenet40_cifar", "igcv3_cifar", "preresnet164_cifar", "mobilenetv2_cifar"])
-def test_they_learn_by_the_recipes_of_the_zoo(name, digit_folder, tmp_path):
+def test_cifar_peers_train_by_their_recipes(name, digit_folder, tmp_path):
     recipe = f"cifar10/{name.removesuffix('_cifar')}"
     overrides = ["schedule.epochs=1", "schedule.milestones=[1]", "batch_size=20", "optimizer.lr=0.01"]
     run = train(recipe, digit_folder, tmp_path / "run", overrides, workers=0)
     assert run.model == name and run.last["train_loss"] < 6
 
 
-def test_every_output_of_an_igcv2_block_sees_every_input_by_exactly_one_path():
+def test_igcv2_block_connects_every_pair_by_exactly_one_path():
     model = timm.create_model("igcv2_cifar").eval()
     for stage in model.blocks:
         block = stage[1]
@@ -152,7 +152,7 @@ def test_every_output_of_an_igcv2_block_sees_every_input_by_exactly_one_path():
         assert torch.equal(paths[..., 0, 0], torch.ones(channels, channels))
 
 
-def test_nasnet_without_its_extra_says_which(monkeypatch):
+def test_nasnet_without_pytorchcv_names_the_extra(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "pytorchcv.models.nasnet", None)

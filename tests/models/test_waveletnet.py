@@ -26,12 +26,12 @@ def parameters(model):
         ("waveletnet_cifar_m24", {}, 1_105_786),
     ],
 )
-def test_parameters_are_those_of_the_specification(name, kwargs, params):
+def test_parameters_equal_the_specification(name, kwargs, params):
     model = timm.create_model(name, device="meta", **kwargs)
     assert parameters(model) == params
 
 
-def test_without_kappas_it_is_timms_mobilenetv2_with_the_same_logits():
+def test_kappas_0_load_timms_mobilenetv2_with_equal_logits():
     reference = timm.create_model("mobilenetv2_100").eval()
     with torch.no_grad():  # batch norms as after training, so that a swapped pair would show
         for module in reference.modules():
@@ -52,7 +52,7 @@ def test_without_kappas_it_is_timms_mobilenetv2_with_the_same_logits():
         torch.testing.assert_close(ours(x), reference(x), rtol=0, atol=1e-5)
 
 
-def test_table_4_channels_and_depths():
+def test_x1_has_the_channels_and_depths_of_table_4():
     model = timm.create_model("waveletnet_x1", device="meta")
     assert [len(stage) for stage in model.blocks] == [1, 2, 3, 4, 3, 3, 1]
     assert [stage[-1].conv_pwl.out_channels for stage in model.blocks] == [16, 24, 32, 64, 96, 160, 320]
@@ -64,7 +64,7 @@ def test_table_4_channels_and_depths():
     assert {unit.conv_pw.depth for unit in units[1:]} == {0}
 
 
-def test_kappa_5_reaches_the_depth_that_each_layer_allows():
+def test_kappa_5_uses_the_largest_depth_of_each_layer():
     model = timm.create_model("waveletnet_x1_k5", device="meta")
     assert [stage[-1].conv_pwl.depth for stage in model.blocks] == [4, 3, 5, 5, 5, 5, 5]
     assert [stage[-1].dfwt.depth for stage in model.blocks] == [5, 4, 5, 5, 5, 5, 5]
@@ -77,20 +77,20 @@ def test_kappa_5_reaches_the_depth_that_each_layer_allows():
         ("waveletnet_x1_25", [20, 32, 40, 80, 120, 200, 400, 1600]),
     ],
 )
-def test_widths_round_to_multiples_of_4_and_leave_the_stem_alone(name, channels):
+def test_width_rounds_to_multiples_of_4_and_keeps_the_stem(name, channels):
     model = timm.create_model(name, device="meta")
     assert [stage[-1].conv_pwl.out_channels for stage in model.blocks] + [model.num_features] == channels
     assert model.conv_stem.out_channels == 32
 
 
 @pytest.mark.parametrize(("units", "layers"), [(1, 11), (2, 20), (24, 218)])
-def test_the_cifar_network_has_9_m_plus_2_layers(units, layers):
+def test_cifar_network_has_9_m_plus_2_layers(units, layers):
     model = timm.create_model(f"waveletnet_cifar_m{units}", device="meta")
     convolutions = [m for n, m in model.named_modules() if n.endswith(("conv_stem", "conv_pw", "conv_dw", "conv_pwl"))]
     assert len(convolutions) + 1 == layers
 
 
-def test_leaving_dfwt_out_changes_the_logits_and_not_one_parameter():
+def test_use_dfwt_false_changes_logits_but_no_parameter():
     torch.manual_seed(0)
     with_dfwt = timm.create_model("waveletnet_cifar_m1", pretrained_cfg={}).eval()
     torch.manual_seed(0)
@@ -103,24 +103,24 @@ def test_leaving_dfwt_out_changes_the_logits_and_not_one_parameter():
     assert not torch.allclose(with_dfwt(x), without(x))
 
 
-def test_the_unit_has_a_shortcut_where_stride_is_1_and_channels_agree():
+def test_skip_requires_stride_1_and_equal_channels():
     model = timm.create_model("waveletnet_x1", device="meta")
     assert [unit.has_skip for stage in model.blocks for unit in stage].count(True) == 10
 
 
-def test_drop_path_grows_from_the_first_unit_to_the_last():
+def test_drop_path_rate_increases_from_first_to_last_unit():
     model = timm.create_model("waveletnet_cifar_m2", drop_path_rate=0.5, device="meta")
     rates = [getattr(unit.drop_path, "drop_prob", 0.0) for stage in model.blocks for unit in stage]
     assert rates[0] == 0.0 and rates[-1] == 0.5 and rates == sorted(rates)
 
 
 @pytest.mark.parametrize("kappas", [(0, 3), (0, -1, 3)])
-def test_kappas_that_make_no_sense_are_refused(kappas):
+def test_invalid_kappas_are_rejected(kappas):
     with pytest.raises(ValueError, match="kappa"):
         timm.create_model("waveletnet_x1", kappas=kappas, device="meta")
 
 
-def test_the_other_reading_of_algorithm_2_has_the_same_counts_and_weights_and_another_order_of_channels():
+def test_haar_neighbours_changes_logits_but_no_parameter():
     torch.manual_seed(0)
     halves = timm.create_model("waveletnet_cifar_m1").eval()
     torch.manual_seed(0)
@@ -130,7 +130,7 @@ def test_the_other_reading_of_algorithm_2_has_the_same_counts_and_weights_and_an
     assert not torch.allclose(halves(x), neighbours(x))
 
 
-def test_dfwt_can_stand_before_the_depthwise_convolution():
+def test_dfwt_after_expand_precedes_the_depthwise_convolution():
     model = timm.create_model("waveletnet_cifar_m1", dfwt_after="expand").eval()
     unit = model.blocks[0][0]
     names = [name for name, _ in unit.named_children()]
@@ -141,6 +141,6 @@ def test_dfwt_can_stand_before_the_depthwise_convolution():
 
 
 @pytest.mark.parametrize("kwargs", [{"haar": "pairs"}, {"dfwt_after": "project"}])
-def test_other_forms_than_there_are_are_refused(kwargs):
+def test_unknown_haar_and_dfwt_after_are_rejected(kwargs):
     with pytest.raises(ValueError, match=f"got '{next(iter(kwargs.values()))}'"):
         timm.create_model("waveletnet_cifar_m1", **kwargs)

@@ -1,1 +1,1 @@
-"""Data sets: image folders, the digits, CIFAR; which classes they hold and how their images become tensors."""
+"""Data sets: image folders, digits, CIFAR, tar files and timm's readers, with decoding, transforms and loaders."""

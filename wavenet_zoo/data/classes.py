@@ -1,4 +1,4 @@
-"""Which output of a model stands for which class of a data set."""
+"""The mapping from the classes of a data set to the outputs of a model."""
 
 from collections.abc import Sequence
 
@@ -11,25 +11,29 @@ __all__ = ["imagenet_classes", "match_classes"]
 
 
 def imagenet_classes(num_classes: int) -> list[str] | None:
-    """Return the synsets of ImageNet-1k, or of another ImageNet set of that many classes; None where there is none."""
+    """Return the synsets of ImageNet-1k, or of timm's ImageNet subset with ``num_classes`` classes, in output order.
+
+    Returns:
+        The synsets; None if timm has no ImageNet subset of that size.
+    """
     subset = infer_imagenet_subset({"num_classes": num_classes})
     return list(ImageNetInfo(subset).label_names()) if subset else None
 
 
 def match_classes(data_classes: Sequence[str], model_classes: Sequence[str] | None, num_classes: int) -> list[int]:
-    """Return, for each class of the data, the index of the model's output that stands for it.
+    """Return the index of the model's output for every class of the data.
 
-    Where the model's class names are known, folders are matched by name, also when only some of the classes are there.
-    Folders called 0 to N - 1 are taken as indices. Where the names are not known, ImageNet's synsets stand in if the
-    folders are synsets; else the folders are taken in order, and there must be as many as outputs.
+    Classes are matched by name; the data may have a part of the model's classes. Three rules apply where names do not
+    decide: classes named 0 to ``num_classes - 1`` are indices, synsets match ImageNet's output order if
+    ``model_classes`` is None, and other unknown names match in order if there are ``num_classes`` of them.
 
     Args:
-        data_classes: Names of the data's classes, in order.
-        model_classes: Names of the model's outputs, if known.
+        data_classes: Class names of the data, in order.
+        model_classes: Class names of the model's outputs, in order; None if they are not known.
         num_classes: Number of the model's outputs.
 
     Raises:
-        WavezooError: If they do not go together.
+        WavezooError: If a class of the data cannot be matched to an output.
     """
     same_number = len(data_classes) == num_classes
     if same_number and list(data_classes) == [str(i) for i in range(num_classes)]:
@@ -43,20 +47,20 @@ def match_classes(data_classes: Sequence[str], model_classes: Sequence[str] | No
     missing = [name for name in data_classes if name not in index]
     if names is not None and not missing:
         return [index[name] for name in data_classes]
-    if model_classes is None and same_number:  # synsets, but not ImageNet-1k's
+    if model_classes is None and same_number:  # synsets that are not in ImageNet-1k
         return list(range(num_classes))
     if same_number:
         raise WavezooError(
-            f"the data has a class '{missing[0]}' that the weights do not know "
+            f"class '{missing[0]}' of the data is not a class of the weights "
             f"({len(missing)} of {num_classes} names differ)",
-            f"the weights' classes are {_some(names or ())}; name the folders so, or evaluate other weights",
+            f"the classes of the weights are {_first_names(names or ())}: rename the folders, or use other weights",
         )
     raise WavezooError(
         f"the weights have {num_classes} classes and the data has {len(data_classes)}"
-        + (f", '{missing[0]}' among them, which the weights do not know" if names is not None else ""),
-        "evaluate weights trained for these classes, or data with the weights' classes",
+        + (f"; '{missing[0]}' is not a class of the weights" if names is not None else ""),
+        "use weights trained on these classes, or data with the classes of the weights",
     )
 
 
-def _some(names: Sequence[str]) -> str:
+def _first_names(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,4 +1,4 @@
-"""Image folders: one folder for each class, below a split or not; what is wrong with one that is something else."""
+"""Image folders with one folder per class, with or without split folders above them."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from wavenet_zoo.data.sources import FolderImages
 from wavenet_zoo.errors import WavezooError
 
-__all__ = ["SYNSET", "open_folder"]
+__all__ = ["SPLIT_FOLDERS", "SYNSET", "open_folder"]
 
 SYNSET = re.compile(r"n\d{8}")
 SPLIT_FOLDERS = {
@@ -22,26 +22,31 @@ ALL_SPLIT_FOLDERS = {folder for folders in SPLIT_FOLDERS.values() for folder in 
 
 
 def open_folder(root: Path, split: str) -> FolderImages:
-    """Open the image folder at ``root``.
+    """Open the image folder ``root``.
 
-    ``root`` holds one folder for each class, or ``train/``, ``val/`` and the like that do; then the one that ``split``
-    names is opened. Hidden files and folders are passed over. Classes are in natural order: "2" before "10".
+    Hidden files and folders are ignored. Symbolic links are followed. Classes and images are in natural order: "2"
+    before "10".
+
+    Args:
+        root: Folder of class folders, or of split folders (``train/``, ``val/``, ...) that contain class folders.
+        split: ``train``, ``val``, ``test`` or the name of a split folder. Without split folders it is ignored.
 
     Raises:
-        WavezooError: If there is no such folder, split, class folder or image, or a class folder has no image.
+        WavezooError: If the folder, the split or an image is missing, a class folder is empty, a folder cannot be
+            read, or a symbolic link is broken or would add images twice.
     """
     if not root.exists():
         raise WavezooError(f"{root}: no such data folder")
     if not root.is_dir():
-        raise WavezooError(f"{root}: is a file, not a data folder", "pass the folder that holds the class folders")
+        raise WavezooError(f"{root}: is a file, not a data folder", "pass the folder that contains the class folders")
     folders = _visible_folders(root)
     splits = [folder for folder in folders if folder.name in ALL_SPLIT_FOLDERS]
-    # a folder called "train" may also be the class of trains: then it holds no folders, and stands among other classes
+    # "train" can also be a class: then it contains no folders, and its siblings are not all splits
     if splits and (len(splits) == len(folders) or any(_visible_folders(folder) for folder in splits)):
         root = _split_folder(root, split, [folder.name for folder in splits])
         folders = _visible_folders(root)
     if not folders:
-        raise _explain_no_class_folders(root)
+        raise _no_class_folders_error(root)
 
     classes, files, targets, empty = [folder.name for folder in folders], [], [], []
     seen = {os.path.realpath(root): root}
@@ -52,11 +57,11 @@ def open_folder(root: Path, split: str) -> FolderImages:
         if not found:
             empty.append(folder.name)
     if not files:
-        raise WavezooError(f"{root}: its {len(folders)} folders hold no image file", IMAGE_FILES_HINT)
+        raise WavezooError(f"{root}: no image files in its class folders ({len(folders)} found)", IMAGE_FILES_HINT)
     if empty:
         raise WavezooError(
-            f"{root / empty[0]}: this class folder holds no image ({len(empty)} of {len(folders)} are empty)",
-            "remove the folder, or put its images there",
+            f"{root / empty[0]}: class folder without images ({len(empty)} of {len(folders)} are empty)",
+            "remove the folder, or add its images",
         )
     return FolderImages(root, split, classes, files, targets)
 
@@ -65,7 +70,9 @@ def _split_folder(root: Path, split: str, present: list[str]) -> Path:
     for name in SPLIT_FOLDERS.get(split, (split,)):
         if name in present:
             return root / name
-    raise WavezooError(f"{root}: holds {', '.join(present)}, but no '{split}' folder", f"or pass {root / present[0]}")
+    raise WavezooError(
+        f"{root}: no split '{split}'", f"available splits: {', '.join(present)}; or pass {root / present[0]}"
+    )
 
 
 def _visible_folders(root: Path) -> list[Path]:
@@ -74,24 +81,24 @@ def _visible_folders(root: Path) -> list[Path]:
     except OSError as error:
         raise WavezooError(f"{root}: cannot be read: {error.strerror}") from error
     for child in children:
-        if child.is_symlink() and not child.exists():  # were it passed over, it might have been a class
-            raise WavezooError(f"{child}: is a link to nothing", "remove it, or bring back what it points to")
-    return sorted((child for child in children if child.is_dir()), key=lambda child: _natural(child.name))
+        if child.is_symlink() and not child.exists():  # it may have been a class: ignoring it would shift the labels
+            raise WavezooError(f"{child}: broken symbolic link", "remove it, or restore its target")
+    return sorted((child for child in children if child.is_dir()), key=lambda child: _natural_key(child.name))
 
 
 def _image_files(folder: Path, seen: dict[str, Path]) -> list[Path]:
-    """Return the images in a folder and in those below it, links to folders included, in natural order.
+    """Return the images in a folder and its subfolders, linked folders included, in natural order.
 
     Args:
-        folder: Where to look.
-        seen: The folders of the data that have been read, by where they really are; this one is added.
+        folder: Folder to search.
+        seen: Folders of the data searched so far, by real path; ``folder`` and its subfolders are added.
 
     Raises:
-        WavezooError: If one cannot be read, or is a link to one that is part of the data already: to itself, even.
+        WavezooError: If a folder cannot be read, or links to a folder in ``seen``, a parent of itself included.
     """
     real = os.path.realpath(folder)
     if real in seen:
-        raise WavezooError(f"{folder}: leads to {seen[real]}, which is part of the data already", "remove the link")
+        raise WavezooError(f"{folder}: links to {seen[real]}, which is already part of the data", "remove the link")
     seen[real] = folder
     found: list[Path] = []
     try:
@@ -105,7 +112,7 @@ def _image_files(folder: Path, seen: dict[str, Path]) -> list[Path]:
                     found.append(Path(entry.path))
     except OSError as error:
         raise WavezooError(f"{folder}: cannot be read: {error.strerror}") from error
-    return sorted(found, key=lambda path: _natural(str(path)))
+    return sorted(found, key=lambda path: _natural_key(str(path)))
 
 
 def _has_image(folder: Path) -> bool:
@@ -115,22 +122,22 @@ def _has_image(folder: Path) -> bool:
         return False
 
 
-def _explain_no_class_folders(root: Path) -> WavezooError:
+def _no_class_folders_error(root: Path) -> WavezooError:
     if not any(root.iterdir()):
         return WavezooError(f"{root}: this data folder is empty")
     if not _image_files(root, {}):
-        return WavezooError(f"{root}: holds neither class folders nor images", IMAGE_FILES_HINT)
+        return WavezooError(f"{root}: contains neither class folders nor images", IMAGE_FILES_HINT)
     absolute = root.resolve()
     siblings = _visible_folders(absolute.parent)
     among_classes = len(siblings) > 1 and all(_has_image(sibling) for sibling in siblings)
     if SYNSET.fullmatch(absolute.name) or (among_classes and absolute.name not in ALL_SPLIT_FOLDERS):
         return WavezooError(
-            f"{root}: is one class folder of a data set", f"pass the folder above it: --data {absolute.parent}"
+            f"{root}: is one class folder of a data set", f"pass its parent folder: --data {absolute.parent}"
         )
     return WavezooError(
-        f"{root}: holds images but no class folders", "put the images of each class in a folder named after it"
+        f"{root}: contains images but no class folders", "move the images of each class into a folder named after it"
     )
 
 
-def _natural(text: str) -> list[tuple[int, int | str]]:
+def _natural_key(text: str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in re.split(r"(\d+)", text) if part]

@@ -1,4 +1,4 @@
-"""Batches for training and for evaluation."""
+"""Data loaders for training and evaluation, whose order and randomness do not depend on the number of workers."""
 
 import contextlib
 import random
@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from wavenet_zoo.data.decoding import READ_ERRORS
+from wavenet_zoo.data.decoding import DECODE_ERRORS
 from wavenet_zoo.data.preprocessing import Transform
 from wavenet_zoo.data.sources import ImageSource
 from wavenet_zoo.errors import WavezooError
@@ -20,17 +20,17 @@ from wavenet_zoo.runtime.seeds import mix_seed
 
 __all__ = [
     "UNREADABLE",
+    "EpochSampler",
     "batches",
+    "decode_error",
     "decoding_seconds",
     "evaluation_loader",
-    "lasting_workers",
+    "persistent_workers",
     "training_loader",
-    "unreadable_image",
 ]
 
-UNREADABLE = -1  # the label of an image that could not be decoded
-
-SECONDS_AFTER_SIGTERM = 30  # as long as torchrun waits
+UNREADABLE = -1  # label of an image that cannot be decoded
+SECONDS_AFTER_SIGTERM = 30  # torchrun's own timeout
 
 
 def evaluation_loader(
@@ -43,22 +43,23 @@ def evaluation_loader(
     rank: int = 0,
     world_size: int = 1,
 ) -> DataLoader:
-    """Return batches of (images (B, C, H, W), labels (B,), indices (B,)), every image once and in order.
+    """Create the loader of one process's share of an evaluation: batches (images, labels, indices), in order.
 
-    Of several processes each gets every ``world_size``-th image, without padding: together they have every image once.
-
-    An image that cannot be decoded comes as zeros with the label ``UNREADABLE``: what to do about it is decided where
-    the results are counted, and its neighbours stay what they are.
+    Rank r gets images r, r + world_size, ... without padding, so that all processes together get every image once. An
+    image that cannot be decoded becomes zeros with the label ``UNREADABLE``; the caller raises or skips it.
 
     Args:
-        source: The images.
-        transform: From a PIL image to a tensor.
-        class_indices: For each class of the source, the label to give.
-        batch_size: Images per batch; the last one has the rest.
-        workers: Decoding processes.
-        pin_memory: For copies to a GPU.
-        rank: Of this process.
+        source: Source of the images.
+        transform: Transform from a PIL image to a tensor (C, H, W).
+        class_indices: Label for each class of the source, see :func:`~.classes.match_classes`.
+        batch_size: Images per batch. The last batch may be smaller.
+        workers: Number of worker processes; 0 decodes in this process.
+        pin_memory: Copy batches into pinned memory, for faster transfers to a GPU.
+        rank: Rank of this process.
         world_size: Number of processes.
+
+    Returns:
+        A loader of batches with images (B, C, H, W), labels (B,) and indices (B,).
     """
     dataset = _EvaluationImages(source, transform, class_indices, workers)
     return DataLoader(
@@ -67,7 +68,8 @@ def evaluation_loader(
         sampler=range(rank, len(dataset), world_size),
         num_workers=workers,
         pin_memory=pin_memory,
-        worker_init_fn=_leave_signals_to_the_main_process,
+        worker_init_fn=_ignore_signals,
+        generator=torch.Generator(),  # for the seeds of the workers, which else advance the global generator
     )
 
 
@@ -83,80 +85,100 @@ def training_loader(
     rank: int = 0,
     world_size: int = 1,
 ) -> DataLoader:
-    """Return shuffled batches of (images, labels, indices): what is left of an epoch in the end is left out.
+    """Create the loader of one process's share of training: shuffled batches (images, labels, indices).
 
-    Order and augmentation are a function of (seed, epoch, index) alone, whatever the number of workers and processes.
-    ``loader.batch_sampler.start(epoch, step)`` chooses where the next iteration begins.
+    The order is a function of (seed, epoch) and the augmentation of (seed, epoch, index), for any number of workers and
+    processes. ``loader.batch_sampler.start(epoch, step)`` sets where the next iteration starts. Images that do not fill
+    the last step of an epoch are dropped. An image that cannot be decoded gets the label ``UNREADABLE``.
 
     Args:
-        source: The images.
-        transform: From a PIL image to a tensor, with augmentation.
-        batch_size: Images per step, over all processes.
-        seed: Of order and augmentation.
-        workers: Decoding processes.
-        pin_memory: For copies to a GPU.
-        accumulation: Parts that a step's images come in.
-        rank: Of this process.
+        source: Source of the images.
+        transform: Transform from a PIL image to a tensor (C, H, W), augmentation included.
+        batch_size: Images per optimizer step, over all processes.
+        seed: Seed of order and augmentation.
+        workers: Number of worker processes; 0 decodes in this process.
+        pin_memory: Copy batches into pinned memory, for faster transfers to a GPU.
+        accumulation: Number of batches per optimizer step and process.
+        rank: Rank of this process.
         world_size: Number of processes.
+
+    Returns:
+        A loader of batches with images (B, C, H, W), labels (B,) and indices (B,), where
+        B = batch_size / (accumulation * world_size).
     """
     dataset = _TrainingImages(source, transform, seed)
     return DataLoader(
         dataset,
-        batch_sampler=EpochOrder(len(dataset), batch_size, seed, accumulation, rank, world_size),
+        batch_sampler=EpochSampler(len(dataset), batch_size, seed, accumulation, rank, world_size),
         num_workers=workers,
         pin_memory=pin_memory,
-        worker_init_fn=_leave_signals_to_the_main_process,
+        worker_init_fn=_ignore_signals,
+        generator=torch.Generator(),  # for the seeds of the workers, which else advance the global generator
         persistent_workers=workers > 0,
     )
 
 
 @contextlib.contextmanager
 def batches(loader: DataLoader) -> Iterator[Iterable[Any]]:
-    """Iterate over an evaluation loader; however that ends, its processes are gone afterwards."""
+    """Iterate over the batches of an evaluation loader, and shut down its workers on exit."""
     iterator = iter(loader)
     try:
         yield iterator
     finally:
-        _end_workers(iterator)
+        _shut_down_workers(iterator)
 
 
 def decoding_seconds(loader: DataLoader) -> float:
-    """Return how long the processes of an evaluation loader have decoded and transformed so far, all together."""
+    """Return the seconds that an evaluation loader has spent decoding and transforming, summed over its workers."""
     return float(loader.dataset.seconds.sum())  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
-def lasting_workers(loader: DataLoader) -> Iterator[None]:
-    """Let the processes of a training loader live from epoch to epoch, and not longer than this."""
+def persistent_workers(loader: DataLoader) -> Iterator[None]:
+    """Keep the workers of a training loader between epochs, and shut them down on exit."""
     try:
         yield
     finally:
-        _end_workers(loader._iterator)
+        _shut_down_workers(loader._iterator)
 
 
-def unreadable_image(source: ImageSource, index: int, hint: str) -> WavezooError:
-    """Return the error that names one image that cannot be decoded, and why."""
-    reason = "could not be decoded"
+def decode_error(source: ImageSource, index: int, hint: str) -> WavezooError:
+    """Return the error for an image that cannot be decoded: its path or number, and the reason.
+
+    Args:
+        source: Source of the image.
+        index: Index of the image.
+        hint: What to do about it.
+    """
+    reason = "cannot be decoded"
     try:
         source.load(index)
-    except READ_ERRORS as error:
+    except DECODE_ERRORS as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if "cannot identify image file" in reason:
             reason = "not an image file"
-    return WavezooError(f"{source.label(index)}: {reason}", hint)
+    return WavezooError(f"{source.describe(index)}: {reason}", hint)
 
 
-def _end_workers(iterator: Any) -> None:
-    # torch leaves this to the garbage collector, which may come too late: at exit Python waits for every process
+def _shut_down_workers(iterator: Any) -> None:
+    # torch shuts workers down on garbage collection, which may be too late: at exit Python joins every process
     if hasattr(iterator, "_shutdown_workers"):
         iterator._shutdown_workers()
 
 
-class EpochOrder(Sampler):
-    """Yields lists of (epoch, index) over a permutation that is drawn from (seed, epoch).
+class EpochSampler(Sampler):
+    """Batch sampler over one epoch: yields lists of (epoch, index) from a permutation drawn from (seed, epoch).
 
-    The permutation is cut into steps of ``batch_size`` images, these into ``parts``, and these among the processes, so
-    that a step has the same images whatever the number of processes.
+    Consecutive ``batch_size`` images of the permutation are one optimizer step. A step is split into ``parts`` and a
+    part between the processes, so that a step has the same images for any number of parts and processes.
+
+    Args:
+        length: Number of images.
+        batch_size: Images per optimizer step, over all processes; ``parts * world_size`` divides it.
+        seed: Seed of the permutations.
+        parts: Number of batches per optimizer step and process.
+        rank: Rank of this process.
+        world_size: Number of processes.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int, parts: int = 1, rank: int = 0, world_size: int = 1):
@@ -170,7 +192,7 @@ class EpochOrder(Sampler):
         self.start(epoch=0)
 
     def start(self, epoch: int, step: int = 0) -> None:
-        """Choose the epoch of the next iteration, and how many of its steps are behind already."""
+        """Set the epoch of the next iteration, and the number of its steps to skip."""
         self.epoch = epoch
         self.first_step = step
 
@@ -198,7 +220,7 @@ class _TrainingImages(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int, int]:
         epoch, index = key
-        with _random_state_from(mix_seed(self.seed, epoch, index)):
+        with _fork_rng(mix_seed(self.seed, epoch, index)):
             return _load(self.source, index, self.transform, self.source.targets[index])
 
 
@@ -207,7 +229,7 @@ class _EvaluationImages(Dataset):
         self.source = source
         self.transform = transform
         self.class_indices = class_indices
-        self.seconds = torch.zeros(max(1, workers), dtype=torch.float64).share_memory_()  # each worker counts its own
+        self.seconds = torch.zeros(max(1, workers), dtype=torch.float64).share_memory_()  # one element per worker
 
     def __len__(self) -> int:
         return len(self.source.targets)
@@ -223,14 +245,14 @@ class _EvaluationImages(Dataset):
 def _load(source: ImageSource, index: int, transform: Transform, label: int) -> tuple[torch.Tensor, int, int]:
     try:
         image = source.load(index)
-    except READ_ERRORS:
+    except DECODE_ERRORS:
         return torch.zeros_like(transform(Image.new("RGB", (64, 64)))), UNREADABLE, index
     return transform(image), label, index
 
 
 @contextlib.contextmanager
-def _random_state_from(seed: int) -> Iterator[None]:
-    """Draw from ``seed`` inside, and go on outside as if nothing had been drawn."""
+def _fork_rng(seed: int) -> Iterator[None]:
+    """Seed the generators of Python, NumPy and torch's CPU inside, and restore their states on exit."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -243,10 +265,10 @@ def _random_state_from(seed: int) -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-def _leave_signals_to_the_main_process(worker: int) -> None:
-    """Go on where a signal went to the whole process group, so that the main process can end the work in good order.
+def _ignore_signals(worker: int) -> None:
+    """Ignore signals to the process group in a worker, so that the main process can save and shut down in order.
 
-    SIGTERM starts a timer: it is also how a main process that is already leaving gets rid of a worker.
+    SIGTERM sets an alarm instead: the main process also sends it to end a worker on exit.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "alarm"):

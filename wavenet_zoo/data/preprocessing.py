@@ -1,4 +1,4 @@
-"""How an image becomes a tensor, said in one place: recorded with every result and stored with the weights."""
+"""Preprocessing: from an image to a tensor. Every result records it and every weights file stores it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -20,15 +20,15 @@ Transform = Callable[[Image.Image], torch.Tensor]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """timm's data configuration.
+    """Preprocessing of one model: the fields of timm's data configuration.
 
     Attributes:
-        input_size: (C, H, W) of the tensor.
-        interpolation: Of the resizing.
-        crop_pct: The image is resized to ``input_size / crop_pct`` before the crop.
-        crop_mode: timm's name of the crop: center, squash or border.
-        mean: Subtracted per channel, on a scale of 0 to 1.
-        std: Divided by per channel, on the same scale.
+        input_size: Shape of the tensor, (C, H, W).
+        interpolation: Interpolation of the resize, ``bicubic`` for example.
+        crop_pct: Share of the resized image that the crop keeps: the image is resized to ``input_size / crop_pct``.
+        crop_mode: timm's crop: ``center``, ``squash`` or ``border``.
+        mean: Mean per channel, on a scale of 0 to 1.
+        std: Standard deviation per channel, on a scale of 0 to 1.
     """
 
     input_size: tuple[int, int, int]
@@ -40,13 +40,13 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
-        """Read what :meth:`to_dict` wrote."""
+        """Create the preprocessing from the values of :meth:`to_dict`."""
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**fields)
 
     @classmethod
     def from_recipe(cls, section: PreprocessingSection) -> "Preprocessing":
-        """Return what a recipe asks for."""
+        """Return the preprocessing of a recipe."""
         return cls(
             input_size=(3, section.size, section.size),
             interpolation=section.interpolation,
@@ -57,19 +57,24 @@ class Preprocessing:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists and numbers, for JSON."""
+        """Return the preprocessing as plain values, ready for JSON."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def with_overrides(
         self, size: int | None = None, crop_pct: float | None = None, interpolation: str | None = None
     ) -> "Preprocessing":
-        """Replace what is not None.
+        """Return a copy in which every argument that is not None overrides its field.
+
+        Args:
+            size: Side of the image in pixels.
+            crop_pct: Share of the resized image that the crop keeps.
+            interpolation: Interpolation of the resize.
 
         Raises:
-            WavezooError: If a value makes no sense.
+            WavezooError: If ``size`` is below 1, or ``crop_pct`` is not in (0, 1].
         """
         if size is not None and size < 1:
-            raise WavezooError(f"--size {size}: an image has at least 1 pixel")
+            raise WavezooError(f"--size {size}: must be at least 1 pixel")
         if crop_pct is not None and not 0 < crop_pct <= 1:
             raise WavezooError(f"--crop-pct {crop_pct}: must be above 0 and at most 1")
         return replace(
@@ -88,25 +93,29 @@ class Preprocessing:
 
 
 def preprocessing_of(model: nn.Module) -> Preprocessing:
-    """Return the preprocessing that a model's pretrained configuration states, or timm's default."""
+    """Return the preprocessing in a model's pretrained configuration, with timm's defaults for missing fields."""
     config = resolve_model_data_config(model)
     return Preprocessing.from_dict({**config, "input_size": tuple(config["input_size"])})
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> Transform:
-    """Return timm's evaluation transform."""
+    """Return timm's evaluation transform: resize, crop, convert to a tensor (C, H, W), normalize."""
     return create_transform(**preprocessing.to_dict(), is_training=False)
 
 
 def training_transform(preprocessing: Preprocessing, augmentation: AugmentationSection) -> Transform:
-    """Return the augmentation of a recipe, ending in the same tensor as :func:`evaluation_transform`.
+    """Return the augmentation of a recipe, with the output shape and normalization of :func:`evaluation_transform`.
+
+    Args:
+        preprocessing: Input size, interpolation and normalization.
+        augmentation: The recipe's augmentation section.
 
     Raises:
-        WavezooError: If timm knows no such policy of augmentation.
+        WavezooError: If timm does not support the augmentation policy.
     """
     size = preprocessing.input_size[-2:]
     try:
-        steps = create_transform(  # timm's: crop and flip, colours, tensor and normalization
+        steps = create_transform(  # in three parts: crop and flip, color, tensor and normalization
             **preprocessing.to_dict(),
             is_training=True,
             scale=tuple(augmentation.scale),

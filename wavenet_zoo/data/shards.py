@@ -1,8 +1,8 @@
 """WebDataset shards, read by index.
 
-timm's own reader streams them: which images a process sees, and when, then depends on the number of workers, an
-evaluation may count one twice, and a run cannot go on in the middle of an epoch. Shards are tar files, so their
-headers say where each image lies; from there on they are as good as a folder.
+timm streams shards: the order of the images depends on the number of workers, an evaluation may count an image twice,
+and training cannot resume in the middle of an epoch. Shards are tar files whose headers give the position of every
+image, so here they are indexed once and then read like files in a folder.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ class _Entry:
 
 
 class ShardImages:
-    """Images in tar files, each with its class in a ``.cls`` file beside it."""
+    """Images in tar files. A ``.cls`` file with the key of the image holds its label."""
 
     in_memory = False
 
@@ -51,7 +51,7 @@ class ShardImages:
             content = file.read(entry.size)
         return decode_image(content)
 
-    def label(self, index: int) -> str:
+    def describe(self, index: int) -> str:
         entry = self.entries[index]
         return f"{self.shards[entry.shard]}: {entry.key}"
 
@@ -63,29 +63,33 @@ class ShardImages:
 
 
 def open_shards(folder: Path, split: str) -> ShardImages:
-    """Open the shards of a split: those that ``_info.json`` lists as in timm, else those with its name in theirs.
+    """Open the shards of a split.
+
+    The shards are those that timm's ``_info.json`` lists; without that file, those with the split in their path.
 
     Args:
-        folder: Holds ``*.tar`` files, ``imagenet1k-train-0000.tar`` for example, each image with a ``.cls`` file. Class
-            names are read from ``classes.txt``, one a line, where there is one; else they are numbers.
-        split: ``train``, ``val``, ``test``, or the data set's own name of a part.
+        folder: Folder of ``*.tar`` files, ``imagenet1k-train-0000.tar`` for example. Each image has a ``.cls`` file.
+            ``classes.txt`` gives the class names, one per line; without it they are the numbers of the classes.
+        split: ``train``, ``val``, ``test``, or another name of a split in the data set.
 
     Raises:
-        WavezooError: If there are no shards of this split, or one is damaged or has no classes.
+        WavezooError: If the folder or the split does not exist, a shard or ``_info.json`` cannot be read, no image has
+            a ``.cls`` file, or ``classes.txt`` lists too few classes.
     """
     if not folder.is_dir():
-        raise WavezooError(f"wds/{folder}: no such folder", "wds/ is followed by the folder that holds the shards")
+        raise WavezooError(f"wds/{folder}: no such folder", "write wds/ and the folder that contains the shards")
     shards = _shards_of(folder, split)
     entries = [entry for number, shard in enumerate(shards) for entry in _read_index(number, shard)]
     if not entries:
-        raise WavezooError(f"{shards[0]}: holds no image with a class beside it", "each image needs a .cls file")
+        raise WavezooError(f"{shards[0]}: contains no image with a .cls file", "add one with the label of each image")
     names = folder / "classes.txt"
     if names.is_file():
         classes = names.read_text(encoding="utf-8").split()
     else:
         classes = [str(number) for number in range(max(entry.label for entry in entries) + 1)]
-    if max(entry.label for entry in entries) >= len(classes):
-        raise WavezooError(f"{names}: has {len(classes)} classes, and the shards have more")
+    highest = max(entry.label for entry in entries)
+    if highest >= len(classes):
+        raise WavezooError(f"{names}: lists {len(classes)} classes, but the shards have label {highest}")
     return ShardImages(folder.name, split, classes, shards, entries)
 
 
@@ -99,7 +103,7 @@ def _shards_of(folder: Path, split: str) -> list[Path]:
         except (ValueError, KeyError, TypeError) as error:
             raise WavezooError(f"{info}: cannot be read: {type(error).__name__}: {error}") from error
         if listed is None:
-            raise WavezooError(f"{info}: no split '{split}'", f"it has {', '.join(splits)}")
+            raise WavezooError(f"{info}: no split '{split}'", f"available splits: {', '.join(splits)}")
         return [folder / name for name in listed]
     every = sorted(folder.rglob("*.tar"))
     for name in candidates:
@@ -107,8 +111,8 @@ def _shards_of(folder: Path, split: str) -> list[Path]:
         if shards:
             return shards
     raise WavezooError(
-        f"wds/{folder}: no shard of split '{split}' among its {len(every)} tar files",
-        f"their names, or their folders', say {' or '.join(candidates)}",
+        f"wds/{folder}: no shard of split '{split}' in {len(every)} tar files",
+        f"the path of a shard must contain {' or '.join(candidates)}",
     )
 
 

@@ -1,4 +1,4 @@
-"""Where labelled images come from, behind one small interface."""
+"""The interface of a source of labelled images, and its implementations for files and arrays."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ class ImageSource(Protocol):
     """Labelled images in a fixed order.
 
     Attributes:
-        name: What to call the data set in a result.
-        split: Which part of it.
-        classes: Names of the classes, in the order of the labels.
+        name: Name of the data set in results.
+        split: Name of the split.
+        classes: Class names, in the order of the labels.
         targets: Label of every image, an index into ``classes``.
-        in_memory: Whether images are decoded already, so that loader workers would only cost.
+        in_memory: Whether the images are decoded and in memory, so that loader workers would not help.
     """
 
     name: str
@@ -30,17 +30,21 @@ class ImageSource(Protocol):
     in_memory: bool
 
     def load(self, index: int) -> Image.Image:
-        """Decode one image to RGB. Raises what Pillow raises where the file is not an image."""
+        """Decode one image to RGB.
 
-    def label(self, index: int) -> str:
-        """Return how to name one image to a person: its path, or its number."""
+        Raises:
+            OSError, ValueError, ...: One of :data:`~.decoding.DECODE_ERRORS`, if the image cannot be decoded.
+        """
+
+    def describe(self, index: int) -> str:
+        """Return the path or the number of one image, for messages."""
 
     def fingerprint(self) -> str:
-        """Return a hash that changes when images are added, taken away or replaced by others of another size."""
+        """Return a hash that changes when images are added, removed, or replaced by images of another size."""
 
 
 class FolderImages:
-    """Images in files, one folder for each class."""
+    """Images in files, one folder per class."""
 
     in_memory = False
 
@@ -55,7 +59,7 @@ class FolderImages:
     def load(self, index: int) -> Image.Image:
         return decode_image(self.files[index].read_bytes())
 
-    def label(self, index: int) -> str:
+    def describe(self, index: int) -> str:
         return str(self.files[index])
 
     def fingerprint(self) -> str:
@@ -66,7 +70,7 @@ class FolderImages:
 
 
 class ArrayImages:
-    """Images that are in memory already, (N, H, W) or (N, H, W, 3) of 8 bits."""
+    """Images in memory: an array (N, H, W) or (N, H, W, 3) of 8 bits per channel."""
 
     in_memory = True
 
@@ -80,7 +84,7 @@ class ArrayImages:
     def load(self, index: int) -> Image.Image:
         return Image.fromarray(self.images[index]).convert("RGB")
 
-    def label(self, index: int) -> str:
+    def describe(self, index: int) -> str:
         return f"{self.name} {self.split} image {index}"
 
     def fingerprint(self) -> str:

@@ -1,9 +1,10 @@
-"""Data sets that timm's ``create_dataset`` names, with images by index, so that their order can be a pure function."""
+"""Data sets of timm's ``create_dataset`` that can be read by index, so that order and resume are exact."""
 
+import contextlib
 import hashlib
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from wavenet_zoo.data.decoding import decode_image, to_rgb
 from wavenet_zoo.data.folders import SPLIT_FOLDERS
 from wavenet_zoo.errors import WavezooError
 
-__all__ = ["PREFIXES", "STREAMED", "TimmImages", "open_timm_dataset", "tar_of_split"]
+__all__ = ["PREFIXES", "STREAMED", "TimmImages", "find_split_tar", "open_timm_dataset"]
 
 PREFIXES = ("hfds/", "torch/", "wds/")
-STREAMED = ("hfids/", "tfds/")  # no image by index: order and resume could not be exact
+STREAMED = ("hfids/", "tfds/")  # cannot be read by index
 
 
 class TimmImages:
-    """Images of one of timm's data sets that have an index."""
+    """Images of a timm reader or a torchvision data set."""
 
     in_memory = False
 
@@ -39,30 +40,32 @@ class TimmImages:
                 return decode_image(image.read())
         return to_rgb(image)
 
-    def label(self, index: int) -> str:
+    def describe(self, index: int) -> str:
         return f"{self.name} {self.split} image {index}"
 
     def fingerprint(self) -> str:
-        """Return a hash of name, classes and labels; the images themselves would have to be read for more."""
+        """Return a hash of name, split, classes and labels; hashing the images would require reading all of them."""
         what = json.dumps([self.name, self.split, list(self.classes), [int(target) for target in self.targets]])
         return hashlib.sha256(what.encode()).hexdigest()
 
 
 def open_timm_dataset(data: str, split: str) -> TimmImages:
-    """Open ``hfds/ORG/NAME`` (Hugging Face datasets), ``torch/NAME`` (torchvision's) or a tar file.
+    """Open ``hfds/ORG/NAME`` (Hugging Face datasets), ``torch/NAME`` (torchvision) or a tar file.
 
     Args:
-        data: The name as timm has it; after ``hfds/`` also a folder of parquet files. Downloads go to
-            ``$WAVEZOO_DATA``.
-        split: Part of it; ``val`` stands for what the data set calls its validation or test part.
+        data: timm's name of the data set, or the path of the tar file. ``hfds/`` also accepts a folder of parquet
+            files. torchvision downloads to :func:`~.cifar.default_data_folder`.
+        split: ``train``, ``val``, ``test``, or another name of a split in the data set. ``val`` is the validation
+            split if available, else the test split.
 
     Raises:
-        WavezooError: If the extra that it needs is missing, or there is no such data set or split.
+        WavezooError: If the data set or the split does not exist, cannot be read by index, or requires an extra that
+            is not installed.
     """
     if data.startswith(STREAMED):
         raise WavezooError(
-            f"{data}: {data.partition('/')[0]} streams, so order and resume could not be exact",
-            "hfds/ and wds/ read the same data sets by index",
+            f"{data}: {data.partition('/')[0]}/ is not supported, its images cannot be read by index",
+            "use hfds/ or wds/ for the same data set",
         )
     opener = _open_hfds if data.startswith("hfds/") else _open_torch if data.startswith("torch/") else _open_tar
     try:
@@ -72,8 +75,8 @@ def open_timm_dataset(data: str, split: str) -> TimmImages:
         raise WavezooError(f"{data}: cannot be opened: {reason}") from error
 
 
-def tar_of_split(folder: Path, split: str) -> Path | None:
-    """Return ``train.tar``, ``val.tar`` or the like in a folder; None where there is none for this split."""
+def find_split_tar(folder: Path, split: str) -> Path | None:
+    """Return the tar file of a split in a folder, ``train.tar`` for example; None if it does not exist."""
     names = SPLIT_FOLDERS.get(split, (split,))
     return next((folder / f"{name}.tar" for name in names if (folder / f"{name}.tar").is_file()), None)
 
@@ -82,19 +85,30 @@ def _open_hfds(data: str, split: str) -> TimmImages:
     try:
         import datasets
     except ImportError as error:
-        raise WavezooError(f"{data}: needs the package datasets", "pip install 'wavenet_zoo[hf]'") from error
+        raise WavezooError(f"{data}: requires the package datasets", "pip install 'wavenet_zoo[hf]'") from error
     from timm.data import create_dataset
 
-    datasets.disable_progress_bars()
     name = data.removeprefix("hfds/")
-    splits = datasets.get_dataset_split_names(name)
-    chosen = next((s for s in SPLIT_FOLDERS.get(split, (split,)) if s in splits), None)
-    if chosen is None:
-        raise WavezooError(f"{data}: no split '{split}'", f"it has {', '.join(splits)}")
-    reader = create_dataset(data, root=None, split=chosen).reader
+    with _no_progress_bars(datasets):
+        splits = datasets.get_dataset_split_names(name)
+        chosen = next((s for s in SPLIT_FOLDERS.get(split, (split,)) if s in splits), None)
+        if chosen is None:
+            raise WavezooError(f"{data}: no split '{split}'", f"available splits: {', '.join(splits)}")
+        reader = create_dataset(data, root=None, split=chosen).reader
     classes = sorted(reader.class_to_idx, key=reader.class_to_idx.get)
     targets = [int(label) for label in reader.dataset[reader.label_key]]
     return TimmImages(data if not Path(name).exists() else f"hfds/{Path(name).name}", chosen, classes, reader, targets)
+
+
+@contextlib.contextmanager
+def _no_progress_bars(datasets: Any) -> Iterator[None]:
+    disabled = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not disabled:
+            datasets.enable_progress_bars()
 
 
 def _open_torch(data: str, split: str) -> TimmImages:
@@ -104,7 +118,7 @@ def _open_torch(data: str, split: str) -> TimmImages:
     timm_split = {"val": "validation"}.get(split, split)
     try:
         dataset = create_dataset(data.lower(), root=str(root), split=timm_split, download=True)
-    except TypeError:  # one that cannot be downloaded
+    except TypeError:  # this data set has no download argument
         dataset = create_dataset(data.lower(), root=str(root), split=timm_split)
     labels = next((getattr(dataset, key) for key in ("targets", "_labels", "labels") if hasattr(dataset, key)), None)
     targets = [int(label) for label in labels] if labels is not None else [label for _, label in dataset]
@@ -115,7 +129,7 @@ def _open_torch(data: str, split: str) -> TimmImages:
 def _open_tar(data: str, split: str) -> TimmImages:
     from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 
-    # an open tar file would be shared with the loader's processes, and with it the place where they read
+    # no cached tar file: forked loader workers would share its file position
     reader = ReaderImageInTar(data, cache_tarfiles=False, cache_tarinfo=False)
     classes = sorted(reader.class_name_to_idx, key=reader.class_name_to_idx.get)
     return TimmImages(Path(data).name, split, classes, reader, [int(target) for target in reader.targets])

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from wavenet_zoo.data.loaders import UNREADABLE, batches, decoding_seconds, unreadable_image
+from wavenet_zoo.data.loaders import UNREADABLE, batches, decode_error, decoding_seconds
 from wavenet_zoo.data.sources import ImageSource
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.distributed import SINGLE_PROCESS, Distributed
@@ -135,8 +135,8 @@ def evaluate_loader(
             if not readable.all():
                 bad = indices[~readable].tolist()
                 if not skip_bad_images:
-                    raise unreadable_image(source, bad[0], SKIP_HINT)
-                metrics.skipped += [source.label(i) for i in bad]
+                    raise decode_error(source, bad[0], SKIP_HINT)
+                metrics.skipped += [source.describe(i) for i in bad]
                 images, labels = images[readable], labels[readable]
             if len(labels):
                 received = time.perf_counter()

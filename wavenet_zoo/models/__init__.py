@@ -1,4 +1,7 @@
-"""The models, registered with timm on import. Needs only torch, timm and the layers beside it."""
+"""Models, registered with timm on import: WaveletNet and the peers of its paper that timm does not have.
+
+This package and ``layers`` depend on torch and timm only, so both folders can be copied into another project.
+"""
 
 from . import peers as peers
 from . import waveletnet as waveletnet

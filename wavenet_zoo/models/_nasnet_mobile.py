@@ -1,4 +1,4 @@
-"""NASNet-A for phones, which pytorchcv builds: the one system of Table 5 that is not of stem, stages and head."""
+"""NASNet-A (mobile) of pytorchcv with timm's model interface. Its cells do not fit the stages of ``PeerNet``."""
 
 from typing import Any, Dict, Optional
 
@@ -13,7 +13,19 @@ __all__ = ["NasNetMobile"]
 
 
 class NasNetMobile(nn.Module):
-    """NASNet-A (4 @ 1056) of pytorchcv, under timm's contract but for intermediate features.
+    """NASNet-A (4 @ 1056) of pytorchcv with timm's model interface, without intermediate features.
+
+    Args:
+        num_classes: Number of classes; 0 for no classifier.
+        in_chans: Number of image channels.
+        global_pool: Pooling before the classifier.
+        drop_rate: Dropout rate before the classifier.
+
+    Shape:
+        (B, in_chans, H, W) -> (B, num_classes)
+
+    Raises:
+        ImportError: If pytorchcv, the extra ``peers``, is not installed.
 
     Source: Zoph et al., Learning Transferable Architectures for Scalable Image Recognition (2018).
     """
@@ -31,7 +43,7 @@ class NasNetMobile(nn.Module):
         try:
             from pytorchcv.models.nasnet import nasnet_4a1056
         except ImportError as error:
-            raise ImportError("nasnet_a_mobile needs pytorchcv: pip install 'wavenet_zoo[peers]'") from error
+            raise ImportError("nasnet_a_mobile requires pytorchcv: pip install 'wavenet_zoo[peers]'") from error
         features = nasnet_4a1056(in_channels=in_chans).features.to(device=device, dtype=dtype)
         features.final_pool = nn.Identity()
         self.features = features
@@ -46,13 +58,13 @@ class NasNetMobile(nn.Module):
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> Dict[str, Any]:
-        """Return patterns that group parameters by depth: by stage if ``coarse``, else by cell."""
+        """Return timm's patterns that group parameters by depth: by stage if ``coarse``, else by cell."""
         unit = r"^features\.stage(\d+)" if coarse else r"^features\.stage(\d+)\.unit(\d+)"
         return dict(stem=r"^features\.(init_block|stem)", blocks=[(unit, None)])
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Refuse: each of its cells takes the outputs of two others."""
+        """Raise AssertionError if ``enable``: a cell has two inputs, so the cells are not a sequence."""
         assert not enable, "gradient checkpointing not supported"
 
     get_classifier = PeerNet.get_classifier

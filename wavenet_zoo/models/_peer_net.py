@@ -1,6 +1,6 @@
-"""The network that the other systems share: stem, stages of units, head, pooling and classifier.
+"""The network class of the peers: stem, stages of units, head, pooling and classifier.
 
-As in timm, a network has the methods of timm's contract in its own class, also where another's read the same.
+As in timm, every network class has its own methods of timm's model interface, also where they equal another class's.
 """
 
 from typing import Any, Dict, List, Optional, Tuple, Union
@@ -17,18 +17,18 @@ __all__ = ["PeerNet"]
 
 
 class PeerNet(nn.Module):
-    """Stem, stages, head, pooling and classifier, under timm's contract for image models.
+    """A network of stem, stages, head, pooling and classifier with timm's model interface.
 
     Args:
-        stem: From the image to the first unit.
-        stages: Units, stage by stage; the maps after each are its features.
-        feature_info: For every stage ``num_chs`` and ``reduction``.
-        head: Before pooling.
-        num_features: Channels after ``head``.
+        stem: Layers before the first unit.
+        stages: Units of every stage. The output of a stage is a feature map.
+        feature_info: Number of channels and reduction of every stage's output.
+        head: Layers between the last stage and pooling.
+        num_features: Number of channels after ``head``.
         num_classes: Number of classes; 0 for no classifier.
         in_chans: Number of image channels.
         global_pool: Pooling before the classifier.
-        drop_rate: Dropout before the classifier.
+        drop_rate: Dropout rate before the classifier.
 
     Shape:
         (B, in_chans, H, W) -> (B, num_classes)
@@ -69,7 +69,7 @@ class PeerNet(nn.Module):
 
     @torch.jit.ignore
     def init_weights(self) -> None:
-        """Initialize convolutions as He et al. do, normal by fan-out; biases zero."""
+        """Initialize convolutions with He's normal initialization by fan-out, and biases with zero."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -78,13 +78,13 @@ class PeerNet(nn.Module):
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> Dict[str, Any]:
-        """Return patterns that group parameters by depth: by stage if ``coarse``, else by unit."""
+        """Return timm's patterns that group parameters by depth: by stage if ``coarse``, else by unit."""
         unit = r"^blocks\.(\d+)" if coarse else r"^blocks\.(\d+)\.(\d+)"
         return dict(stem=r"^stem", blocks=[(unit, None), (r"^head", (99999,))])
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute the units' activations in the backward pass instead of keeping them."""
+        """Recompute the activations of the units in the backward pass instead of storing them."""
         self.grad_checkpointing = enable
 
     @torch.jit.ignore
@@ -93,7 +93,12 @@ class PeerNet(nn.Module):
         return self.classifier
 
     def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
-        """Replace the classifier, keeping the pooling where ``global_pool`` is None."""
+        """Replace the classifier.
+
+        Args:
+            num_classes: Number of classes; 0 for no classifier.
+            global_pool: Type of pooling; "" for none. Default: the current type.
+        """
         dd = get_device_dtype(self)
         self.num_classes = num_classes
         pool_type = self.global_pool.pool_type if global_pool is None else global_pool
@@ -111,7 +116,7 @@ class PeerNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> Union[List[torch.Tensor], Tuple[torch.Tensor, List[torch.Tensor]]]:
-        """Return features and the maps after the stages, as :meth:`WaveletNet.forward_intermediates`."""
+        """Return the features and the outputs of the stages, see :meth:`WaveletNet.forward_intermediates`."""
         assert output_fmt in ("NCHW",), "Output shape must be NCHW."
         take_indices, max_index = feature_take_indices(len(self.blocks), indices)
         x = self.stem(x)
@@ -130,7 +135,7 @@ class PeerNet(nn.Module):
     def prune_intermediate_layers(
         self, indices: Union[int, List[int]] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> List[int]:
-        """Drop what is not needed for the given intermediate maps and return their indices."""
+        """Remove the layers that the given feature maps do not need, and return the indices of the maps."""
         take_indices, max_index = feature_take_indices(len(self.blocks), indices)
         prune_end = max_index + 1 < len(self.blocks)
         self.blocks = self.blocks[: max_index + 1]
@@ -150,12 +155,12 @@ class PeerNet(nn.Module):
         return self.head(x)
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """Pool, drop out and classify; ``pre_logits`` stops before the classifier."""
+        """Apply pooling, dropout and, unless ``pre_logits``, the classifier to features (B, C, H, W)."""
         x = self.global_pool(x)
         if self.drop_rate > 0.0:
             x = F.dropout(x, p=self.drop_rate, training=self.training)
         return x if pre_logits else self.classifier(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the logits."""
+        """Return the logits, (B, num_classes), of images (B, in_chans, H, W)."""
         return self.forward_head(self.forward_features(x))

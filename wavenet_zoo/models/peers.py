@@ -1,11 +1,8 @@
-"""The systems of the paper's Tables 2 and 5 that timm does not have, each with the counts that were published for it.
+"""Peers: the models of the paper's Tables 2 and 5 that timm does not have.
 
-AlexNet, ShuffleNet, DenseNet-40, pre-activation ResNet-164, IGCV2, IGCV3 and MobileNetV2 for CIFAR, and NASNet-A. What
-timm has is not registered again: ``vgg16``, ``resnet50``, ``mobilenetv1_100``, ``mobilenetv2_100``,
-``mobilenetv2_140``.
-
-Every network built here is a stem, stages of units, and a head before pooling and classifier; a unit is what its paper
-draws.
+AlexNet, ShuffleNet, NASNet-A, and for CIFAR DenseNet-40, pre-activation ResNet-164, IGCV2, IGCV3 and MobileNetV2. The
+other models of these tables are timm's ``vgg16``, ``resnet50``, ``mobilenetv1_100``, ``mobilenetv2_100`` and
+``mobilenetv2_140``. The counts of each model agree with the published ones.
 """
 
 from typing import Any, Dict, List, Tuple
@@ -24,7 +21,7 @@ from .waveletnet import WaveletNet, WaveletNetCfg
 
 
 class ChannelShuffle(nn.Module):
-    """Deal the channels of ``groups`` groups out among as many others; (B, C, H, W) -> (B, C, H, W)."""
+    """Interleave the channels of ``groups`` groups (channel shuffle); (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, groups: int):
         super().__init__()
@@ -43,9 +40,9 @@ def _conv(in_chs: int, out_chs: int, kernel: int = 1, stride: int = 1, groups: i
 
 
 def resnet50_v1(device: Device = None) -> nn.Module:
-    """Return ResNet-50 as published: timm's, with the stride of three blocks in the first 1x1 and not in the 3x3.
+    """Build ResNet-50 as published, with the stride of a stage in the first 1x1 convolution instead of the 3x3.
 
-    To be counted (Table 5); weights go with timm's own network.
+    It is for the counts of Table 5. Pretrained weights of timm's ``resnet50`` are for the stride in the 3x3.
     """
     model = create_model("resnet50", device=device)
     for stage in (model.layer2, model.layer3, model.layer4):
@@ -63,7 +60,7 @@ def _alexnet(in_chans: int = 3, drop_rate: float = 0.5, **kwargs: Any) -> PeerNe
         return nn.Sequential(*layers)
 
     def relu() -> nn.Module:
-        return nn.ReLU()  # not in place: with checkpointing every layer here is a unit
+        return nn.ReLU()  # not in-place: with gradient checkpointing every layer here is a checkpointed unit
 
     stem = nn.Sequential(
         nn.Conv2d(in_chans, 96, 11, 4, 2, **dd), relu(), nn.LocalResponseNorm(5, k=2), nn.MaxPool2d(3, 2)
@@ -80,7 +77,7 @@ def _alexnet(in_chans: int = 3, drop_rate: float = 0.5, **kwargs: Any) -> PeerNe
             relu(),
         ),
     ]
-    head = nn.Sequential(  # the two hidden fully connected layers, as convolutions
+    head = nn.Sequential(  # the two hidden fully connected layers as convolutions
         nn.MaxPool2d(3, 2),
         nn.Dropout(drop_rate),
         nn.Conv2d(256, 4096, 6, **dd),
@@ -96,14 +93,26 @@ def _alexnet(in_chans: int = 3, drop_rate: float = 0.5, **kwargs: Any) -> PeerNe
 
 
 class ShuffleUnit(nn.Module):
-    """ShuffleNet's unit: grouped 1x1, shuffle, 3x3 depthwise, grouped 1x1; at stride 2 beside an average pooling.
+    """ShuffleNet unit: grouped 1x1, channel shuffle, 3x3 depthwise, grouped 1x1.
+
+    At stride 1 the input is added; at stride 2 the average-pooled input is concatenated.
+
+    Args:
+        in_chs: Input channels.
+        out_chs: Output channels, those of the concatenated input included.
+        groups: Groups of the 1x1 convolutions.
+        stride: Stride of the depthwise convolution, 1 or 2.
+        first: Use one group in the first 1x1 convolution: the unit after the stem has few input channels.
+
+    Shape:
+        (B, in_chs, H, W) -> (B, out_chs, H / stride, W / stride)
 
     Source: Zhang et al., ShuffleNet (CVPR 2018), Figure 2.
     """
 
     def __init__(self, in_chs: int, out_chs: int, groups: int, stride: int, first: bool, **dd: Any):
         super().__init__()
-        mid_chs = -(-out_chs // (4 * groups)) * groups  # a quarter, rounded up to a multiple of the groups
+        mid_chs = -(-out_chs // (4 * groups)) * groups  # a quarter, rounded up to a multiple of groups
         branch_chs = out_chs - in_chs if stride == 2 else out_chs
         self.conv1 = _conv(in_chs, mid_chs, groups=1 if first else groups, **dd)
         self.bn1 = nn.BatchNorm2d(mid_chs, **dd)
@@ -113,13 +122,13 @@ class ShuffleUnit(nn.Module):
         self.conv3 = _conv(mid_chs, branch_chs, groups=groups, **dd)
         self.bn3 = nn.BatchNorm2d(branch_chs, **dd)
         self.pool = nn.AvgPool2d(3, 2, 1) if stride == 2 else nn.Identity()
-        self.joins = stride == 2
+        self.concat = stride == 2
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.shuffle(F.relu(self.bn1(self.conv1(x))))
         y = self.bn3(self.conv3(self.bn2(self.conv2(y))))
         x = self.pool(x)
-        return F.relu(torch.cat([x, y], 1) if self.joins else x + y)
+        return F.relu(torch.cat([x, y], 1) if self.concat else x + y)
 
 
 def _shufflenet(groups: int, width: int, stem_chs: int, in_chans: int = 3, **kwargs: Any) -> PeerNet:
@@ -146,7 +155,11 @@ def _shufflenet(groups: int, width: int, stem_chs: int, in_chans: int = 3, **kwa
 
 
 class DenseLayer(nn.Module):
-    """BN, ReLU, 3x3 convolution; its outputs are put beside its inputs."""
+    """DenseNet layer: BN, ReLU, 3x3 convolution; the output is concatenated to the input.
+
+    Shape:
+        (B, in_chs, H, W) -> (B, in_chs + growth, H, W)
+    """
 
     def __init__(self, in_chs: int, growth: int, **dd: Any):
         super().__init__()
@@ -162,7 +175,7 @@ def _densenet40(in_chans: int = 3, **kwargs: Any) -> PeerNet:
     stages, info, channels = [], [], 16
     for i in range(3):
         layers: List[nn.Module] = []
-        if i > 0:  # the transition, without compression
+        if i > 0:  # transition without compression
             layers += [nn.BatchNorm2d(channels, **dd), nn.ReLU(), _conv(channels, channels, **dd)]
             layers += [nn.AvgPool2d(2)]
         for _ in range(12):
@@ -178,7 +191,10 @@ def _densenet40(in_chans: int = 3, **kwargs: Any) -> PeerNet:
 
 
 class PreActBottleneck(nn.Module):
-    """Pre-activation bottleneck: three times BN, ReLU, convolution, added to the input or its projection.
+    """Pre-activation bottleneck: BN, ReLU and convolution three times, plus the input or its projection.
+
+    Shape:
+        (B, in_chs, H, W) -> (B, out_chs, H / stride, W / stride)
 
     Source: He et al., Identity Mappings in Deep Residual Networks (2016).
     """
@@ -219,7 +235,7 @@ def _preresnet164(in_chans: int = 3, **kwargs: Any) -> PeerNet:
 
 
 def _igcv2_block(in_chs: int, out_chs: int, stride: int, branches: Tuple[int, int], **dd: Any) -> nn.Sequential:
-    """Return a channel-wise 3x3 and two grouped 1x1 whose groups complement each other; a path joins every pair."""
+    """Build a depthwise 3x3 and two grouped 1x1 with complementary groups: one path per pair of channels."""
     layers: List[nn.Module] = [_conv(in_chs, out_chs, 3, stride, groups=in_chs, **dd)]
     for channels_per_branch in branches:
         groups = out_chs // channels_per_branch
@@ -243,9 +259,12 @@ def _igcv2(in_chans: int = 3, **kwargs: Any) -> PeerNet:
 
 
 class Igcv3Block(nn.Module):
-    """MobileNetV2's block with both 1x1 convolutions in two groups, a shuffle, and no activation after the first.
+    """IGCV3 block: MobileNetV2's with 1x1 convolutions in two groups, a shuffle, and no activation before the 3x3.
 
-    A second shuffle, which some ports add at the end, is left out, as in the authors' code.
+    Some ports add a second shuffle at the end; the authors' code and this one do not.
+
+    Shape:
+        (B, in_chs, H, W) -> (B, out_chs, H / stride, W / stride)
 
     Source: Sun et al., IGCV3 (BMVC 2018).
     """
@@ -281,7 +300,7 @@ def _igcv3(in_chans: int = 3, **kwargs: Any) -> PeerNet:
             blocks.append(Igcv3Block(prev_chs, channels, expand_ratio, stride if j == 0 else 1, **dd))
             prev_chs = channels
         stages.append(nn.Sequential(*blocks))
-    # features are the last maps of each size
+    # one stage per resolution: its output is a feature map
     stages = [nn.Sequential(*stages[0], *stages[1]), stages[2], nn.Sequential(*(b for s in stages[3:] for b in s))]
     head = nn.Sequential(_conv(320, 1280, **dd), nn.BatchNorm2d(1280, **dd), nn.ReLU6(inplace=True))
     return PeerNet(stem, stages, [(24, 1), (32, 2), (320, 4)], head, 1280, in_chans=in_chans, **kwargs)
@@ -289,7 +308,7 @@ def _igcv3(in_chans: int = 3, **kwargs: Any) -> PeerNet:
 
 # -------------------------------------------------------------------------------------------------- MobileNetV2 (CIFAR)
 
-MOBILENETV2_CIFAR_CFG = WaveletNetCfg(  # MobileNetV2 is WaveletNet with depths 0; the strides are IGCV3's on CIFAR
+MOBILENETV2_CIFAR_CFG = WaveletNetCfg(  # MobileNetV2 is WaveletNet with kappas (0, 0, 0); strides as IGCV3 on CIFAR
     stages=((16, 1, 1), (24, 2, 1), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 1), (320, 1, 1)),
     stem_chs=32,
     stem_stride=1,
@@ -361,7 +380,7 @@ def alexnet_2012(pretrained: bool = False, **kwargs: Any) -> PeerNet:
 
 @register_model
 def shufflenet_v1_x0_5(pretrained: bool = False, **kwargs: Any) -> PeerNet:
-    """ShuffleNet x0.5 with 4 groups (Table 5), a reconstruction: its first bottleneck is rounded up to 36 channels."""
+    """ShuffleNet x0.5 with 4 groups (Table 5), reconstructed: the first bottleneck has 36 channels, rounded up."""
     settings = {"groups": 4, "width": 136, "stem_chs": 12}
     return _create(_shufflenet, "shufflenet_v1_x0_5", pretrained, **settings, **kwargs)
 
@@ -389,13 +408,13 @@ def shufflenet_v1_x2(pretrained: bool = False, **kwargs: Any) -> PeerNet:
 
 @register_model
 def nasnet_a_mobile(pretrained: bool = False, **kwargs: Any) -> NasNetMobile:
-    """NASNet-A 4 @ 1056 (Table 5), through pytorchcv: the extra ``peers``."""
+    """NASNet-A (4 @ 1056) of pytorchcv (Table 5). Requires the extra ``peers``."""
     return build_with_checked_weights(NasNetMobile, "nasnet_a_mobile", pretrained, _CFGS["nasnet_a_mobile"], **kwargs)
 
 
 @register_model
 def densenet40_cifar(pretrained: bool = False, **kwargs: Any) -> PeerNet:
-    """DenseNet-40 with growth 12, without bottlenecks and compression (Table 2)."""
+    """DenseNet-40 with growth rate 12, without bottlenecks or compression (Table 2)."""
     return _create(_densenet40, "densenet40_cifar", pretrained, **kwargs)
 
 
@@ -407,19 +426,19 @@ def preresnet164_cifar(pretrained: bool = False, **kwargs: Any) -> PeerNet:
 
 @register_model
 def igcv2_cifar(pretrained: bool = False, **kwargs: Any) -> PeerNet:
-    """IGCV2 with 560 channels, a reconstruction: the network behind Table 2's row is not published."""
+    """IGCV2 with 560 channels, reconstructed: the network of Table 2 is not published."""
     return _create(_igcv2, "igcv2_cifar", pretrained, **kwargs)
 
 
 @register_model
 def igcv3_cifar(pretrained: bool = False, **kwargs: Any) -> PeerNet:
-    """IGCV3-D for 32 px (Table 2)."""
+    """IGCV3-D for CIFAR (Table 2)."""
     return _create(_igcv3, "igcv3_cifar", pretrained, **kwargs)
 
 
 @register_model
 def mobilenetv2_cifar(pretrained: bool = False, **kwargs: Any) -> WaveletNet:
-    """MobileNetV2 for 32 px (Table 2)."""
+    """MobileNetV2 for CIFAR (Table 2)."""
     return build_with_checked_weights(
         WaveletNet,
         "mobilenetv2_cifar",

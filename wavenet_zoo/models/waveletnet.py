@@ -1,6 +1,4 @@
-"""WaveletNet.
-
-MobileNetV2 whose projecting 1x1 convolution is a wavelet convolution behind a Haar transform of the channels.
+"""WaveletNet: MobileNetV2 with a Haar transform of the channels (DFWT) and wavelet convolutions (WConv) in its units.
 
 Paper: `WaveletNet: Logarithmic Scale Efficient Convolutional Neural Networks for Edge Devices`
 (Li Jing, Rumen Dangovski, Marin Soljacic). Architecture: Figure 5, Table 4, section 5.1.
@@ -35,27 +33,26 @@ __all__ = ["WaveletNet", "WaveletNetCfg", "WaveletNetUnit", "checkpoint_filter_f
 
 
 class WaveletNetUnit(nn.Module):
-    """The WaveletNet unit: an inverted residual whose projection is DFWT followed by WConv.
+    """WaveletNet unit: an inverted residual with DFWT and WConv as its projection.
 
-    ``1x1 WConv(kappa1), BN, ReLU6`` (left out at expansion 1), ``3x3 depthwise, BN, ReLU6``, ``DFWT(kappa2)``,
-    ``1x1 WConv(kappa3), BN``; identity shortcut where the stride is 1 and the channels agree. With kappas (0, 0, 0) it
-    is MobileNetV2's block.
+    The layers are 1x1 WConv(kappa1), BN, ReLU6; 3x3 depthwise, BN, ReLU6; DFWT(kappa2); 1x1 WConv(kappa3), BN. At
+    expansion ratio 1 the first WConv is omitted. The input is added if the stride is 1 and the channels are equal. With
+    kappas (0, 0, 0) the unit is MobileNetV2's inverted residual.
 
     Args:
-        in_chs: Input channels.
-        out_chs: Output channels.
+        in_chs: Input channels, D.
+        out_chs: Output channels, D'.
         stride: Stride of the depthwise convolution.
-        expand_ratio: Expansion t.
-        kappas: Logarithmic depths (kappa1, kappa2, kappa3).
-        haar: Which channels a DFWT pairs, ``halves`` or ``neighbours``.
-        dfwt_after: Where the DFWT stands: after the ``depthwise`` convolution, or before it, after the ``expand``
-            one.
-        act_layer: Activation.
-        norm_layer: Normalization.
+        expand_ratio: Expansion ratio, t.
+        kappas: Logarithmic depths (kappa1, kappa2, kappa3) of first WConv, DFWT and last WConv.
+        haar: Channels that DFWT pairs: ``halves`` or ``neighbours``, see :func:`~wavenet_zoo.layers.dfwt`.
+        dfwt_after: Position of DFWT: after the ``depthwise`` convolution, or before it, after the ``expand`` layer.
+        act_layer: Activation layer.
+        norm_layer: Normalization layer.
         drop_path_rate: Stochastic depth rate of the residual branch.
 
     Attributes:
-        form: ``factored`` or ``dense``: see :func:`set_form`.
+        form: ``factored`` or ``dense``, see :func:`set_form`.
 
     Shape:
         (B, in_chs, H, W) -> (B, out_chs, H / stride, W / stride)
@@ -120,26 +117,26 @@ class WaveletNetUnit(nn.Module):
         return x
 
     def projection_weight(self) -> torch.Tensor:
-        """Return DFWT and the last WConv as one kernel, (out_chs, mid_chs, 1, 1), differentiable in the pieces."""
+        """Return DFWT and the last WConv as one kernel (out_chs, mid_chs, 1, 1), differentiable in WConv's weights."""
         weight = self.conv_pwl.dense_weight()
         return weight if self.dfwt_first else fold_dfwt(weight, self.dfwt.depth, self.dfwt.haar)
 
     @torch.jit.ignore
     def fuse(self, form: str = "dense") -> nn.Module:
-        """Return the same map for inference, as :func:`fold_unit` does; ``timm.models.reparameterize_model`` asks."""
+        """Return the unit for inference, see :func:`fold_unit`. ``timm.models.reparameterize_model`` calls it."""
         return fold_unit(self, form)
 
 
 @dataclass
 class WaveletNetCfg:
-    """What tells one WaveletNet from another, at width 1.
+    """Configuration of a WaveletNet at width 1.
 
     Attributes:
-        stages: (channels, units, stride) of each stage; the stride is its first unit's.
-        stem_chs: Channels of the 3x3 stem, the same at every width.
+        stages: (channels, units, stride) of every stage. The stride is that of the first unit.
+        stem_chs: Channels of the 3x3 stem, which ``width`` does not scale.
         stem_stride: Stride of the stem.
-        first_expand_ratio: Expansion of the very first unit; None: that of all the others.
-        head_chs: Channels of the 1x1 convolution before pooling; 0: none.
+        first_expand_ratio: Expansion ratio of the first unit of the network. Default: that of the other units.
+        head_chs: Channels of the 1x1 convolution before pooling; 0 for no convolution.
     """
 
     stages: Tuple[Tuple[int, int, int], ...]
@@ -159,36 +156,38 @@ IMAGENET_CFG = WaveletNetCfg(  # Table 4
 
 
 def cifar_cfg(units: int) -> WaveletNetCfg:
-    """Return the CIFAR-10 network with M = ``units`` per stage, 9 M + 2 layers (section 5.1)."""
+    """Return the configuration for CIFAR-10 with M = ``units`` per stage, 9 M + 2 layers (section 5.1)."""
     return WaveletNetCfg(stages=((16, units, 1), (32, units, 2), (64, units, 2)), stem_chs=16, stem_stride=1)
 
 
 class WaveletNet(nn.Module):
-    """WaveletNet, under timm's contract for image models.
+    """WaveletNet with timm's model interface.
 
     Args:
-        cfg: The stages, stem and head.
+        cfg: Configuration of stem, stages and head.
         num_classes: Number of classes; 0 for no classifier.
         in_chans: Number of image channels.
         global_pool: Pooling before the classifier.
-        width: Multiplier of the channels of stages and head, rounded to the nearest multiple of 4.
-        expand_ratio: Expansion t of the units.
-        kappas: Logarithmic depths of the first WConv, of the DFWT and of the last WConv of every unit. Each layer uses
-            the largest depth that its channels allow. (0, 0, 0) is MobileNetV2.
-        use_dfwt: False leaves the DFWT out (the ablation of Table 3); parameters and MACs stay as they are.
-        haar: Which channels a DFWT pairs: ``halves``, or ``neighbours``, the other reading of Algorithm 2.
-        dfwt_after: ``depthwise``, where the paper's appendix has the DFWT, or ``expand``, before the depthwise
-            convolution.
-        act_layer: Activation.
-        norm_layer: Normalization.
-        drop_rate: Dropout before the classifier.
-        drop_path_rate: Stochastic depth rate of the last unit, growing linearly from 0 at the first.
+        width: Width multiplier of stages and head. Channels are rounded to the nearest multiple of 4.
+        expand_ratio: Expansion ratio of the units, t.
+        kappas: Logarithmic depths (kappa1, kappa2, kappa3) of first WConv, DFWT and last WConv of every unit. A layer
+            uses the largest depth that its channels allow. With (0, 0, 0) the network is MobileNetV2.
+        use_dfwt: False removes DFWT, for the ablation of Table 3. Parameters and MACs do not change.
+        haar: Channels that DFWT pairs: ``halves``, or ``neighbours`` as the reshape in Algorithm 2 is printed.
+        dfwt_after: Position of DFWT: after the ``depthwise`` convolution (as in the appendix), or before it, after the
+            ``expand`` layer.
+        act_layer: Activation layer.
+        norm_layer: Normalization layer.
+        drop_rate: Dropout rate before the classifier.
+        drop_path_rate: Stochastic depth rate of the last unit. It increases linearly from 0 at the first unit.
 
     Shape:
         (B, in_chans, H, W) -> (B, num_classes)
 
     Raises:
-        ValueError: If a kappa is negative, there are not three, or ``haar`` or ``dfwt_after`` is none of the above.
+        ValueError: If ``kappas`` are not three numbers of at least 0, or ``haar`` or ``dfwt_after`` is not supported.
+
+    Source: paper, section 5, Table 4.
     """
 
     def __init__(
@@ -213,9 +212,9 @@ class WaveletNet(nn.Module):
         super().__init__()
         dd: Dict[str, Any] = {"device": device, "dtype": dtype}
         if len(kappas) != 3:
-            raise ValueError(f"kappas are three depths (kappa1, kappa2, kappa3), got {kappas!r}")
+            raise ValueError(f"kappas must be three depths (kappa1, kappa2, kappa3), got {kappas!r}")
         if dfwt_after not in ("depthwise", "expand"):
-            raise ValueError(f"dfwt_after is 'depthwise' or 'expand', got {dfwt_after!r}")
+            raise ValueError(f"dfwt_after must be 'depthwise' or 'expand', got {dfwt_after!r}")
         kappa1, kappa2, kappa3 = kappas
         norm_act_layer = get_norm_act_layer(norm_layer, act_layer)
         self.num_classes = num_classes
@@ -253,7 +252,7 @@ class WaveletNet(nn.Module):
                 prev_chs, expand = out_chs, expand_ratio
             stages.append(nn.Sequential(*units))
             reduction *= stride
-            if i + 1 == len(cfg.stages) or cfg.stages[i + 1][2] > 1:  # the last stage at this resolution
+            if i + 1 == len(cfg.stages) or cfg.stages[i + 1][2] > 1:  # last stage at this resolution
                 feature_info.append(dict(num_chs=out_chs, reduction=reduction, module=f"blocks.{i}", stage=i + 1))
         self.blocks = nn.Sequential(*stages)
         self.feature_info = feature_info
@@ -271,7 +270,7 @@ class WaveletNet(nn.Module):
 
     @torch.jit.ignore
     def init_weights(self) -> None:
-        """Initialize as timm's MobileNetV2: convolutions normal by fan-out, the classifier uniform, biases zero."""
+        """Initialize as timm's MobileNetV2: convolutions normal by fan-out, classifier uniform, biases zero."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
@@ -283,7 +282,7 @@ class WaveletNet(nn.Module):
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> Dict[str, Any]:
-        """Return patterns that group parameters by depth: by stage if ``coarse``, else by unit."""
+        """Return timm's patterns that group parameters by depth: by stage if ``coarse``, else by unit."""
         return dict(
             stem=r"^conv_stem|^bn1",
             blocks=[
@@ -294,7 +293,7 @@ class WaveletNet(nn.Module):
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute the units' activations in the backward pass instead of keeping them."""
+        """Recompute the activations of the units in the backward pass instead of storing them."""
         self.grad_checkpointing = enable
 
     @torch.jit.ignore
@@ -303,11 +302,11 @@ class WaveletNet(nn.Module):
         return self.classifier
 
     def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
-        """Replace the classifier, keeping the pooling where ``global_pool`` is None.
+        """Replace the classifier.
 
         Args:
             num_classes: Number of classes; 0 for no classifier.
-            global_pool: Kind of pooling; "" for none.
+            global_pool: Type of pooling; "" for none. Default: the current type.
         """
         dd = get_device_dtype(self)
         self.num_classes = num_classes
@@ -326,18 +325,19 @@ class WaveletNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> Union[List[torch.Tensor], Tuple[torch.Tensor, List[torch.Tensor]]]:
-        """Return features and the intermediate maps that ``feature_info`` lists.
+        """Return the features and the intermediate feature maps of ``feature_info``.
 
         Args:
-            x: Images, (B, C, H, W).
-            indices: The last n maps if an int, all if None, else those named.
-            norm: Part of timm's signature; the maps are normalized as they are.
-            stop_early: Do not run past the last map asked for.
-            output_fmt: "NCHW".
-            intermediates_only: Return the maps alone.
+            x: Images, (B, in_chans, H, W).
+            indices: The last n maps if an int, all maps if None, else the maps with these indices.
+            norm: Part of timm's interface; no effect.
+            stop_early: Do not run the stages after the last selected map.
+            output_fmt: "NCHW" is the only supported format.
+            intermediates_only: Return only the maps.
 
         Returns:
-            The maps, or (features as of :meth:`forward_features`, maps).
+            The maps, or the features of :meth:`forward_features` and the maps. A map is (B, num_chs, H / reduction,
+            W / reduction).
         """
         assert output_fmt in ("NCHW",), "Output shape must be NCHW."
         take_indices, max_index = feature_take_indices(len(self.stage_ends), indices)
@@ -363,7 +363,7 @@ class WaveletNet(nn.Module):
         prune_norm: bool = False,
         prune_head: bool = True,
     ) -> List[int]:
-        """Drop what is not needed for the given intermediate maps and return their indices."""
+        """Remove the layers that the given feature maps do not need, and return the indices of the maps."""
         take_indices, max_index = feature_take_indices(len(self.stage_ends), indices)
         last_stage = self.stage_ends[max_index]
         prune_end = last_stage < len(self.blocks)
@@ -388,32 +388,34 @@ class WaveletNet(nn.Module):
         return x
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """Pool, drop out and classify; ``pre_logits`` stops before the classifier."""
+        """Apply pooling, dropout and, unless ``pre_logits``, the classifier to features (B, C, H, W)."""
         x = self.global_pool(x)
         if self.drop_rate > 0.0:
             x = F.dropout(x, p=self.drop_rate, training=self.training)
         return x if pre_logits else self.classifier(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the logits."""
+        """Return the logits, (B, num_classes), of images (B, in_chans, H, W)."""
         x = self.forward_features(x)
         x = self.forward_head(x)
         return x
 
 
 def set_form(model: nn.Module, form: str) -> None:
-    """Choose how the units of a network compute; parameters, state dict and gradients stay what they are.
+    """Set how the units of a network compute DFWT and WConv. Parameters and state dict do not change.
+
+    Outputs and gradients are equal up to rounding.
 
     Args:
         model: The network.
-        form: ``factored`` computes as the paper writes it. ``dense`` composes each WConv, with the DFWT before it, into
-            one convolution at every call: more multiplications, fewer and larger operations.
+        form: ``factored`` computes the layers as in the paper. ``dense`` composes each WConv and the DFWT before it
+            into one convolution at every call: more multiplications in fewer, larger operations.
 
     Raises:
-        ValueError: If there is no such form.
+        ValueError: If the form is not supported.
     """
     if form not in ("factored", "dense"):
-        raise ValueError(f"form is 'factored' or 'dense', got {form!r}")
+        raise ValueError(f"form must be 'factored' or 'dense', got {form!r}")
     for module in model.modules():
         if isinstance(module, WaveletNetUnit):
             module.form = form
@@ -426,15 +428,15 @@ def _scale_channels(channels: int, width: float) -> int:
 
 
 def checkpoint_filter_fn(state_dict: Dict[str, torch.Tensor], model: nn.Module) -> Dict[str, torch.Tensor]:
-    """Rename weights of timm's MobileNetV2 to those of a WaveletNet with kappas (0, 0, 0); pass others unchanged."""
+    """Rename the weights of timm's MobileNetV2 for a WaveletNet with kappas (0, 0, 0). Others do not change."""
     if "blocks.0.0.conv_pw.weight" not in state_dict:
         return state_dict
     renamed = {}
     for key, value in state_dict.items():
-        if key.startswith("blocks.0.0."):  # expansion 1: timm counts the layers of this block without the first
+        if key.startswith("blocks.0.0."):  # expansion ratio 1: timm numbers the layers without the expansion
             key = key.replace(".bn2.", ".bn3.").replace(".bn1.", ".bn2.").replace(".conv_pw.", ".conv_pwl.")
         if key.startswith("blocks.") and key.endswith((".conv_pw.weight", ".conv_pwl.weight")):
-            key += ".0"  # the one piece of an undivided convolution
+            key += ".0"  # WConv of depth 0 has one piece
         renamed[key] = value
     return renamed
 
@@ -520,7 +522,7 @@ def waveletnet_x1_25(pretrained: bool = False, **kwargs: Any) -> WaveletNet:
 
 @register_model
 def waveletnet_x1_k3(pretrained: bool = False, **kwargs: Any) -> WaveletNet:
-    """WaveletNet x1 with kappa 3, the same network as waveletnet_x1 (Table 7)."""
+    """WaveletNet x1 with kappa 3 (Table 7), the same network as waveletnet_x1."""
     return _create_waveletnet("waveletnet_x1_k3", IMAGENET_CFG, pretrained, **{"kappas": (0, 3, 3), **kwargs})
 
 
@@ -532,35 +534,35 @@ def waveletnet_x1_k5(pretrained: bool = False, **kwargs: Any) -> WaveletNet:
 
 @register_model
 def waveletnet_cifar_m1(pretrained: bool = False, **kwargs: Any) -> WaveletNet:
-    """WaveletNet for 32 px with 1 unit per stage, 11 layers (section 5.1)."""
+    """WaveletNet for CIFAR with 1 unit per stage, 11 layers (section 5.1)."""
     return _create_waveletnet("waveletnet_cifar_m1", cifar_cfg(1), pretrained, **kwargs)
 
 
 @register_model
 def waveletnet_cifar_m2(pretrained: bool = False, **kwargs: Any) -> WaveletNet:
-    """WaveletNet for 32 px with 2 units per stage, 20 layers (section 5.1)."""
+    """WaveletNet for CIFAR with 2 units per stage, 20 layers (section 5.1)."""
     return _create_waveletnet("waveletnet_cifar_m2", cifar_cfg(2), pretrained, **kwargs)
 
 
 @register_model
 def waveletnet_cifar_m3(pretrained: bool = False, **kwargs: Any) -> WaveletNet:
-    """WaveletNet for 32 px with 3 units per stage, 29 layers (section 5.1)."""
+    """WaveletNet for CIFAR with 3 units per stage, 29 layers (section 5.1)."""
     return _create_waveletnet("waveletnet_cifar_m3", cifar_cfg(3), pretrained, **kwargs)
 
 
 @register_model
 def waveletnet_cifar_m6(pretrained: bool = False, **kwargs: Any) -> WaveletNet:
-    """WaveletNet for 32 px with 6 units per stage, 56 layers (section 5.1)."""
+    """WaveletNet for CIFAR with 6 units per stage, 56 layers (section 5.1)."""
     return _create_waveletnet("waveletnet_cifar_m6", cifar_cfg(6), pretrained, **kwargs)
 
 
 @register_model
 def waveletnet_cifar_m12(pretrained: bool = False, **kwargs: Any) -> WaveletNet:
-    """WaveletNet for 32 px with 12 units per stage, 110 layers (section 5.1)."""
+    """WaveletNet for CIFAR with 12 units per stage, 110 layers (section 5.1)."""
     return _create_waveletnet("waveletnet_cifar_m12", cifar_cfg(12), pretrained, **kwargs)
 
 
 @register_model
 def waveletnet_cifar_m24(pretrained: bool = False, **kwargs: Any) -> WaveletNet:
-    """WaveletNet for 32 px with 24 units per stage, 218 layers: the paper's CIFAR-10 network (Tables 2 and 3)."""
+    """WaveletNet for CIFAR with 24 units per stage, 218 layers (section 5.1, Tables 2 and 3)."""
     return _create_waveletnet("waveletnet_cifar_m24", cifar_cfg(24), pretrained, **kwargs)

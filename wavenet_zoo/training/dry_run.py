@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from wavenet_zoo.data.decoding import READ_ERRORS, open_image
-from wavenet_zoo.data.loaders import batches, unreadable_image
+from wavenet_zoo.data.decoding import DECODE_ERRORS, open_image
+from wavenet_zoo.data.loaders import batches, decode_error
 from wavenet_zoo.data.sources import FolderImages, ImageSource
 from wavenet_zoo.recipes import load_recipe, recipe_name
 from wavenet_zoo.runtime.distributed import init_distributed
@@ -195,14 +195,14 @@ def _open_every_image(source: ImageSource, progress: bool) -> None:
         try:
             with open_image(source.files[index]):
                 return True
-        except READ_ERRORS:
+        except DECODE_ERRORS:
             return False
 
     count = len(source.files)
     with Progress(f"opening {source.split} images", count, enabled=progress) as bar, ThreadPoolExecutor(4) as pool:
         for index, good in enumerate(pool.map(can_be_opened, range(count))):
             if not good:
-                raise unreadable_image(source, index, "replace or remove the image")
+                raise decode_error(source, index, "replace or remove the image")
             bar.advance(1)
 
 

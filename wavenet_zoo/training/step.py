@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from timm.utils import dispatch_clip_grad
 
-from wavenet_zoo.data.loaders import UNREADABLE, unreadable_image
+from wavenet_zoo.data.loaders import UNREADABLE, decode_error
 from wavenet_zoo.data.sources import ImageSource
 from wavenet_zoo.training.build import Training
 from wavenet_zoo.training.optim import seed_step
@@ -47,7 +47,7 @@ class MicroBatches:
         self.last_shape = list(images.shape)
         if (labels == UNREADABLE).any():
             bad = int(indices[labels == UNREADABLE][0])
-            raise unreadable_image(self._images, bad, "replace or remove the image")
+            raise decode_error(self._images, bad, "replace or remove the image")
         return images, labels
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from wavenet_zoo.data.loaders import lasting_workers
+from wavenet_zoo.data.loaders import persistent_workers
 from wavenet_zoo.evaluation.metrics import Metrics, evaluate_loader
 from wavenet_zoo.recipes import load_recipe, recipe_name
 from wavenet_zoo.runtime.distributed import init_distributed
@@ -132,7 +132,7 @@ def train(
         if finished is not None:
             return TrainingRun(**finished)
         stop_request = stack.enter_context(watch_signals(announce=progress))
-        stack.enter_context(lasting_workers(training.train_loader))
+        stack.enter_context(persistent_workers(training.train_loader))
         images = recipe.schedule.epochs * training.steps_per_epoch * recipe.batch_size
         done = state.total_steps * recipe.batch_size
         bar = stack.enter_context(Progress(name, images, enabled=progress, done=done))
