@@ -1,9 +1,9 @@
-"""Print the lowest versions that pyproject.toml allows, as constraints for pip."""
+"""Print the lowest version of each dependency in pyproject.toml as a pip constraint."""
 
 import re
 from pathlib import Path
 
-import tomllib  # Python 3.11
+import tomllib  # requires Python 3.11
 
 project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
 for requirements in [project["dependencies"], *project["optional-dependencies"].values()]:

@@ -3,7 +3,6 @@
 import ast
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "wavenet_zoo"
 # Imports point from later lines to earlier ones.
 LAYERS = [
     {"errors", "layers"},
-    {"models", "recipes"},
     {"runtime"},
+    {"models", "recipes"},
     {"data"},
     {"weights"},
     {"complexity"},
@@ -39,7 +38,7 @@ def test_importing_the_package_loads_neither_torch_nor_timm():
     assert run("import sys, wavenet_zoo; print({'torch', 'timm', 'click', 'pydantic'} & set(sys.modules))") == "set()"
 
 
-def test_help_loads_neither_torch_nor_timm_and_answers_within_0_3_s():
+def test_help_loads_neither_torch_nor_timm():
     code = (
         "import sys, wavenet_zoo.cli.main as m\n"
         "try: m.cli(['--help'])\n"
@@ -47,12 +46,6 @@ def test_help_loads_neither_torch_nor_timm_and_answers_within_0_3_s():
         "print({'torch', 'timm', 'rich', 'pydantic'} & set(sys.modules))"
     )
     assert run(code).splitlines()[-1] == "set()"
-    seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "wavenet_zoo", "--help"], capture_output=True, check=True)
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 0.3
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -105,34 +98,56 @@ def test_the_functions_behind_the_commands_are_there_and_documented():
         _ = wavenet_zoo.nothing_like_it
 
 
-def test_no_function_hides_behind_a_part_of_the_package_with_its_name():
+def test_no_function_has_the_name_of_a_part_of_the_package():
     parts = {path.name.removesuffix(".py") for path in PACKAGE.iterdir()}
-    assert not parts & set(wavenet_zoo.__all__)  # importing such a part would put it in the function's place
+    assert not parts & set(wavenet_zoo.__all__)  # importing the part would replace the function
 
 
-def imported_parts(path: Path) -> set[str]:
-    """Return the first-level parts of the package that a file imports anywhere, type checking included."""
-    parts = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = path.relative_to(PACKAGE).parts[: -node.level]
-            parts.add((*base, *(node.module or "").split("."))[0] or node.names[0].name)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wavenet_zoo."):
-            parts.add(node.module.split(".")[1])
-    return parts
+def imports_of(path: Path) -> set[str]:
+    """Return the modules of the package that a file imports anywhere, type checking included."""
+    module = ("wavenet_zoo", *path.relative_to(PACKAGE).with_suffix("").parts)
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("wavenet_zoo.")}
+        elif isinstance(node, ast.ImportFrom):
+            base = [*module[: -node.level], *(node.module or "").split(".")] if node.level else [node.module or ""]
+            base = ".".join(part for part in base if part)
+            if base.partition(".")[0] == "wavenet_zoo":
+                found |= {name if name in MODULES else base for name in (f"{base}.{a.name}" for a in node.names)}
+    return found - {"wavenet_zoo"}
+
+
+MODULES = {
+    ".".join(("wavenet_zoo", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+    if path.parent != PACKAGE or path.name != "__init__.py"
+}
+IMPORTS = {module: imports_of(path) & set(MODULES) for module, path in MODULES.items()}
 
 
 def test_imports_point_one_way():
     rank = {part: i for i, parts in enumerate(LAYERS) for part in parts}
-    seen = set()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if part == "__init__":
-            continue
-        seen.add(part)
-        for imported in imported_parts(path) - {part}:
-            assert rank[imported] < rank[part], f"{path} imports {imported}"
-    assert seen == set(rank)
+    assert {module.split(".")[1] for module in MODULES} == set(rank)
+    for module, imported in IMPORTS.items():
+        part = module.split(".")[1]
+        for other in {name.split(".")[1] for name in imported} - {part}:
+            assert rank[other] < rank[part], f"{module} imports {other}"
+
+
+def test_modules_have_no_import_cycle():
+    remaining = {module: set(imported) - {module} for module, imported in IMPORTS.items()}
+    while leaves := {module for module, imported in remaining.items() if not imported & set(remaining)}:
+        remaining = {module: imported for module, imported in remaining.items() if module not in leaves}
+    assert not remaining, "these modules import each other"
+
+
+def test_no_module_imports_a_private_module_of_another_package():
+    for module, imported in IMPORTS.items():
+        for name in imported:
+            if name.rpartition(".")[2].startswith("_"):
+                package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+                assert name.rpartition(".")[0] == package, f"{module} imports {name}"
 
 
 def test_layers_and_models_import_nothing_but_torch_timm_and_each_other():

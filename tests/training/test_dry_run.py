@@ -7,7 +7,7 @@ from wavenet_zoo import WavezooError, dry_run, train
 SHORT = ["schedule.epochs=2", "batch_size=20"]
 
 
-def test_a_dry_run_says_what_a_run_would_be_and_writes_nothing(digit_folder, tmp_path):
+def test_dry_run_describes_the_run_and_writes_no_file(digit_folder, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     trial = dry_run("digits", digit_folder, tmp_path / "run", [*SHORT, "accumulation=2"], workers=0)
     assert (trial.input_shape, trial.output_shape) == ([10, 3, 32, 32], [10, 10])
@@ -17,40 +17,40 @@ def test_a_dry_run_says_what_a_run_would_be_and_writes_nothing(digit_folder, tmp
     assert trial.seconds_per_step > 0 and trial.memory_bytes > 50 * 2**20
     expected = 2 * (5 * trial.seconds_per_step + trial.validation_seconds)
     assert trial.estimated_seconds == pytest.approx(expected)
-    assert "a new run would begin there" in trial.folder_state
+    assert "new run" in trial.folder_state
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     json.dumps(trial.to_dict())
 
 
-def test_a_run_of_one_step_and_one_validation_batch_is_not_estimated_at_nothing(digit_folder, tmp_path):
+def test_dry_run_of_a_single_step_has_an_estimate(digit_folder, tmp_path):
     trial = dry_run("digits", digit_folder, tmp_path / "run", ["schedule.epochs=1", "batch_size=100"], workers=0)
     assert trial.steps_per_epoch == 1
     assert trial.seconds_per_step > 1e-3 and trial.validation_seconds > 1e-3
 
 
 @pytest.mark.reliability(11)
-def test_a_dry_run_finds_every_file_that_is_no_image_before_a_run_would(digit_folder, tmp_path):
+def test_dry_run_names_a_file_that_is_not_an_image(digit_folder, tmp_path):
     bad = digit_folder / "train" / "7" / "9.png"
     bad.write_bytes(b"not an image")
     with pytest.raises(WavezooError, match=r"7/9.png: not an image file"):
         dry_run("digits", digit_folder, tmp_path / "run", SHORT, workers=0)
 
 
-def test_a_dry_run_says_what_the_folder_holds(digit_folder, tmp_path):
+def test_dry_run_describes_the_folder_of_the_run(digit_folder, tmp_path):
     train("digits", digit_folder, tmp_path / "run", SHORT, workers=0)
     assert "finished" in dry_run("digits", digit_folder, tmp_path / "run", SHORT, workers=0).folder_state
     (tmp_path / "run" / "result.json").unlink()
-    assert "it would go on" in dry_run("digits", digit_folder, tmp_path / "run", SHORT, workers=0).folder_state
+    assert "which would resume" in dry_run("digits", digit_folder, tmp_path / "run", SHORT, workers=0).folder_state
     with pytest.raises(WavezooError, match="another recipe"):
         dry_run("digits", digit_folder, tmp_path / "run", [*SHORT, "seed=1"], workers=0)
-    with pytest.raises(WavezooError, match="not a run"):
+    with pytest.raises(WavezooError, match="files that are not of a run"):
         dry_run("digits", digit_folder, digit_folder, SHORT, workers=0)
 
 
-def test_the_command_shows_it(wavezoo, digit_folder):
+def test_train_command_shows_the_dry_run(wavezoo, digit_folder):
     args = ("train", "digits", "--data", digit_folder, "--dry-run", "--workers", 0, "--set", "batch_size=20")
     result = wavezoo(*args)
     assert result.code == 0
-    for words in ("20 x 3 x 32 x 32 -> 20 x 10", "5 per epoch, 20 epochs", "MiB at its peak", "s per step"):
+    for words in ("20 x 3 x 32 x 32 -> 20 x 10", "5 per epoch, 20 epochs", "peak ", "s per step"):
         assert words in result.out
     assert wavezoo(*args, "--json").json["steps_per_epoch"] == 5

@@ -52,15 +52,15 @@ def killed_30_times(function, out, **arguments):
     return [out / str(number + 1) for number in range(int(finished.stdout.split()[-1]))]
 
 
-def test_a_run_killed_30_times_at_random_ends_like_one_that_was_left_alone(small_digits, tmp_path, assert_same_outcome):
-    settings = dict(recipe="digits", data=small_digits, overrides=EVERYTHING, workers=0)
+def test_run_killed_30_times_equals_an_uninterrupted_one(small_digits, tmp_path, assert_same_outcome):
+    settings = dict(recipe_path="digits", data=small_digits, overrides=EVERYTHING, workers=0)
     train(out=tmp_path / "whole", **settings)
     for folder in killed_30_times("train", tmp_path / "killed", checkpoint_minutes=0, **settings):
         train(out=folder, **settings)
         assert_same_outcome(tmp_path / "whole", folder)
 
 
-def test_an_ablation_killed_30_times_at_random_ends_like_one_that_was_left_alone(small_digits, tmp_path):
+def test_ablation_killed_30_times_equals_an_uninterrupted_one(small_digits, tmp_path):
     settings = dict(
         data=small_digits, overrides=["schedule.epochs=20", "batch_size=50"], no_dfwt=True, seeds=1, workers=0
     )

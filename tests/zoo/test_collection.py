@@ -131,7 +131,7 @@ def test_what_cannot_be_converted_is_refused(wavezoo, small_digits, tmp_path):
     for model, source, out, reason in (
         ("waveletnet_cifar_m2", last, "x.safetensors", "not of waveletnet_cifar_m2"),
         ("waveletnet_cifar_m1", last, "x.pt", "go into a .safetensors file"),
-        ("waveletnet_cifar_m1", tmp_path / "nothing.pt", "x.safetensors", "no such weights file"),
+        ("waveletnet_cifar_m1", tmp_path / "nothing.pt", "x.safetensors", "weights file not found"),
     ):
         finished = wavezoo("weights", "convert", model, source, tmp_path / out)
         assert finished.code == 2 and reason in finished.err and not (tmp_path / out).exists()

@@ -166,7 +166,7 @@ def refused(reason, weights, repo=REPO, **more):
 def test_what_is_not_ready_is_refused_before_anything_is_asked(weights, tmp_path):
     for repo in ("noslash", "a/b/c", "zoo/na me", "zoo/..", ""):
         refused("--repo", weights, repo)
-    refused("no such weights file", tmp_path / "nowhere.safetensors")
+    refused("weights file not found", tmp_path / "nowhere.safetensors")
     refused("only safetensors", weights.parent / "last.pt")
     with pytest.raises(WavezooError, match="weights of waveletnet_cifar_m1, not of waveletnet_cifar_m2"):
         make_package("waveletnet_cifar_m2", weights, REPO)

@@ -1,6 +1,6 @@
 """Which outputs of a layer see which of its inputs (paper, section 3.1 and Definition 6.1)."""
 
-from typing import Union
+from typing import Tuple, Union
 
 import torch
 import torch.nn as nn
@@ -48,5 +48,5 @@ def _dfwt_adjacency(dfwt: DFWT) -> torch.Tensor:
     return torch.cat([*bands, bands[-1]]).long() if bands else torch.eye(dfwt.channels).long()
 
 
-def _group_shape(conv: nn.Conv2d) -> tuple:
+def _group_shape(conv: nn.Conv2d) -> Tuple[int, int]:
     return conv.out_channels // conv.groups, conv.in_channels // conv.groups

@@ -72,7 +72,7 @@ def fold_dfwt(weight: torch.Tensor, depth: int, haar: str = "halves") -> torch.T
         Kernel of the shape of ``weight``, differentiable in it.
     """
     bands = weight.split(dyadic_partition(weight.shape[1], depth), dim=1)
-    t = bands[depth]
+    t: torch.Tensor = bands[depth]
     for step in range(depth - 1, -1, -1):
         first, second = t - bands[step], t + bands[step]
         t = torch.cat([first, second], dim=1) if haar == "halves" else torch.stack([first, second], dim=2).flatten(1, 2)
