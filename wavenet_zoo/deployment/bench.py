@@ -23,6 +23,7 @@ from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.environment import describe_environment
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.runtime.results import Result
+from wavenet_zoo.runtime.seeds import preserve_rng_state
 
 __all__ = ["PLAIN", "Benchmark", "Measurement", "bench"]
 
@@ -179,7 +180,7 @@ def _measure_group(
 ) -> list[Measurement]:
     """Measure all candidates in one engine at one batch size, interleaved."""
     networks = [candidate.prepare() for candidate in candidates]
-    with torch.inference_mode(mode=not train), torch.random.fork_rng(devices=[]):  # dropout draws random numbers
+    with torch.inference_mode(mode=not train), preserve_rng_state():  # dropout draws random numbers
         runners = {
             i: _build_runner(network, engine, images, train, candidates[i].form == PLAIN)
             for i, network in enumerate(networks)
