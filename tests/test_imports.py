@@ -16,8 +16,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "wavenet_zoo"
 # Imports point from later lines to earlier ones.
 LAYERS = [
     {"errors", "layers"},
-    {"models", "recipes"},
     {"runtime"},
+    {"models", "recipes"},
     {"data"},
     {"weights"},
     {"complexity"},

@@ -1,8 +1,8 @@
-"""WaveletNet for timm: models, recipes, counting, training and evaluation.
+"""WaveletNet for timm: models, weights, recipes, evaluation, training and deployment.
 
-``import wavenet_zoo`` makes ``timm.create_model("waveletnet_x1")`` work, whichever of the two is imported first, and
-loads neither torch nor timm: the models register the moment timm is there. The functions behind the commands are
-loaded when they are first asked for: ``wavenet_zoo.evaluate``, ``train``, ``count``, ``info`` and ``list_models``.
+``import wavenet_zoo`` registers the models with timm, before or after timm is imported, and imports neither torch nor
+timm itself. The functions behind the commands, ``wavenet_zoo.evaluate`` or ``wavenet_zoo.train`` for example, are
+imported on first use.
 """
 
 import importlib

@@ -1,11 +1,11 @@
-"""Training recipes: one typed YAML file says everything about a run. No torch in here."""
+"""Training recipes: typed YAML files that define a run. This module does not import torch."""
 
 import hashlib
 import json
 import re
 import reprlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from wavenet_zoo.errors import WavezooError, did_you_mean
+from wavenet_zoo.runtime.results import Result
 
 __all__ = [
     "Recipe",
@@ -31,7 +32,7 @@ SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 def _read_scientific(value: Any) -> Any:
-    """Read ``3e-4``, which YAML 1.1 calls a string, as the number that its author meant."""
+    """Read ``3e-4``, a string in YAML 1.1, as a number."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -52,15 +53,15 @@ class _Section(BaseModel):
 
 
 class ModelSection(_Section):
-    """Which network.
+    """The network.
 
     Attributes:
-        name: Name of any timm model, ours or not, without a tag.
-        kwargs: Keyword arguments for ``timm.create_model``, ``use_dfwt: false`` for example.
-        initial_weights_of: Keyword arguments of another form of the network. Tensors that have the same name and shape
-            in both begin with the values that they would have there: what is compared then differs in nothing else.
-        pretrained: Weights to begin with, a tag or a file, as after ``wavezoo eval --weights``; null begins at random.
-            The classifier begins at random unless the weights have the very classes of the data.
+        name: Name of a timm model, without a tag.
+        kwargs: Model arguments, for example ``use_dfwt: false``.
+        initial_weights_of: Model arguments of another variant of the network. Tensors with the same name and shape in
+            both start from the initial values of that variant, so that a comparison differs in nothing else.
+        pretrained: Initial weights, a tag or a file; null for random weights. The classifier starts at random unless
+            the weights have the classes of the data.
     """
 
     name: str
@@ -69,21 +70,21 @@ class ModelSection(_Section):
     pretrained: str | None = None
 
     @model_validator(mode="after")
-    def _one_beginning(self) -> "ModelSection":
+    def _check_initial_weights(self) -> "ModelSection":
         if self.pretrained == "none":
-            raise ValueError("pretrained is a tag or a file; null begins at random")
+            raise ValueError("pretrained is a tag or a file; use null for random weights")
         if self.pretrained is not None and self.initial_weights_of is not None:
-            raise ValueError("pretrained and initial_weights_of are two beginnings: leave one of them out")
+            raise ValueError("pretrained and initial_weights_of are exclusive: remove one")
         return self
 
 
 class DataSection(_Section):
-    """What it learns from, unless ``--data`` says otherwise.
+    """The data set; ``--data`` overrides its location.
 
     Attributes:
-        name: ``digits``, ``cifar10``, ``cifar100``, or what to call an image folder that ``--data`` has to name.
-        train: Split to learn from.
-        validation: Split that is evaluated after every epoch.
+        name: ``digits``, ``cifar10``, ``cifar100``, or the name of an image folder that ``--data`` must locate.
+        train: Training split.
+        validation: Validation split, evaluated after every epoch.
     """
 
     name: str
@@ -95,11 +96,11 @@ class PreprocessingSection(_Section):
     """How an image becomes a tensor, in training and in evaluation.
 
     Attributes:
-        size: Side of the square input in pixels.
-        interpolation: Of the resizing.
-        crop_pct: Evaluation resizes the short side to ``size / crop_pct`` and crops the centre.
-        mean: Subtracted per channel, on a scale of 0 to 1.
-        std: Divided by per channel, on the same scale.
+        size: Height and width of the input in pixels.
+        interpolation: Interpolation of the resize.
+        crop_pct: Evaluation resizes the short side to ``size / crop_pct`` and crops the center.
+        mean: Mean per channel, for pixel values from 0 to 1.
+        std: Standard deviation per channel, for pixel values from 0 to 1.
     """
 
     size: Count
@@ -110,20 +111,20 @@ class PreprocessingSection(_Section):
 
 
 class AugmentationSection(_Section):
-    """What varies from epoch to epoch.
+    """Data augmentation.
 
     Attributes:
         crop: ``pad`` pads by ``padding`` and crops at random (He et al., CIFAR-10); ``resized`` is the random resized
-            crop of ImageNet; ``none`` is the crop of evaluation.
-        padding: Pixels on every side, for ``pad``.
-        scale: Smallest and largest share of the image's area, for ``resized``.
+            crop of ImageNet; ``none`` is the center crop of evaluation.
+        padding: Padding on every side in pixels, for ``pad``.
+        scale: Minimum and maximum fraction of the image's area, for ``resized``.
         hflip: Probability of a horizontal flip.
-        color_jitter: Strength of the jitter of brightness, contrast and saturation; 0 is none.
-        auto_augment: timm's name of a policy, ``rand-m9-mstd0.5-inc1`` for example, or null.
-        random_erasing: Probability that a rectangle of an image is replaced by noise.
-        mixup: Alpha of the beta distribution that images are mixed by; 0 is no mixup.
-        cutmix: Alpha of the beta distribution that rectangles are exchanged by; 0 is no cutmix.
-        mixing_probability: Share of the batches that mixup or cutmix is applied to, where either is on.
+        color_jitter: Strength of the jitter of brightness, contrast and saturation; 0 disables it.
+        auto_augment: timm's name of a policy, for example ``rand-m9-mstd0.5-inc1``; null disables it.
+        random_erasing: Probability of random erasing with noise.
+        mixup: Alpha of mixup; 0 disables it.
+        cutmix: Alpha of cutmix; 0 disables it.
+        mixing_probability: Fraction of the batches that mixup or cutmix is applied to, if either is enabled.
     """
 
     crop: Literal["pad", "resized", "none"] = "none"
@@ -138,19 +139,19 @@ class AugmentationSection(_Section):
     mixing_probability: Fraction = 1.0
 
     @model_validator(mode="after")
-    def _colours_are_varied_by_one_of_two(self) -> "AugmentationSection":
+    def _check_color_augmentation(self) -> "AugmentationSection":
         if self.color_jitter and self.auto_augment and "3a" not in self.auto_augment:
-            raise ValueError("auto_augment takes the place of color_jitter: set one of them")
+            raise ValueError("auto_augment and color_jitter are exclusive: remove one")
         return self
 
 
 class RegularizationSection(_Section):
-    """What keeps the network from learning the training images by heart, besides weight decay.
+    """Regularization, besides weight decay.
 
     Attributes:
-        label_smoothing: Share of the target that is spread over all classes.
-        dropout: Of the features before the classifier.
-        drop_path: Stochastic depth: how often a residual branch is left out.
+        label_smoothing: Label smoothing.
+        dropout: Dropout rate before the classifier.
+        drop_path: Stochastic depth rate of the last residual branch.
     """
 
     label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
@@ -159,15 +160,15 @@ class RegularizationSection(_Section):
 
 
 class OptimizerSection(_Section):
-    """How weights move; weight decay leaves biases and normalization alone, as timm does.
+    """The optimizer. Weight decay does not apply to biases and normalization layers, as in timm.
 
     Attributes:
-        name: Any of timm's optimizers; ``momentum`` is SGD with plain momentum, as in the paper.
+        name: Name of a timm optimizer; ``momentum`` is SGD with momentum without Nesterov, as in the paper.
         lr: Learning rate at the start of the schedule.
-        momentum: Of the gradient, where the optimizer has one.
-        weight_decay: L2 penalty; decoupled in ``adamw`` and the like.
-        betas: Decay rates of Adam and the like; null is the optimizer's own default.
-        clip_grad: Largest norm of the gradient; null does not clip.
+        momentum: Momentum, if the optimizer uses it.
+        weight_decay: Weight decay; decoupled in ``adamw`` and similar optimizers.
+        betas: Betas of Adam and similar optimizers; null for the optimizer's default.
+        clip_grad: Maximum norm of the gradient; null disables clipping.
     """
 
     name: str = "momentum"
@@ -179,16 +180,16 @@ class OptimizerSection(_Section):
 
 
 class ScheduleSection(_Section):
-    """How long, and how the learning rate falls.
+    """Number of epochs and learning rate schedule, updated at every step.
 
     Attributes:
-        name: ``steps`` multiplies by ``decay_rate`` at each of ``milestones``; ``linear`` and ``cosine`` fall to
-            ``min_lr`` over the run; ``constant`` stays.
-        epochs: Length of the run.
-        milestones: Epochs at which ``steps`` steps.
-        decay_rate: Factor of each step.
-        min_lr: Learning rate at the end, for ``linear`` and ``cosine``.
-        warmup_epochs: Epochs in which the learning rate rises from 0 to ``lr``.
+        name: ``steps`` multiplies the rate by ``decay_rate`` at each of ``milestones``; ``linear`` and ``cosine``
+            decay to ``min_lr`` over the run; ``constant`` does not decay.
+        epochs: Number of epochs.
+        milestones: Epochs at which ``steps`` decays.
+        decay_rate: Factor of each decay of ``steps``.
+        min_lr: Final learning rate of ``linear`` and ``cosine``.
+        warmup_epochs: Epochs of linear warm-up from 0 to ``lr``.
     """
 
     name: Literal["steps", "linear", "cosine", "constant"]
@@ -199,20 +200,20 @@ class ScheduleSection(_Section):
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
-    def _values_go_with_the_name(self) -> "ScheduleSection":
+    def _check_name(self) -> "ScheduleSection":
         if (self.name == "steps") != bool(self.milestones):
-            raise ValueError("'steps' needs milestones, and only 'steps' takes them")
+            raise ValueError("'steps' requires milestones, and only 'steps' accepts them")
         if self.min_lr and self.name not in ("linear", "cosine"):
-            raise ValueError("only 'linear' and 'cosine' take min_lr")
+            raise ValueError("only 'linear' and 'cosine' accept min_lr")
         return self
 
 
 class EmaSection(_Section):
-    """A moving average of the weights beside them; it is what is exported.
+    """Exponential moving average (EMA) of the weights. The run exports the average.
 
     Attributes:
-        decay: Share of the average that stays at each step.
-        warmup: Begin with a smaller decay, so that the random start is soon forgotten.
+        decay: Decay per step.
+        warmup: Start with a smaller decay, as timm's ``ModelEmaV3`` does with ``use_warmup``.
     """
 
     decay: Annotated[Number, Field(gt=0, lt=1)]
@@ -220,23 +221,25 @@ class EmaSection(_Section):
 
 
 class Recipe(_Section):
-    """Everything about a training run.
+    """A training run.
+
+    Keys, defaults and their meaning are frozen: results store the hash of a recipe.
 
     Attributes:
-        model: Which network.
-        data: What it learns from.
+        model: The network.
+        data: The data set.
         preprocessing: How an image becomes a tensor.
-        augmentation: What varies from epoch to epoch.
-        regularization: What keeps it from learning the training images by heart.
-        optimizer: How weights move.
-        schedule: How long, and how the learning rate falls.
-        ema: A moving average of the weights; null is none.
+        augmentation: Data augmentation.
+        regularization: Regularization, besides weight decay.
+        optimizer: The optimizer.
+        schedule: Number of epochs and learning rate schedule.
+        ema: Moving average of the weights; null disables it.
         batch_size: Images per step, over all processes.
-        accumulation: Parts of a step's images that go through one after the other, to save memory.
-        sync_bn: Take the statistics of batch norm over the images of all processes, not of each; on GPUs.
-        precision: ``bf16`` and ``fp16`` run the forward pass under autocast, ``fp16`` with a gradient scaler.
-        channels_last: Memory layout of images and weights; faster on most machines.
-        seed: Of the initial weights, the order of the images, their augmentation, and everything else that is drawn.
+        accumulation: Micro-batches per step (gradient accumulation).
+        sync_bn: Synchronize batch norm statistics over the processes (GPUs only).
+        precision: ``bf16`` and ``fp16`` use autocast, ``fp16`` with a gradient scaler.
+        channels_last: Use the channels_last memory format.
+        seed: Seed of initial weights, order of the images, augmentation and every other random number.
     """
 
     model: ModelSection
@@ -255,25 +258,25 @@ class Recipe(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     def sha256(self) -> str:
-        """Return a hash of the values in effect, whatever order, comments and spelled-out defaults the file has.
+        """Return the hash of the values, independent of order, comments and explicit defaults in the file.
 
-        Defaults are left out, so that a key which a later version adds does not change the hash of older recipes. A
-        default, once released, therefore never changes.
+        Values equal to their default are not hashed, so that a new key does not change the hash of older recipes. A
+        released default therefore never changes.
         """
         return hashlib.sha256(json.dumps(self.model_dump(exclude_defaults=True), sort_keys=True).encode()).hexdigest()
 
     def differences(self, other: "Recipe") -> list[str]:
-        """Return the keys whose values differ, each as ``key: value here, value there``."""
+        """Return the keys whose values differ, each as ``key: own value, other value``."""
         return [f"{key}: {here}, {there}" for key, (here, there) in self.differing(other).items()]
 
     def differing(self, other: "Recipe") -> dict[str, tuple[Any, Any]]:
-        """Return the values that differ, here and there, by key; None where there is no such key."""
+        """Return (own value, other value) for the keys whose values differ; None for a missing key."""
         here, there = _flatten(self.model_dump()), _flatten(other.model_dump())
         keys = [*here, *(key for key in there if key not in here)]
         return {key: (here.get(key), there.get(key)) for key in keys if here.get(key) != there.get(key)}
 
     def to_yaml(self) -> str:
-        """Return the recipe with every default written out."""
+        """Return the recipe as YAML, defaults included."""
         return yaml.safe_dump(self.model_dump(), sort_keys=False, default_flow_style=None, width=120)
 
 
@@ -282,11 +285,11 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         path: A YAML file, or the name of a shipped recipe.
-        overrides: Values to replace, each ``section.key=value`` with the value in YAML.
+        overrides: Overrides, each ``section.key=value``; see :func:`parse_value`.
 
     Raises:
-        WavezooError: If the file is missing or not YAML, or a key or value is not valid: one line with file, line and
-            the nearest valid key.
+        WavezooError: If the file is missing or not YAML, or a key or value is invalid. The message has the file, the
+            line and the closest valid key.
     """
     path = find_recipe(path)
     try:
@@ -295,7 +298,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     except OSError as error:
         raise WavezooError(f"{path}: cannot be read: {error.strerror}") from error
     if len(content) > MAX_RECIPE_BYTES:
-        raise WavezooError(f"{path}: is larger than a recipe can be ({MAX_RECIPE_BYTES} bytes)")
+        raise WavezooError(f"{path}: exceeds the maximum size of a recipe ({MAX_RECIPE_BYTES} bytes)")
     try:
         text = content.decode("utf-8")
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -306,7 +309,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise WavezooError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
     if tree is None or not isinstance(values, dict):
-        raise WavezooError(f"{path}: a recipe is a mapping of sections, this is {_kind(values)}")
+        raise WavezooError(f"{path}: a recipe must be a mapping of sections, got {_kind(values)}")
     for override in overrides:
         _apply_override(values, override)
     try:
@@ -316,18 +319,18 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 @dataclass
-class RecipeSummary:
-    """One line on a recipe.
+class RecipeSummary(Result):
+    """Summary of a recipe.
 
     Attributes:
-        name: What it is found by.
-        title: The first line of its header.
+        name: Name of the recipe.
+        title: First line of its header.
         model: Name of the model.
         data: Name of the data set.
-        epochs: Length of the run.
+        epochs: Number of epochs.
         batch_size: Images per step.
-        sha256: Hash of the values in effect.
-        file: Where it is.
+        sha256: Hash of the values.
+        file: Path of the file.
     """
 
     name: str
@@ -339,33 +342,35 @@ class RecipeSummary:
     sha256: str
     file: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
-
 
 def describe_recipes() -> list[RecipeSummary]:
-    """Return a line on each of the shipped recipes."""
+    """Return a summary of every shipped recipe."""
     summaries = []
     for name, path in list_recipes().items():
-        plan = load_recipe(path)
+        recipe = load_recipe(path)
         title = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ").strip()
         summaries.append(
             RecipeSummary(
-                name, title, plan.model.name, plan.data.name, plan.schedule.epochs, plan.batch_size, plan.sha256(),
-                str(path),
+                name=name,
+                title=title,
+                model=recipe.model.name,
+                data=recipe.data.name,
+                epochs=recipe.schedule.epochs,
+                batch_size=recipe.batch_size,
+                sha256=recipe.sha256(),
+                file=str(path),
             )
-        )  # fmt: skip
+        )
     return summaries
 
 
 def find_recipe(name: Path | str) -> Path:
-    """Return the path of a recipe: a file or, where there is no such file, a shipped one.
+    """Return the path of a recipe: an existing file, or else a shipped recipe.
 
-    A shipped recipe is named by its path in the repository (``recipes/digits.yaml``) or in short (``digits``).
+    A shipped recipe is named by its path in the repository, ``recipes/digits.yaml``, or in short, ``digits``.
 
     Raises:
-        WavezooError: If there is neither.
+        WavezooError: If neither exists.
     """
     path = Path(name)
     if path.is_file():
@@ -377,7 +382,7 @@ def find_recipe(name: Path | str) -> Path:
     if path.is_dir():
         raise WavezooError(f"{path}: is a folder, not a recipe")
     hint = did_you_mean(stem, shipped, f"shipped recipes: {', '.join(shipped)}")
-    raise WavezooError(f"{name}: no such recipe", hint)
+    raise WavezooError(f"{name}: recipe not found", hint)
 
 
 def parse_value(text: str) -> Any:
@@ -402,7 +407,7 @@ def parse_value(text: str) -> Any:
 
 
 def recipe_name(recipe: Path | str) -> str:
-    """Return the name of a recipe, good for a folder: the shipped one's, or that of the file without ``.yaml``."""
+    """Return the name of a recipe, valid as a folder: that of the shipped recipe, or of the file without ``.yaml``."""
     path = find_recipe(recipe)
     own = path.stem if path.stem.strip(".") else "recipe"
     return next((name for name, shipped in list_recipes().items() if shipped.samefile(path)), own)
@@ -449,10 +454,10 @@ def _kind(value: Any) -> str:
 
 
 def _refuse_duplicate_keys(path: Path, node: yaml.Node | None) -> None:
-    """Refuse a key that stands in a section twice, of which YAML would take the last.
+    """Refuse duplicate keys, of which YAML would silently use the last.
 
     Raises:
-        WavezooError: If there is one.
+        WavezooError: If a section has a duplicate key.
     """
     pending, seen = [node], set()
     while pending:
@@ -465,7 +470,7 @@ def _refuse_duplicate_keys(path: Path, node: yaml.Node | None) -> None:
             for key, value in node.value:
                 name = str(key.value)
                 if name in keys:
-                    raise WavezooError(f"{path}:{key.start_mark.line + 1}: key '{name}' stands here a second time")
+                    raise WavezooError(f"{path}:{key.start_mark.line + 1}: duplicate key '{name}'")
                 keys.add(name)
                 pending.append(value)
         elif isinstance(node, yaml.SequenceNode):
@@ -475,14 +480,14 @@ def _refuse_duplicate_keys(path: Path, node: yaml.Node | None) -> None:
 def _first_mistake(
     error: ValidationError, schema: type[BaseModel], path: Path, tree: yaml.Node, overrides: Sequence[str]
 ) -> WavezooError:
-    """Return the error for the first of the mistakes in a recipe, with file and line, or the override, and its key.
+    """Return the error for the first mistake in a recipe, with its key and the file and line, or the override.
 
     Args:
-        error: What validation found.
-        schema: What a recipe has to be.
+        error: Result of the validation.
+        schema: Class that validated the recipe.
         path: The file.
-        tree: Its nodes, which know their lines.
-        overrides: Values in place of the file's.
+        tree: Nodes of the file, with their lines.
+        overrides: Overrides of the file's values.
     """
     details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
     first = details[0]  # an unknown key before the key that is missing because of it
@@ -505,7 +510,7 @@ def _first_mistake(
 
 
 def _line_of(node: yaml.Node, location: Iterable[str]) -> int:
-    """Return the line of the deepest part of ``location`` that the file has."""
+    """Return the line of the deepest part of ``location`` that is in the file."""
     line = node.start_mark.line
     for part in location:
         if isinstance(node, yaml.MappingNode):

@@ -4,15 +4,23 @@ from typing import Any
 
 import click
 
-from wavenet_zoo.cli._options import model_kwargs_option, output_options
+from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._options import model_kwargs_option, output_options, size_option
 from wavenet_zoo.cli._output import Output, facts, table
 
 
-@click.command(name="count", short_help="Count parameters, MACs and more of a model.")
-@click.argument("model")
-@click.option(
-    "--size", type=click.IntRange(min=1), metavar="N", help="Side of the image in pixels.  [default: the model's]"
+@click.command(
+    name="count",
+    cls=Command,
+    short_help="Count parameters, MACs and activations of a model.",
+    examples=[
+        "wavezoo count waveletnet_x1",
+        "wavezoo count waveletnet_x1 --model-kwargs kappas=0,0,0  # MobileNetV2",
+        "wavezoo count mobilenetv2_100 --size 192 --depth 2",
+    ],
 )
+@click.argument("model")
+@size_option(default="that of the model")
 @click.option("--per-layer", is_flag=True, help="List every layer.")
 @click.option("--depth", type=click.IntRange(min=1), metavar="N", help="List modules down to this depth.")
 @model_kwargs_option
@@ -26,9 +34,9 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Count parameters, MACs, activations and DFWT's additions of MODEL, any timm model.
+    """Count parameters, MACs, activations and additions of DFWT of MODEL, any timm model.
 
-    Needs neither weights nor data. A MAC is one multiplication with its addition.
+    Weights and data are not needed. A MAC is a multiplication with its addition.
     """
     from wavenet_zoo import count
     from wavenet_zoo.complexity import PAPER_CONVENTION

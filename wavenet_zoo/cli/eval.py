@@ -5,48 +5,66 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wavenet_zoo.cli._options import device_option, model_kwargs_option, output_options
+from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._options import (
+    INTERPOLATIONS,
+    batch_size_option,
+    data_option,
+    device_option,
+    fold_option,
+    form_option,
+    model_kwargs_option,
+    output_options,
+    size_option,
+    weights_option,
+    workers_option,
+)
 from wavenet_zoo.cli._output import Output, facts, table
 from wavenet_zoo.errors import BELOW_THRESHOLD
 
 if TYPE_CHECKING:
     from wavenet_zoo.evaluation.evaluate import Evaluation
 
+DATA_HELP = "A folder, a tar file, digits, cifar10, cifar100, hfds/NAME, wds/DIR or torch/NAME."
 SEEN = {
-    "training": "the very images that the weights learned from",
-    "validation": "the images that the weights were validated on",
-    "neither": "neither learned from nor validated on: other images",
+    "training": "the weights were trained on these images",
+    "validation": "the weights were validated on these images",
+    "neither": "the weights were neither trained nor validated on these images",
 }
 
 
-@click.command(name="eval", short_help="Evaluate a model on labelled images.")
+@click.command(
+    name="eval",
+    cls=Command,
+    short_help="Evaluate a model on labelled images.",
+    examples=[
+        "wavezoo eval waveletnet_cifar_m1",
+        "wavezoo eval waveletnet_x1 --data tiny-imagenet-200",
+        "wavezoo eval mobilenetv2_100 --data imagenet/val --append-csv results.csv",
+        "wavezoo eval waveletnet_x1.onnx --data imagenet/val --json",
+    ],
+    deprecated_options={"--form plain": "--no-fold"},
+)
 @click.argument("model")
+@weights_option
+@data_option(DATA_HELP)
+@click.option("--split", default="val", show_default=True, help="Split of the data: train, val, test, or its own name.")
+@batch_size_option(64)
+@size_option()
+@click.option("--crop-pct", type=float, help="Fraction of the resized image to crop.  [default: that of the weights]")
 @click.option(
-    "--weights", metavar="FILE|TAG|none", help="Weights; none for random ones.  [default: the pretrained ones]"
-)
-@click.option(
-    "--data",
-    metavar="DIR|NAME",
-    help="A folder, tar file, digits, cifar10, cifar100, hfds/NAME, wds/DIR, torch/NAME.  [default: the weights' own]",
-)
-@click.option("--split", default="val", show_default=True, help="Part of the data: train, val, test, or its own name.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option(
-    "--size", type=click.IntRange(min=1), metavar="N", help="Side of the input in pixels.  [default: the weights']"
-)
-@click.option("--crop-pct", type=float, help="Share of the resized image that the crop takes.")
-@click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos"]))
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
-@click.option(
-    "--form", type=click.Choice(["dense", "plain"]), default="dense", show_default=True,
-    help="dense: batch norms and DFWT folded into the convolutions; plain: as written.",
+    "--interpolation", type=click.Choice(INTERPOLATIONS),
+    help="Interpolation of the resize.  [default: that of the weights]",
 )  # fmt: skip
-@click.option("--workers", type=click.IntRange(min=0), help="Decoding processes.  [default: one per core]")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@form_option(default="dense; with --no-fold factored")
+@fold_option
+@workers_option
 @click.option("--per-class", is_flag=True, help="Show the accuracy of every class.")
-@click.option("--skip-bad-images", is_flag=True, help="Leave out and list images that cannot be decoded.")
-@click.option("--min-top1", type=float, metavar="PERCENT", help="Exit with 3 where top-1 is lower.")
-@click.option("--save-json", type=click.Path(dir_okay=False, path_type=Path), help="Write the whole result there.")
-@click.option("--append-csv", type=click.Path(dir_okay=False, path_type=Path), help="Add a line with the result there.")
+@click.option("--skip-bad-images", is_flag=True, help="Skip and list images that cannot be decoded.")
+@click.option("--min-top1", type=float, metavar="PERCENT", help="Exit with code 3 if top-1 is lower.")
+@click.option("--save-json", type=click.Path(dir_okay=False, path_type=Path), help="Write the full result to a file.")
+@click.option("--append-csv", type=click.Path(dir_okay=False, path_type=Path), help="Append the result to a CSV file.")
 @model_kwargs_option
 @device_option
 @output_options
@@ -54,78 +72,34 @@ SEEN = {
 def command(
     ctx: click.Context,
     model: str,
-    weights: str | None,
-    data: str | None,
-    split: str,
-    batch_size: int,
-    size: int | None,
-    crop_pct: float | None,
-    interpolation: str | None,
-    precision: str,
-    form: str,
-    workers: int | None,
-    per_class: bool,
-    skip_bad_images: bool,
-    min_top1: float | None,
     save_json: Path | None,
     append_csv: Path | None,
-    model_kwargs: dict[str, Any],
-    device: str,
+    min_top1: float | None,
     as_json: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
-    """Evaluate MODEL, any timm model or a file of 'wavezoo export': top-1, top-5, loss.
+    """Evaluate MODEL, a timm model or a file of 'wavezoo export': top-1, top-5 and loss.
 
-    The data is a folder with one folder for each class, or one that holds such folders in val/; class folders named
-    after ImageNet's synsets count for their class also where only some of the 1000 are there.
+    The data is a folder with one folder per class, or a folder that contains such folders in val/. Class folders that
+    are named after ImageNet synsets are matched by name, also if there are fewer than 1000.
     """
     from wavenet_zoo import evaluate
+    from wavenet_zoo.runtime import records
     from wavenet_zoo.runtime.files import check_writable
-    from wavenet_zoo.runtime.records import append_csv as append_row
-    from wavenet_zoo.runtime.records import write_json
 
     output = Output(as_json, quiet)
     for path in (save_json, append_csv):
         check_writable(path)
-    result = evaluate(
-        model,
-        weights,
-        data,
-        split=split,
-        batch_size=batch_size,
-        size=size,
-        crop_pct=crop_pct,
-        interpolation=interpolation,
-        precision=precision,
-        form=None if form == "plain" else form,
-        fold=form != "plain",
-        workers=workers,
-        device=device,
-        model_kwargs=model_kwargs,
-        per_class=per_class,
-        skip_bad_images=skip_bad_images,
-        progress=output.progress,
-    )
-    if as_json:
-        output.json(result.to_dict())
-    else:
-        _show(output, result)
+    result = evaluate(model, progress=output.progress, **options)
+    output.json(result.to_dict()) if as_json else _show(output, result)
     if save_json and output.is_rank_zero:
-        write_json(save_json, result.to_dict())
+        records.write_json(save_json, result.to_dict())
     if append_csv and output.is_rank_zero:
-        append_row(append_csv, result.to_row())
+        records.append_csv(append_csv, result.to_row())
     if min_top1 is not None and result.top1 < min_top1:
-        output.info(f"top-1 {result.top1:.4f} % is below the {min_top1:g} % asked for")
+        output.info(f"top-1 {result.top1:.4f} % is below --min-top1 {min_top1:g}")
         ctx.exit(BELOW_THRESHOLD)
-
-
-def _describe_time(result: "Evaluation") -> str:
-    time = result.time
-    beside = f" in {result.workers} processes beside it" if result.workers else ", part of the waiting"
-    return (
-        f"{result.seconds:.1f} s: model {time['model']:.1f} s, waiting for images {time['waiting']:.1f} s "
-        f"(decoding {time['decoding']:.1f} s{beside})"
-    )
 
 
 def _show(output: Output, result: "Evaluation") -> None:
@@ -138,7 +112,7 @@ def _show(output: Output, result: "Evaluation") -> None:
         ("top-1", f"{result.top1:.2f} %  ({result.correct_top1:,} of {result.images:,})"),
         ("top-5", f"{result.top5:.2f} %  ({result.correct_top5:,} of {result.images:,})"),
         ("loss", f"{result.loss:.4f}"),
-        ("speed", f"{result.images_per_second:,.1f} images/s on {result.environment['device']}, decoding included"),
+        ("throughput", f"{result.images_per_second:,.1f} images/s on {result.environment['device']}, with decoding"),
         ("time", _describe_time(result)),
     ]
     if data["seen"]:
@@ -146,9 +120,8 @@ def _show(output: Output, result: "Evaluation") -> None:
     dataset = result.weights["data"] if data["seen"] == "validation" else data["name"]  # whatever its folder is called
     stated = result.weights["results"].get(f"{dataset}/{data['split']}")
     if stated:
-        rows.append(
-            ("manifest", f"states top-1 {stated['top1']:.2f} %  ({stated['correct_top1']:,} of {stated['images']:,})")
-        )
+        counts = f"({stated['correct_top1']:,} of {stated['images']:,})"
+        rows.append(("manifest", f"states top-1 {stated['top1']:.2f} %  {counts}"))
     if result.skipped:
         rows.append(("skipped", f"{len(result.skipped):,} images that cannot be decoded: {', '.join(result.skipped)}"))
     if result.per_class:
@@ -163,3 +136,12 @@ def _show(output: Output, result: "Evaluation") -> None:
         ]
         output.show(table(["class", "images", "correct", "top-1, %"], lines, text=["class"]))
     output.show(facts(rows))
+
+
+def _describe_time(result: "Evaluation") -> str:
+    time = result.time
+    where = f"in {result.workers} workers" if result.workers else "part of the waiting"
+    return (
+        f"{result.seconds:.1f} s: model {time['model']:.1f} s, waiting for images {time['waiting']:.1f} s "
+        f"(decoding {time['decoding']:.1f} s, {where})"
+    )

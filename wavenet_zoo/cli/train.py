@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wavenet_zoo.cli._options import device_option, output_options, set_option
+from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._options import data_option, device_option, form_option, output_options, set_option, workers_option
 from wavenet_zoo.cli._output import Output, facts
 
 if TYPE_CHECKING:
@@ -12,28 +13,33 @@ if TYPE_CHECKING:
     from wavenet_zoo.training.train import TrainingRun
 
 
-@click.command(name="train", short_help="Train a model by a recipe, or go on with a run.")
+@click.command(
+    name="train",
+    cls=Command,
+    short_help="Train a model by a recipe, or resume a run.",
+    examples=[
+        "wavezoo train digits",
+        "wavezoo train cifar10/waveletnet_m1 --data cifar10-jpeg --dry-run",
+        "wavezoo train digits --set schedule.epochs=5 --set optimizer.lr=0.05 --out runs/short",
+        "torchrun --nproc-per-node 4 -m wavenet_zoo train imagenet/waveletnet_x1 --data imagenet",
+    ],
+    deprecated_options={"--inexact": "--allow-world-size-change"},
+)
 @click.argument("recipe")
-@click.option(
-    "--data", metavar="DIR|NAME",
-    help="Data set in place of the recipe's: a folder with train/ and val/, or a name as in 'wavezoo eval'.",
-)  # fmt: skip
+@data_option("Data set: a name, or a folder with train/ and val/.", default="the recipe's")
 @click.option("--out", metavar="DIR", help="Folder of the run.  [default: runs/RECIPE]")
 @set_option
-@click.option("--dry-run", is_flag=True, help="Send a batch through, check the data, estimate time; write nothing.")
-@click.option("--workers", type=click.IntRange(min=0), help="Decoding processes.  [default: one per core]")
-@click.option("--compile/--no-compile", default=False, help="Put the model behind torch.compile.  [default: no]")
-@click.option(
-    "--form", type=click.Choice(["dense", "factored"]), default="dense", show_default=True,
-    help="How WaveletNet computes: DFWT and WConv composed into one convolution, or as the paper writes them.",
-)  # fmt: skip
-@click.option("--deterministic", is_flag=True, help="Let GPUs too give the same result each time, at some cost.")
+@click.option("--dry-run", is_flag=True, help="Check data and memory and estimate the time; write no file.")
+@workers_option
+@click.option("--compile/--no-compile", default=False, help="Compile the model with torch.compile.  [default: no]")
+@form_option(choices="dense (one convolution) or factored (as in the paper)")
+@click.option("--deterministic", is_flag=True, help="Use deterministic algorithms on GPUs, which may be slower.")
 @click.option(
     "--checkpoint-minutes", type=click.FloatRange(min=0), default=10, show_default=True, metavar="MINUTES",
-    help="Write a checkpoint after every epoch, and so often within one.",
+    help="Time between checkpoints within an epoch.",
 )  # fmt: skip
-@click.option("--inexact", is_flag=True, help="Go on also with another number of processes than the run began with.")
-@click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard too.")
+@click.option("--allow-world-size-change", is_flag=True, help="Resume with a different number of processes.")
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard events.")
 @device_option
 @output_options
 def command(
@@ -44,36 +50,38 @@ def command(
     dry_run: bool,
     workers: int | None,
     compile: bool,
-    form: str,
+    form: str | None,
     deterministic: bool,
     checkpoint_minutes: float,
-    inexact: bool,
+    allow_world_size_change: bool,
     tensorboard: bool,
     device: str,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Train by RECIPE: a YAML file, or the name of a shipped one ("digits", see 'wavezoo recipe list').
+    """Train by RECIPE: a YAML file, or the name of a shipped recipe (see 'wavezoo recipe list').
 
-    The folder of the run gets the recipe in effect, logs, checkpoints, model.safetensors and curve.png. Stopped by
-    Ctrl-C, SIGTERM or a crash, the same command goes on where the run was. On several GPUs or machines:
-    "torchrun --nproc-per-node 4 -m wavenet_zoo train RECIPE".
+    The folder of the run contains the recipe, logs, checkpoints, model.safetensors and curve.png. After Ctrl-C, SIGTERM
+    or a crash, the same command resumes the run. With torchrun it uses several GPUs or machines.
     """
-    from wavenet_zoo import dry_run as try_out
+    from wavenet_zoo import dry_run as run_dry
     from wavenet_zoo import train
 
     output = Output(as_json, quiet)
+    form = form or "dense"
+    if form not in ("dense", "factored"):
+        raise click.BadParameter(f"'{form}' is not dense or factored", param_hint="--form")
     if dry_run:
-        trial = try_out(
+        trial = run_dry(
             recipe, data, out, overrides, workers=workers, device=device, compile=compile, form=form,
-            progress=output.progress, note=output.note,
+            progress=output.progress,
         )  # fmt: skip
         output.json(trial.to_dict()) if as_json else _show_dry_run(output, trial)
         return
     run = train(
         recipe, data, out, overrides, workers=workers, device=device, compile=compile, form=form,
-        deterministic=deterministic, checkpoint_minutes=checkpoint_minutes, inexact=inexact, tensorboard=tensorboard,
-        progress=output.progress, note=output.note,
+        deterministic=deterministic, checkpoint_minutes=checkpoint_minutes,
+        allow_world_size_change=allow_world_size_change, tensorboard=tensorboard, progress=output.progress,
     )  # fmt: skip
     output.json(run.to_dict()) if as_json else _show(output, run)
 
@@ -89,7 +97,7 @@ def _show(output: Output, run: "TrainingRun") -> None:
         ("evaluate", f"wavezoo eval {run.model} --weights {run.weights}"),
     ]
     if "raw_top1" in run.last:
-        rows[2] = ("top-1", f"{rows[2][1]} (moving average; {run.last['raw_top1']:.2f} % without)")
+        rows[2] = ("top-1", f"{rows[2][1]} (EMA; {run.last['raw_top1']:.2f} % with the raw weights)")
     if run.resumed:
         rows.append(("resumed", ", ".join(f"after step {part['step']:,}" for part in run.resumed)))
     output.show(facts(rows))
@@ -99,15 +107,15 @@ def _show_dry_run(output: Output, trial: "DryRun") -> None:
     rows = [
         ("model", f"{trial.model}, {trial.params:,} parameters"),
         ("recipe", f"{trial.recipe}, sha256 {trial.recipe_sha256[:12]}"),
-        ("data", f"{trial.training_images:,} + {trial.validation_images:,} images, all of which can be opened"),
+        ("data", f"{trial.training_images:,} + {trial.validation_images:,} images; all can be opened"),
         ("batch", f"{_shape(trial.input_shape)} -> {_shape(trial.output_shape)}, loss {trial.loss:.4f}"),
-        ("per step", f"{trial.batch_size:,} images over {trial.processes} process(es), {trial.accumulation} part(s)"),
+        ("step", f"{trial.batch_size:,} images, world size {trial.processes}, accumulation {trial.accumulation}"),
         ("steps", f"{trial.steps_per_epoch:,} per epoch, {trial.epochs} epochs"),
-        ("memory", f"{trial.memory_bytes / 2**20:,.0f} MiB at its peak on {trial.environment['device']}"),
+        ("memory", f"peak {trial.memory_bytes / 2**20:,.0f} MiB on {trial.environment['device']}"),
         (
             "time",
             f"about {_duration(trial.estimated_seconds)}: {trial.seconds_per_step:.3f} s per step, "
-            f"{_duration(trial.validation_seconds)} per validation, on this machine as busy as it is now",
+            f"{_duration(trial.validation_seconds)} per validation, at the current load of this machine",
         ),
         ("folder", trial.folder_state),
     ]

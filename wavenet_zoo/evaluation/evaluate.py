@@ -27,6 +27,7 @@ from wavenet_zoo.runtime.distributed import init_distributed
 from wavenet_zoo.runtime.environment import describe_environment
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.runtime.results import Result
+from wavenet_zoo.runtime.seeds import preserve_rng_state
 from wavenet_zoo.weights.loading import Weights, load_model
 from wavenet_zoo.weights.manifest import list_entries
 from wavenet_zoo.weights.metadata import WeightsMetadata
@@ -164,7 +165,7 @@ def evaluate(
     Raises:
         WavezooError: If the model, the weights or the data are missing or damaged, or do not match.
     """
-    with init_distributed(device) as distributed:
+    with preserve_rng_state(), init_distributed(device) as distributed:
         module, known, name, used_form, folded = _open_model(
             model, weights, model_kwargs, form, fold, distributed.device
         )

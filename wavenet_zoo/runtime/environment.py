@@ -1,9 +1,11 @@
 """The environment of a result: device, machine, library versions and the commit of the code."""
 
+import contextlib
 import functools
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,8 @@ from wavenet_zoo.errors import WavezooError
 __all__ = [
     "choose_device",
     "describe_environment",
+    "deterministic_algorithms",
     "git_state",
-    "make_deterministic",
     "package_versions",
     "synchronize",
 ]
@@ -37,11 +39,24 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def make_deterministic() -> None:
-    """Use deterministic algorithms in this process."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+@contextlib.contextmanager
+def deterministic_algorithms(enabled: bool) -> Iterator[None]:
+    """Use deterministic algorithms in the body, if ``enabled``."""
+    if not enabled:
+        yield
+        return
+    variable = "CUBLAS_WORKSPACE_CONFIG"
+    before = os.environ.get(variable), torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
+    os.environ.setdefault(variable, ":4096:8")
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        if before[0] is None:
+            os.environ.pop(variable, None)
+        torch.backends.cudnn.benchmark = before[1]
+        torch.use_deterministic_algorithms(before[2])
 
 
 def synchronize(device: torch.device) -> None:

@@ -7,12 +7,16 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.files import write_atomically, write_error
 
-__all__ = ["append_csv", "read_json", "write_csv", "write_json", "write_jsonl"]
+__all__ = ["append_csv", "read_json", "read_record", "write_csv", "write_json", "write_jsonl"]
+
+Record = TypeVar("Record")
 
 
 def read_json(path: Path, hint: str = "") -> dict[str, Any]:
@@ -34,6 +38,26 @@ def read_json(path: Path, hint: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
         raise WavezooError(f"{path}: is not a JSON object", hint)
     return value
+
+
+def read_record(path: Path, kind: type[Record], hint: str = "") -> Record:
+    """Read a JSON object as a dataclass or a pydantic model.
+
+    Args:
+        path: The file.
+        kind: Class of the record.
+        hint: What the user can do if it cannot be read.
+
+    Raises:
+        WavezooError: If the file is not a JSON object, or a key is missing or invalid.
+    """
+    values = read_json(path, hint)
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise WavezooError(f"{path}: invalid key '{key}': {first['msg']}", hint) from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,6 +1,10 @@
-"""Seeds derived from several numbers."""
+"""Seeds and the state of the global random number generators."""
 
-__all__ = ["mix_seed"]
+import contextlib
+import random
+from collections.abc import Iterator
+
+__all__ = ["mix_seed", "preserve_rng_state"]
 
 
 def mix_seed(*parts: int) -> int:
@@ -12,3 +16,18 @@ def mix_seed(*parts: int) -> int:
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
         state ^= state >> 31
     return state & 0x7FFFFFFFFFFFFFFF
+
+
+@contextlib.contextmanager
+def preserve_rng_state() -> Iterator[None]:
+    """Restore the state of the global generators of Python, NumPy and PyTorch (all devices) on exit."""
+    import numpy as np
+    import torch
+
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

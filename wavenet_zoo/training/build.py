@@ -1,6 +1,7 @@
-"""Everything that a training run consists of, built from its recipe: data, model, optimizer and what goes with them."""
+"""Build everything that a training run consists of from its recipe: data, model, optimizer, schedule."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,41 +24,43 @@ from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.models import set_form
 from wavenet_zoo.recipes import Recipe, load_recipe
 from wavenet_zoo.runtime.distributed import Distributed
-from wavenet_zoo.runtime.environment import package_versions
+from wavenet_zoo.runtime.environment import git_state, package_versions
 from wavenet_zoo.training.optim import build_ema, build_mixup, build_optimizer, build_scheduler
 from wavenet_zoo.weights.loading import Weights, build_model, load_model
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
-__all__ = ["Setup", "check_recipe", "prepare"]
+__all__ = ["Training", "build_training", "check_recipe"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Setup:
-    """What :func:`prepare` builds.
+class Training:
+    """Result of :func:`build_training`.
 
     Attributes:
-        plan: The recipe.
-        processes: This process and the others.
-        training: Images to learn from.
-        validation: Images that are evaluated after every epoch.
-        train_loader: Batches of one process, a step in ``plan.accumulation`` parts.
-        val_loader: Batches of this process's share.
+        recipe: The recipe.
+        distributed: Process group.
+        train_images: Training images.
+        val_images: Validation images, evaluated after every epoch.
+        train_loader: Micro-batches of this process, ``recipe.accumulation`` per step.
+        val_loader: Validation batches of this process's share.
         model: The network, on its device.
-        forward: The same behind torch.compile and DistributedDataParallel, where these are asked for.
-        ema: Moving average of the weights, or None.
-        optimizer: Over the parameters of ``model``.
-        scheduler: The learning rate as a function of the step.
-        scaler: Of the gradients, in effect with fp16 alone.
-        mixup: Mixup and cutmix, or None.
-        steps_per_epoch: Optimizer steps.
-        metadata: What the weights will say of themselves.
-        beginning: The weights that it begins with; None where they are random.
+        forward: The model, wrapped by torch.compile and DistributedDataParallel if they are used.
+        ema: Moving average of the weights; None if the recipe has none.
+        optimizer: Optimizer of the parameters of ``model``.
+        scheduler: Learning rate as a function of the step.
+        scaler: Gradient scaler, enabled with fp16 only.
+        mixup: Mixup and cutmix; None if the recipe has neither.
+        steps_per_epoch: Optimizer steps per epoch.
+        metadata: Metadata of the weights to be trained.
+        initial_weights: Pretrained weights that the run starts from; None for random ones.
     """
 
-    plan: Recipe
+    recipe: Recipe
     distributed: Distributed
-    training: ImageSource
-    validation: ImageSource
+    train_images: ImageSource
+    val_images: ImageSource
     train_loader: DataLoader
     val_loader: DataLoader
     model: Any
@@ -69,216 +72,239 @@ class Setup:
     mixup: Mixup | None
     steps_per_epoch: int
     metadata: WeightsMetadata
-    beginning: Weights | None
+    initial_weights: Weights | None
 
     @property
     def exported(self) -> nn.Module:
-        """The network whose weights the run is for: the moving average where there is one."""
+        """The network whose weights are exported: the moving average if the recipe has one."""
         return self.ema.module if self.ema is not None else self.model
 
     @property
     def memory_format(self) -> torch.memory_format:
-        return torch.channels_last if self.plan.channels_last else torch.contiguous_format
+        """Memory format of images and weights."""
+        return torch.channels_last if self.recipe.channels_last else torch.contiguous_format
 
     def autocast(self) -> Any:
-        """Return the context of a forward pass."""
-        precision = self.plan.precision
+        """Return the autocast context of a forward pass."""
+        precision = self.recipe.precision
         dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-        return torch.autocast(self.processes.device.type, dtype, enabled=precision != "fp32")
+        return torch.autocast(self.distributed.device.type, dtype, enabled=precision != "fp32")
 
 
-def prepare(
-    plan: Recipe,
+def build_training(
+    recipe: Recipe,
     name: str,
     data: str | Path | None,
     distributed: Distributed,
-    workers: int | None,
-    compile: bool,
-    form: str,
-    note: Callable[[str], None],
-) -> Setup:
-    """Build everything that a recipe asks for.
+    *,
+    workers: int | None = None,
+    compile: bool = False,
+    form: str = "dense",
+) -> Training:
+    """Build data, model, optimizer and schedule of a run.
 
     Args:
-        plan: The recipe.
-        name: Its name, for the record.
-        data: Data set in place of the recipe's.
-        processes: This process and the others.
-        workers: Decoding processes of each process.
-        compile: Put the model behind torch.compile.
-        form: How WaveletNet's units compute, ``dense`` or ``factored``.
-        note: Called with a line on the data and its preprocessing.
+        recipe: The recipe.
+        name: Name of the recipe, for the metadata.
+        data: Data set; overrides the recipe's.
+        distributed: Process group.
+        workers: Loader workers of each process. Default: see :func:`wavenet_zoo.data.workers.default_workers`.
+        compile: Whether to compile the model with torch.compile.
+        form: How WaveletNet's units compute DFWT and WConv, ``dense`` or ``factored``.
 
     Raises:
-        WavezooError: If parts of the recipe do not go together, or the data is not right.
+        WavezooError: If values of the recipe are incompatible, or the data is missing or invalid.
     """
-    parts = plan.accumulation * processes.world_size
-    if plan.batch_size % parts:
+    _check_batch_size(recipe, distributed)
+    train_images, val_images = _open_splits(recipe, data, distributed)
+    if len(train_images.targets) < recipe.batch_size:
         raise WavezooError(
-            f"batch_size {plan.batch_size} cannot be divided into {plan.accumulation} parts (accumulation) for each "
-            f"of {processes.world_size} processes",
-            f"--set batch_size={plan.batch_size // parts * parts or parts}, or another number of processes",
+            f"{train_images.name}: batch_size is {recipe.batch_size}, but there are only "
+            f"{len(train_images.targets)} training images",
+            f"--set batch_size={len(train_images.targets)}",
         )
-    if plan.sync_bn and processes.device.type != "cuda":
-        raise WavezooError("sync_bn works on CUDA devices alone", "--set sync_bn=false")
-    mixing = plan.augmentation.mixup or plan.augmentation.cutmix
-    if mixing and (plan.batch_size // parts) % 2:
-        raise WavezooError(
-            f"mixup and cutmix pair images, and {plan.batch_size // parts} per process and part is an odd number",
-            "another batch_size, or accumulation",
-        )
-    training, validation = _open_splits(plan, data, processes)
-    if len(training.targets) < plan.batch_size:
-        raise WavezooError(
-            f"{training.name}: its {len(training.targets)} training images do not fill one batch of {plan.batch_size}",
-            f"--set batch_size={len(training.targets)}",
-        )
-    classes = list(training.classes)
-    class_indices = match_classes(validation.classes, classes, len(classes))
-    preprocessing = Preprocessing.from_recipe(plan.preprocessing)
-    note(f"data: {training.name}, {len(training.targets)} images to learn from, {len(validation.targets)} to validate")
-    note(f"preprocessing: {preprocessing}")
+    classes = list(train_images.classes)
+    class_indices = match_classes(val_images.classes, classes, len(classes))
+    preprocessing = Preprocessing.from_recipe(recipe.preprocessing)
+    counts = f"{len(train_images.targets)} training images, {len(val_images.targets)} validation images"
+    logger.info("data: %s, %s", train_images.name, counts)
+    logger.info("preprocessing: %s", preprocessing)
 
-    model, beginning = _initial_model(plan, classes)
-    if beginning is not None:
-        note(f"weights to begin with: {beginning.describe()}")
+    model, initial_weights = _initial_model(recipe, classes)
+    if initial_weights is not None:
+        logger.info("initial weights: %s", initial_weights.describe())
     set_form(model, form)
-    if plan.sync_bn:
+    if recipe.sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    device = processes.device
-    model = model.to(device).to(memory_format=torch.channels_last if plan.channels_last else torch.contiguous_format)
+    device = distributed.device
+    memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    model = model.to(device).to(memory_format=memory_format)
     forward = torch.compile(model) if compile else model
-    if processes.world_size > 1:
+    if distributed.world_size > 1:
         forward = DistributedDataParallel(
             forward,
             device_ids=[device.index] if device.type == "cuda" else None,
-            # keeps gradients in the groups they begin with: regrouped after the first step, they would be added up in
-            # another order, and a run that goes on would differ in the last bits
+            # keeps the initial gradient buckets: rebuilt after the first step, they would sum gradients in another
+            # order, and a resumed run would differ in the last bits
             find_unused_parameters=device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
         )
 
-    workers = default_workers(training.in_memory, processes.local_world_size) if workers is None else workers
-    pin, shard = device.type == "cuda", {"rank": processes.rank, "world_size": processes.world_size}
+    workers = default_workers(train_images.in_memory, distributed.local_world_size) if workers is None else workers
+    pin_memory = device.type == "cuda"
+    shard = {"rank": distributed.rank, "world_size": distributed.world_size}
     train_loader = training_loader(
-        training,
-        training_transform(preprocessing, plan.augmentation),
-        plan.batch_size,
-        plan.seed,
+        train_images,
+        training_transform(preprocessing, recipe.augmentation),
+        recipe.batch_size,
+        recipe.seed,
         workers,
-        pin,
-        accumulation=plan.accumulation,
+        pin_memory,
+        accumulation=recipe.accumulation,
         **shard,
     )
-    batch_size = plan.batch_size // parts
+    micro_batch_size = recipe.batch_size // (recipe.accumulation * distributed.world_size)
     val_loader = evaluation_loader(
-        validation, evaluation_transform(preprocessing), class_indices, batch_size, workers, pin, **shard
+        val_images,
+        evaluation_transform(preprocessing),
+        class_indices,
+        micro_batch_size,
+        workers,
+        pin_memory,
+        **shard,
     )
-    steps_per_epoch = len(training.targets) // plan.batch_size
-    optimizer = build_optimizer(plan, model)
-    return Setup(
-        plan=plan,
-        processes=processes,
-        training=training,
-        validation=validation,
+    steps_per_epoch = len(train_images.targets) // recipe.batch_size
+    optimizer = build_optimizer(recipe, model)
+    metadata = WeightsMetadata(
+        model=recipe.model.name,
+        model_kwargs=recipe.model.kwargs,
+        classes=classes,
+        data=_data_name(recipe, data, train_images),
+        data_fingerprint=train_images.fingerprint(),
+        validation_fingerprint=val_images.fingerprint(),
+        preprocessing=preprocessing,
+        recipe=name,
+        recipe_sha256=recipe.sha256(),
+        seed=recipe.seed,
+        variant="ema" if recipe.ema else "raw",
+        versions=package_versions(),
+        git=git_state(),
+    )
+    return Training(
+        recipe=recipe,
+        distributed=distributed,
+        train_images=train_images,
+        val_images=val_images,
         train_loader=train_loader,
         val_loader=val_loader,
         model=model,
         forward=forward,
-        ema=build_ema(plan, model),
+        ema=build_ema(recipe, model),
         optimizer=optimizer,
-        scheduler=build_scheduler(plan, optimizer, steps_per_epoch),
-        scaler=torch.amp.GradScaler(device.type, enabled=plan.precision == "fp16"),
-        mixup=build_mixup(plan, len(classes)),
+        scheduler=build_scheduler(recipe, optimizer, steps_per_epoch),
+        scaler=torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16"),
+        mixup=build_mixup(recipe, len(classes)),
         steps_per_epoch=steps_per_epoch,
-        metadata=WeightsMetadata(
-            model=plan.model.name,
-            model_kwargs=plan.model.kwargs,
-            classes=classes,
-            data=_data_label(plan, data, training),
-            data_fingerprint=training.fingerprint(),
-            validation_fingerprint=validation.fingerprint(),
-            preprocessing=preprocessing,
-            recipe=name,
-            recipe_sha256=plan.sha256(),
-            seed=plan.seed,
-            variant="ema" if plan.ema else "raw",
-            versions=package_versions(),
-        ),
-        beginning=beginning,
+        metadata=metadata,
+        initial_weights=initial_weights,
     )
 
 
-def check_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Build what a recipe asks for, as far as that goes without data.
+def check_recipe(recipe_path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Check a recipe without data: build its model, optimizer, schedule and augmentation.
 
     Returns:
-        Model, number of parameters and hash.
+        Name of the model, number of parameters and hash of the recipe.
 
     Raises:
-        WavezooError: If a key or value is not valid, or model, optimizer, schedule or augmentation cannot be built.
+        WavezooError: If a key or value is invalid, or a part cannot be built.
     """
-    plan = load_recipe(recipe, overrides)
-    model = build_model(plan.model.name, _model_kwargs(plan), device="meta")
-    if plan.model.initial_weights_of is not None:
-        build_model(plan.model.name, plan.model.initial_weights_of, device="meta")
-    if plan.model.pretrained is not None:
-        _pretrained_model(plan)
-    build_scheduler(plan, build_optimizer(plan, model), steps_per_epoch=1)
-    training_transform(Preprocessing.from_recipe(plan.preprocessing), plan.augmentation)
+    recipe = load_recipe(recipe_path, overrides)
+    model = build_model(recipe.model.name, _model_kwargs(recipe), device="meta")
+    if recipe.model.initial_weights_of is not None:
+        build_model(recipe.model.name, recipe.model.initial_weights_of, device="meta")
+    if recipe.model.pretrained is not None:
+        _pretrained_model(recipe)
+    build_scheduler(recipe, build_optimizer(recipe, model), steps_per_epoch=1)
+    training_transform(Preprocessing.from_recipe(recipe.preprocessing), recipe.augmentation)
     params = sum(parameter.numel() for parameter in model.parameters())
-    return {"model": plan.model.name, "params": params, "sha256": plan.sha256()}
+    return {"model": recipe.model.name, "params": params, "sha256": recipe.sha256()}
 
 
-def _initial_model(plan: Recipe, classes: list[str]) -> tuple[nn.Module, Weights | None]:
-    """Return the network that a run begins with, and the weights that it comes with, if any."""
-    if plan.model.pretrained is not None:
-        model, weights = _pretrained_model(plan)
-        if weights.classes != classes:
-            torch.manual_seed(plan.seed)
+def _check_batch_size(recipe: Recipe, distributed: Distributed) -> None:
+    parts = recipe.accumulation * distributed.world_size
+    if recipe.batch_size % parts:
+        raise WavezooError(
+            f"batch_size {recipe.batch_size} is not divisible by accumulation {recipe.accumulation} x world size "
+            f"{distributed.world_size}",
+            f"--set batch_size={recipe.batch_size // parts * parts or parts}, or change the number of processes",
+        )
+    if recipe.sync_bn and distributed.device.type != "cuda":
+        raise WavezooError("sync_bn is supported on CUDA devices only", "--set sync_bn=false")
+    mixing = recipe.augmentation.mixup or recipe.augmentation.cutmix
+    if mixing and (recipe.batch_size // parts) % 2:
+        raise WavezooError(
+            f"mixup and cutmix require an even number of images per process and part, got {recipe.batch_size // parts}",
+            "change batch_size or accumulation",
+        )
+
+
+def _initial_model(recipe: Recipe, classes: list[str]) -> tuple[nn.Module, Weights | None]:
+    """Return the initial network, and the pretrained weights that it starts from, if any."""
+    if recipe.model.pretrained is not None:
+        model, weights = _pretrained_model(recipe)
+        if weights.metadata.classes != classes:
+            torch.manual_seed(recipe.seed)
             model.reset_classifier(len(classes))
         return model, weights
-    torch.manual_seed(plan.seed)
-    model = build_model(plan.model.name, _model_kwargs(plan), num_classes=len(classes))
-    if plan.model.initial_weights_of is not None:
-        torch.manual_seed(plan.seed)
-        other = build_model(plan.model.name, plan.model.initial_weights_of, num_classes=len(classes)).state_dict()
+    torch.manual_seed(recipe.seed)
+    model = build_model(recipe.model.name, _model_kwargs(recipe), num_classes=len(classes))
+    if recipe.model.initial_weights_of is not None:
+        torch.manual_seed(recipe.seed)
+        reference = build_model(recipe.model.name, recipe.model.initial_weights_of, num_classes=len(classes))
         own = model.state_dict()
-        alike = {key: value for key, value in other.items() if key in own and own[key].shape == value.shape}
-        model.load_state_dict({**own, **alike})
+        shared = {
+            key: value
+            for key, value in reference.state_dict().items()
+            if key in own and own[key].shape == value.shape
+        }  # fmt: skip
+        model.load_state_dict({**own, **shared})
     return model, None
 
 
-def _pretrained_model(plan: Recipe) -> tuple[Any, Weights]:
-    model, weights = load_model(plan.model.name, plan.model.pretrained, _model_kwargs(plan))
-    trained_with = {key: value for key, value in weights.model_kwargs.items() if key not in _model_kwargs(plan)}
-    if trained_with:
+def _pretrained_model(recipe: Recipe) -> tuple[Any, Weights]:
+    model, weights = load_model(recipe.model.name, recipe.model.pretrained, _model_kwargs(recipe))
+    missing = {k: v for k, v in weights.metadata.model_kwargs.items() if k not in _model_kwargs(recipe)}
+    if missing:
         raise WavezooError(
-            f"{weights.name}: trained with {trained_with}, of which the recipe's model.kwargs say nothing",
-            "write them there",
+            f"{weights.name}: trained with {missing}, which are missing in the recipe's model.kwargs",
+            "add them to model.kwargs",
         )
     return model, weights
 
 
-def _model_kwargs(plan: Recipe) -> dict[str, Any]:
-    drops = {"drop_rate": plan.regularization.dropout, "drop_path_rate": plan.regularization.drop_path}
-    return {**{key: value for key, value in drops.items() if value}, **plan.model.kwargs}
+def _model_kwargs(recipe: Recipe) -> dict[str, Any]:
+    drops = {"drop_rate": recipe.regularization.dropout, "drop_path_rate": recipe.regularization.drop_path}
+    return {**{key: value for key, value in drops.items() if value}, **recipe.model.kwargs}
 
 
-def _open_splits(plan: Recipe, data: str | Path | None, distributed: Distributed) -> tuple[ImageSource, ImageSource]:
-    if data is None and not is_named(plan.data.name):
-        raise WavezooError(f"the recipe trains on {plan.data.name}, which has to be on this machine", "pass --data DIR")
-    where = data if data is not None else plan.data.name
-    with processes.rank_zero_first(is_named(str(where))):
-        training, validation = open_data(where, plan.data.train), open_data(where, plan.data.validation)
-    if isinstance(training, FolderImages) and isinstance(validation, FolderImages) and training.root == validation.root:
+def _open_splits(recipe: Recipe, data: str | Path | None, distributed: Distributed) -> tuple[ImageSource, ImageSource]:
+    if data is None and not is_named(recipe.data.name):
+        raise WavezooError(f"the recipe's data set {recipe.data.name} must be passed as a folder", "pass --data DIR")
+    location = data if data is not None else recipe.data.name
+    with distributed.rank_zero_first(is_named(str(location))):
+        train_images = open_data(location, recipe.data.train)
+        val_images = open_data(location, recipe.data.validation)
+    folders = isinstance(train_images, FolderImages) and isinstance(val_images, FolderImages)
+    if folders and train_images.root == val_images.root:  # type: ignore[attr-defined]
         raise WavezooError(
-            f"{training.root}: training needs two parts", f"a folder that holds {plan.data.train}/ and val/ or test/"
+            f"{train_images.name}: training requires two splits",
+            f"pass a folder that contains {recipe.data.train}/ and val/ or test/",
         )
-    return training, validation
+    return train_images, val_images
 
 
-def _data_label(plan: Recipe, data: str | Path | None, training: ImageSource) -> str:
-    """Return what to call the data with the weights: no path of this machine."""
-    if data is None or not is_named(plan.data.name):
-        return plan.data.name
-    return training.name if is_named(str(data)) else Path(data).resolve().name
+def _data_name(recipe: Recipe, data: str | Path | None, train_images: ImageSource) -> str:
+    """Return the name of the data set for the metadata: never a path of this machine."""
+    if data is None or not is_named(recipe.data.name):
+        return recipe.data.name
+    return train_images.name if is_named(str(data)) else Path(data).resolve().name

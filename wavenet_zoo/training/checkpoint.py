@@ -1,17 +1,18 @@
-"""Checkpoints of a training run: the last two, each with its sha256, in tensors and plain values alone.
+"""Checkpoints of a run: the last two, each verified by its SHA-256.
 
-``last.pt`` is replaced whole or not at all, and what it replaces stays as ``previous.pt``. ``checkpoints.json`` lists
-the sha256 of both, and of the next one before it is written: whenever a process is killed, every whole file is listed.
+``last.pt`` is replaced atomically, and the file that it replaces becomes ``previous.pt``. ``checkpoints.json`` lists
+the hashes of both, and that of the next checkpoint before it is written, so that every complete file is listed at any
+time. Checkpoints contain tensors and plain values only.
 """
 
 import contextlib
 import hashlib
 import io
 import json
+import logging
 import os
 import pickle
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,55 +24,56 @@ from wavenet_zoo.runtime.records import write_json
 
 __all__ = ["load_last", "save_best", "save_last"]
 
+logger = logging.getLogger(__name__)
+
 GENERATIONS = ("last.pt", "previous.pt")
 HASHES = "checkpoints.json"
 
 
-def save_last(folder: Path, checkpoint: dict[str, Any]) -> None:
-    """Write ``last.pt``; what it was becomes ``previous.pt``.
+def save_last(run_dir: Path, checkpoint: dict[str, Any]) -> None:
+    """Write ``last.pt``; the file that it replaces becomes ``previous.pt``.
 
     Args:
-        folder: Folder of the run.
+        run_dir: Folder of the run.
         checkpoint: Tensors, numbers, strings, and lists and dictionaries of them.
     """
     content = _to_bytes(checkpoint)
-    last, previous = (folder / name for name in GENERATIONS)
+    last, previous = (run_dir / name for name in GENERATIONS)
     present = [sha256_of(path) for path in (last, previous) if path.exists()]
-    listed = [hashlib.sha256(content).hexdigest(), *(digest for digest in _listed(folder) if digest in present)]
-    write_json(folder / HASHES, {"sha256": listed})
+    listed = [hashlib.sha256(content).hexdigest(), *(digest for digest in _listed(run_dir) if digest in present)]
+    write_json(run_dir / HASHES, {"sha256": listed})
     if last.exists():
-        link = folder / ".previous.pt.tmp"  # so that last.pt is never missing
-        with contextlib.suppress(OSError):  # a file system without hard links keeps one generation
+        link = run_dir / ".previous.pt.tmp"  # a hard link, so that last.pt is never missing
+        with contextlib.suppress(OSError):  # a file system without hard links keeps one checkpoint
             link.unlink(missing_ok=True)
             os.link(last, link)
             link.replace(previous)
     write_atomically(last, content)
 
 
-def save_best(folder: Path, checkpoint: dict[str, Any]) -> None:
-    """Write ``best.pt``, whole or not at all."""
-    write_atomically(folder / "best.pt", _to_bytes(checkpoint))
+def save_best(run_dir: Path, checkpoint: dict[str, Any]) -> None:
+    """Write ``best.pt`` atomically."""
+    write_atomically(run_dir / "best.pt", _to_bytes(checkpoint))
 
 
-def load_last(folder: Path, note: Callable[[str], None]) -> tuple[dict[str, Any], str] | None:
-    """Return the newest checkpoint that is whole, and its file name; None where none was written yet.
+def load_last(run_dir: Path) -> tuple[dict[str, Any], str] | None:
+    """Load the newest undamaged checkpoint.
 
-    Args:
-        folder: Folder of the run.
-        note: Called with a line where the newest one is damaged and the one before it is taken.
+    Returns:
+        The checkpoint and its file name; None if none has been written yet.
 
     Raises:
-        WavezooError: If there are checkpoints and all of them are damaged.
+        WavezooError: If all checkpoints are damaged.
     """
     reasons = []
-    listed = _listed(folder)
+    listed = _listed(run_dir)
     for name in GENERATIONS:
-        path = folder / name
+        path = run_dir / name
         if not path.exists():
             continue
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() not in listed:
-            reasons.append(f"{path} is damaged: its sha256 is not in {HASHES}")
+            reasons.append(f"{path} is damaged: hash mismatch with {HASHES}")
             continue
         try:
             checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -79,10 +81,10 @@ def load_last(folder: Path, note: Callable[[str], None]) -> tuple[dict[str, Any]
             reasons.append(f"{path} cannot be loaded: {str(error).splitlines()[0]}")
             continue
         if reasons:
-            note(f"WARNING: {reasons[0]}; going on from {path}, the checkpoint before it")
+            logger.warning("%s; resuming from the previous checkpoint, %s", reasons[0], path)
         return checkpoint, name
     if reasons:
-        raise WavezooError("; ".join(reasons), "start again in another folder with --out")
+        raise WavezooError("; ".join(reasons), "start a new run in another folder with --out")
     return None
 
 
@@ -92,8 +94,8 @@ def _to_bytes(checkpoint: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _listed(folder: Path) -> list[str]:
+def _listed(run_dir: Path) -> list[str]:
     try:
-        return list(json.loads((folder / HASHES).read_text(encoding="utf-8"))["sha256"])
+        return list(json.loads((run_dir / HASHES).read_text(encoding="utf-8"))["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return []

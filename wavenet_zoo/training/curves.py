@@ -1,4 +1,4 @@
-"""The picture that a training run leaves behind."""
+"""The training curves of a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ def plot_curves(path: Path, history: Sequence[dict[str, Any]], title: str) -> No
     Args:
         path: PNG to write.
         history: One record per epoch, as in ``log.jsonl``.
-        title: What was trained on what.
+        title: Title of the figure.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -27,7 +27,7 @@ def plot_curves(path: Path, history: Sequence[dict[str, Any]], title: str) -> No
     loss.plot(epochs, [record["loss"] for record in history], label="validation", marker=marker)
     loss.set_ylabel("cross entropy")
     losses = [record[key] for record in history for key in ("train_loss", "loss")]
-    if max(losses) > 10 * min(losses) > 0:  # less than a decade has no marks to read on a logarithmic axis
+    if max(losses) > 10 * min(losses) > 0:  # a log axis needs a decade to have tick labels
         loss.set_yscale("log")
     loss.legend()
     accuracy.plot(epochs, [record["top1"] for record in history], color="C1", marker=marker)

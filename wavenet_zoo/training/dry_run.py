@@ -1,57 +1,60 @@
-"""Trying a run out: everything is opened and built, a few batches go through, nothing is written."""
+"""Dry run: open all data, build everything and take a few training steps, without writing files."""
 
+import itertools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from wavenet_zoo.data.decoding import READ_ERRORS, open_image
-from wavenet_zoo.data.loaders import UNREADABLE, batches, unreadable_image
+from wavenet_zoo.data.loaders import batches, unreadable_image
 from wavenet_zoo.data.sources import FolderImages, ImageSource
 from wavenet_zoo.recipes import load_recipe, recipe_name
-from wavenet_zoo.runtime.distributed import Distributed, init_distributed
+from wavenet_zoo.runtime.distributed import init_distributed
 from wavenet_zoo.runtime.environment import describe_environment, synchronize
 from wavenet_zoo.runtime.progress import Progress
-from wavenet_zoo.training.build import Setup, prepare
-from wavenet_zoo.training.run_dir import check_run_dir, check_same_run, describe_run
+from wavenet_zoo.runtime.results import Result
+from wavenet_zoo.runtime.seeds import preserve_rng_state
+from wavenet_zoo.training.build import Training, build_training
+from wavenet_zoo.training.run_dir import check_run_dir, check_same_run, run_record
+from wavenet_zoo.training.step import MicroBatches, train_step
 
 __all__ = ["DryRun", "dry_run"]
 
-TIMED_STEPS = 3  # after one that warms up
+TIMED_STEPS = 3  # after one warm-up step
 
 
 @dataclass
-class DryRun:
-    """The result of :func:`dry_run`.
+class DryRun(Result):
+    """Result of :func:`dry_run`.
 
     Attributes:
         model: Name of the model.
-        params: Its parameters, with a classifier for the data's classes.
+        params: Number of parameters, with a classifier for the data's classes.
         recipe: Name of the recipe.
-        recipe_sha256: Hash of the values in effect.
-        training_images: Images to learn from, all of which can be opened.
-        validation_images: Images to validate on, likewise.
+        recipe_sha256: Hash of the recipe's values.
+        training_images: Number of training images. All of them can be opened.
+        validation_images: Number of validation images. All of them can be opened.
         classes: Number of classes.
         batch_size: Images per step, over all processes.
-        processes: How many share them.
-        accumulation: Parts of a step.
-        input_shape: (B, C, H, W) of one part in one process.
-        output_shape: (B, classes).
-        loss: Of the first batch, before any step.
-        steps_per_epoch: Optimizer steps.
-        epochs: Length of the run.
-        memory_bytes: Most memory that the process, or on a GPU its tensors, had; 0 where that cannot be known.
-        seconds_per_step: Mean of a few steps.
-        validation_seconds: Estimate for one validation.
-        estimated_seconds: Estimate for the run.
-        folder_state: What ``--out`` holds, and so what would happen.
-        environment: Versions and machine.
+        processes: World size.
+        accumulation: Micro-batches per step.
+        input_shape: Shape of a micro-batch of one process, (B, C, H, W).
+        output_shape: Shape of its logits, (B, num_classes).
+        loss: Training loss of the first step.
+        steps_per_epoch: Optimizer steps per epoch.
+        epochs: Number of epochs.
+        memory_bytes: Peak memory of the process, or of its tensors on a GPU; 0 if unknown.
+        seconds_per_step: Mean time of a step.
+        validation_seconds: Estimated time of one validation.
+        estimated_seconds: Estimated time of the run.
+        folder_state: What the folder of the run contains.
+        environment: Versions, commit and machine.
     """
 
     model: str
@@ -76,13 +79,9 @@ class DryRun:
     folder_state: str
     environment: dict[str, Any]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain values, for JSON."""
-        return asdict(self)
-
 
 def dry_run(
-    recipe: str | Path,
+    recipe_path: str | Path,
     data: str | Path | None = None,
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
@@ -92,117 +91,101 @@ def dry_run(
     compile: bool = False,
     form: str = "dense",
     progress: bool = False,
-    note: Callable[[str], None] = lambda line: None,
 ) -> DryRun:
-    """Do what :func:`wavenet_zoo.train` would do first, and a few steps of it, without writing anything.
+    """Check a training run and estimate its time: the steps are those of :func:`wavenet_zoo.train`.
 
-    Every image file is opened, which reads its header; those of the first batches are decoded.
+    Every image file is opened, which reads its header. The images of the first steps are decoded. No file is written.
 
     Args:
-        recipe: A YAML file, or the name of a shipped recipe.
-        data: Data set in place of the recipe's.
-        out: Folder that the run would have.
-        overrides: Values in place of the recipe's.
-        workers: Decoding processes.
+        recipe_path: A YAML file, or the name of a shipped recipe.
+        data: Data set; overrides the recipe's.
+        out: Folder of the run.
+        overrides: Overrides of the recipe's values.
+        workers: Loader workers.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        compile: Put the model behind torch.compile.
-        form: ``dense`` or ``factored``, as for :func:`wavenet_zoo.train`.
+        compile: Compile the model with torch.compile.
+        form: ``dense`` or ``factored``, as in :func:`wavenet_zoo.train`.
         progress: Show progress on stderr.
-        note: Called with a line on what was decided.
 
     Raises:
-        WavezooError: If recipe, data or folder are not right, or an image cannot be opened.
+        WavezooError: If the recipe, the data or the folder is invalid, or an image cannot be opened.
     """
-    plan = load_recipe(recipe, overrides)
-    name = recipe_name(recipe)
-    folder = Path(out) if out is not None else Path("runs") / name
-    with init_distributed(device) as processes:
-        say = note if processes.is_rank_zero else lambda line: None
-        setup = prepare(plan, name, data, processes, workers, compile, form, say)
-        state = _folder_state(folder, setup, processes, compile, form)
-        for source in (setup.training, setup.validation):
-            _open_every_image(source, progress and processes.is_rank_zero)
-        shapes, loss, seconds_per_step = _try_steps(setup)
-        validation_seconds = _try_validation(setup)
-        epochs = plan.schedule.epochs
+    recipe = load_recipe(recipe_path, overrides)
+    name = recipe_name(recipe_path)
+    run_dir = Path(out) if out is not None else Path("runs") / name
+    with preserve_rng_state(), init_distributed(device) as distributed:
+        training = build_training(recipe, name, data, distributed, workers=workers, compile=compile, form=form)
+        folder_state = _folder_state(run_dir, training, compile, form)
+        for images in (training.train_images, training.val_images):
+            _open_every_image(images, progress and distributed.is_rank_zero)
+        input_shape, loss, seconds_per_step = _time_steps(training)
+        validation_seconds = _time_validation(training)
+        epochs = recipe.schedule.epochs
+        classes = len(training.train_images.classes)
         return DryRun(
-            model=plan.model.name,
-            params=sum(parameter.numel() for parameter in setup.model.parameters()),
+            model=recipe.model.name,
+            params=sum(parameter.numel() for parameter in training.model.parameters()),
             recipe=name,
-            recipe_sha256=plan.sha256(),
-            training_images=len(setup.training.targets),
-            validation_images=len(setup.validation.targets),
-            classes=len(setup.training.classes),
-            batch_size=plan.batch_size,
-            processes=processes.world_size,
-            accumulation=plan.accumulation,
-            input_shape=shapes[0],
-            output_shape=shapes[1],
+            recipe_sha256=recipe.sha256(),
+            training_images=len(training.train_images.targets),
+            validation_images=len(training.val_images.targets),
+            classes=classes,
+            batch_size=recipe.batch_size,
+            processes=distributed.world_size,
+            accumulation=recipe.accumulation,
+            input_shape=input_shape,
+            output_shape=[input_shape[0], classes],
             loss=loss,
-            steps_per_epoch=setup.steps_per_epoch,
+            steps_per_epoch=training.steps_per_epoch,
             epochs=epochs,
-            memory_bytes=_peak_memory(processes),
+            memory_bytes=_peak_memory(distributed.device),
             seconds_per_step=seconds_per_step,
             validation_seconds=validation_seconds,
-            estimated_seconds=epochs * (setup.steps_per_epoch * seconds_per_step + validation_seconds),
-            folder_state=state,
-            environment=describe_environment(processes.device),
+            estimated_seconds=epochs * (training.steps_per_epoch * seconds_per_step + validation_seconds),
+            folder_state=folder_state,
+            environment=describe_environment(distributed.device),
         )
 
 
-def _try_steps(setup: Setup) -> tuple[tuple[list[int], list[int]], float, float]:
-    device, parts = setup.processes.device, setup.plan.accumulation
-    setup.model.train()
-    setup.train_loader.batch_sampler.start(epoch=1)  # type: ignore[union-attr]
-    first, started = None, time.perf_counter()
-    steps = min(TIMED_STEPS, setup.steps_per_epoch - 1)
-    with batches(setup.train_loader) as iterator:
-        for number, (images, labels, indices) in enumerate(iterator):
-            if (labels == UNREADABLE).any():
-                bad = indices[labels == UNREADABLE][0].item()
-                raise unreadable_image(setup.training, bad, "replace or remove the image")
-            targets = labels.to(device)
-            images = images.to(device, memory_format=setup.memory_format)
-            if setup.mixup is not None:
-                images, targets = setup.mixup(images, targets)
-            with setup.autocast():
-                logits = setup.forward(images)
-            loss = F.cross_entropy(logits.float(), targets)
-            setup.scaler.scale(loss / parts).backward()
-            if first is None:
-                first = (list(images.shape), list(logits.shape)), loss.item()
-            if (number + 1) % parts == 0:
-                setup.scaler.step(setup.optimizer)
-                setup.scaler.update()
-                setup.optimizer.zero_grad()
-            if number + 1 == parts and steps:
-                synchronize(device)
-                started = time.perf_counter()
-            if number + 1 == parts * (1 + steps):
-                break
+def _time_steps(training: Training) -> tuple[list[int], float, float]:
+    """Return the shape of the images, the loss of the first step, and the mean time of the steps after it."""
+    device, accumulation = training.distributed.device, training.recipe.accumulation
+    training.model.train()
+    training.train_loader.batch_sampler.start(epoch=1)  # type: ignore[union-attr]
+    timed = min(TIMED_STEPS, training.steps_per_epoch - 1)
+    with batches(training.train_loader) as iterator:
+        micro_batches = MicroBatches(iterator, training.train_images)
+        stream = iter(micro_batches)
+        started = time.perf_counter()
+        loss = train_step(training, itertools.islice(stream, accumulation), 0).item()
+        shape = micro_batches.last_shape
+        if timed:
+            started = time.perf_counter()
+        for step in range(1, 1 + timed):
+            train_step(training, itertools.islice(stream, accumulation), step)
     synchronize(device)
-    assert first is not None  # prepare() has made sure of one whole batch
-    return *first, (time.perf_counter() - started) / max(steps, 1)
+    return shape, loss, (time.perf_counter() - started) / max(timed, 1)
 
 
 @torch.inference_mode()
-def _try_validation(setup: Setup) -> float:
-    """Return how long one validation takes, from its first batches."""
-    setup.model.eval()
+def _time_validation(training: Training) -> float:
+    """Return the time of one validation, extrapolated from its first batches."""
+    training.model.eval()
+    device = training.distributed.device
     done, started = 0, time.perf_counter()
-    with batches(setup.val_loader) as iterator:
+    with batches(training.val_loader) as iterator:
         for number, (images, _, indices) in enumerate(iterator):
-            images = images.to(setup.processes.device, memory_format=setup.memory_format)
-            with setup.autocast():
-                setup.model(images)
-            synchronize(setup.processes.device)
+            images = images.to(device, memory_format=training.memory_format)
+            with training.autocast():
+                training.model(images)
+            synchronize(device)
             done += len(indices)
-            if number == 0 and len(setup.val_loader) > 1:  # it only warms up
+            if number == 0 and len(training.val_loader) > 1:  # warm-up
                 started, done = time.perf_counter(), 0
             if number == TIMED_STEPS:
                 break
-    models = 1 if setup.ema is None else 2
-    return models * (time.perf_counter() - started) * len(setup.val_loader.sampler) / done  # type: ignore[arg-type]
+    models = 1 if training.ema is None else 2
+    return models * (time.perf_counter() - started) * len(training.val_loader.sampler) / done  # type: ignore[arg-type]
 
 
 def _open_every_image(source: ImageSource, progress: bool) -> None:
@@ -224,20 +207,21 @@ def _open_every_image(source: ImageSource, progress: bool) -> None:
             bar.advance(1)
 
 
-def _folder_state(folder: Path, setup: Setup, distributed: Distributed, compile: bool, form: str) -> str:
-    if folder.exists():
-        check_run_dir(folder)
-    if not (folder / "run.json").exists():
-        return f"{folder}: a new run would begin there"
-    check_same_run(folder, setup.plan, describe_run(setup, compile, form, deterministic=False), inexact=True)
-    if (folder / "result.json").exists():
-        return f"{folder}: holds this run, finished"
-    return f"{folder}: holds this run; it would go on"
+def _folder_state(run_dir: Path, training: Training, compile: bool, form: str) -> str:
+    if run_dir.exists():
+        check_run_dir(run_dir)
+    if not (run_dir / "run.json").exists():
+        return f"{run_dir}: new run"
+    record = run_record(training, compile, form, deterministic=False)
+    check_same_run(run_dir, training.recipe, record, allow_world_size_change=True)
+    if (run_dir / "result.json").exists():
+        return f"{run_dir}: contains this run, finished"
+    return f"{run_dir}: contains this run, which would resume"
 
 
-def _peak_memory(distributed: Distributed) -> int:
-    if processes.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(processes.device)
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     try:
         import resource
     except ImportError:  # Windows

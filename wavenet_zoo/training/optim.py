@@ -1,4 +1,4 @@
-"""timm's optimizers, schedules, mixup and moving average, as a recipe asks for them."""
+"""Optimizer, schedule, mixup and EMA of timm, built from a recipe."""
 
 import random
 
@@ -18,43 +18,43 @@ from wavenet_zoo.runtime.seeds import mix_seed
 __all__ = ["build_ema", "build_mixup", "build_optimizer", "build_scheduler", "seed_step"]
 
 
-def build_optimizer(plan: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """Return the recipe's optimizer over the parameters of ``model``.
+def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimizer. Weight decay does not apply to biases and normalization layers, as in timm.
 
     Raises:
-        WavezooError: If timm has none of that name, or it does not take what the recipe sets.
+        WavezooError: If timm does not have the optimizer, or it does not accept the recipe's values.
     """
-    settings = plan.optimizer
-    if settings.name not in timm.optim.list_optimizers():
-        hint = did_you_mean(settings.name, timm.optim.list_optimizers(), "any name of timm.optim.list_optimizers()")
-        raise WavezooError(f"optimizer.name: timm has no optimizer '{settings.name}'", hint)
-    if settings.betas and not timm.optim.get_optimizer_info(settings.name).has_betas:  # timm would pass over them
-        raise WavezooError(f"optimizer.betas: '{settings.name}' has none", "--set optimizer.betas=null")
-    betas = {"betas": tuple(settings.betas)} if settings.betas else {}
+    section = recipe.optimizer
+    if section.name not in timm.optim.list_optimizers():
+        hint = did_you_mean(section.name, timm.optim.list_optimizers(), "see timm.optim.list_optimizers()")
+        raise WavezooError(f"optimizer.name: timm has no optimizer '{section.name}'", hint)
+    if section.betas and not timm.optim.get_optimizer_info(section.name).has_betas:  # timm would ignore them
+        raise WavezooError(f"optimizer.betas: '{section.name}' has no betas", "--set optimizer.betas=null")
+    betas = {"betas": tuple(section.betas)} if section.betas else {}
     try:
         return timm.optim.create_optimizer_v2(
             model,
-            opt=settings.name,
-            lr=settings.lr,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
+            opt=section.name,
+            lr=section.lr,
+            momentum=section.momentum,
+            weight_decay=section.weight_decay,
             **betas,
         )
     except (TypeError, ValueError, AssertionError) as error:
-        raise WavezooError(f"optimizer: '{settings.name}' cannot be made so: {error}") from error
+        raise WavezooError(f"optimizer: '{section.name}' cannot be built: {error}") from error
 
 
-def build_scheduler(plan: Recipe, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> Scheduler:
-    """Return the recipe's schedule, a function of the number of steps taken, set to step 0."""
-    settings = plan.schedule
+def build_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> Scheduler:
+    """Build the learning rate schedule, a function of the number of steps, and set it to step 0."""
+    section = recipe.schedule
     scheduler, _ = create_scheduler_v2(
         optimizer,
-        sched={"steps": "multistep", "linear": "poly"}.get(settings.name, settings.name),
-        num_epochs=settings.epochs,
-        decay_milestones=settings.milestones,
-        decay_rate=settings.decay_rate if settings.name == "steps" else 1.0,  # the power, for "poly"
-        min_lr=settings.min_lr,
-        warmup_epochs=settings.warmup_epochs,
+        sched={"steps": "multistep", "linear": "poly"}.get(section.name, section.name),
+        num_epochs=section.epochs,
+        decay_milestones=section.milestones,
+        decay_rate=section.decay_rate if section.name == "steps" else 1.0,  # for "poly", its power
+        min_lr=section.min_lr,
+        warmup_epochs=section.warmup_epochs,
         warmup_lr=0.0,
         step_on_epochs=False,
         updates_per_epoch=steps_per_epoch,
@@ -63,27 +63,27 @@ def build_scheduler(plan: Recipe, optimizer: torch.optim.Optimizer, steps_per_ep
     return scheduler
 
 
-def build_mixup(plan: Recipe, num_classes: int) -> Mixup | None:
-    """Return timm's mixup and cutmix, which smooth labels too; None where the recipe has neither."""
-    settings = plan.augmentation
-    if not (settings.mixup or settings.cutmix):
+def build_mixup(recipe: Recipe, num_classes: int) -> Mixup | None:
+    """Build timm's mixup and cutmix, which also smooth the labels; None if the recipe has neither."""
+    section = recipe.augmentation
+    if not (section.mixup or section.cutmix):
         return None
     return Mixup(
-        mixup_alpha=settings.mixup,
-        cutmix_alpha=settings.cutmix,
-        prob=settings.mixing_probability,
-        label_smoothing=plan.regularization.label_smoothing,
+        mixup_alpha=section.mixup,
+        cutmix_alpha=section.cutmix,
+        prob=section.mixing_probability,
+        label_smoothing=recipe.regularization.label_smoothing,
         num_classes=num_classes,
     )
 
 
-def build_ema(plan: Recipe, model: nn.Module) -> ModelEmaV3 | None:
-    """Return timm's moving average of the weights of ``model``; None where the recipe has none."""
-    return plan.ema and ModelEmaV3(model, decay=plan.ema.decay, use_warmup=plan.ema.warmup)
+def build_ema(recipe: Recipe, model: nn.Module) -> ModelEmaV3 | None:
+    """Build timm's moving average of the weights; None if the recipe has none."""
+    return recipe.ema and ModelEmaV3(model, decay=recipe.ema.decay, use_warmup=recipe.ema.warmup)
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
-    """Make everything that a step draws, mixup, dropout and drop-path, a function of (seed, step, rank) alone."""
+    """Seed the global generators, so that the random numbers of a step depend on (seed, step, rank) alone."""
     mixed = mix_seed(seed, step, rank)
     random.seed(mixed)
     np.random.seed(mixed % 2**32)

@@ -1,4 +1,4 @@
-"""The folder of a run: one process at a time, one run for good."""
+"""The folder of a run: a lock, its record, and its logs."""
 
 import contextlib
 import json
@@ -9,20 +9,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.recipes import Recipe, load_recipe
 from wavenet_zoo.runtime.environment import describe_environment
 from wavenet_zoo.runtime.files import write_atomically, write_error
-from wavenet_zoo.runtime.records import write_csv, write_json, write_jsonl
-from wavenet_zoo.training.build import Setup
+from wavenet_zoo.runtime.records import read_record, write_csv, write_json, write_jsonl
+from wavenet_zoo.training.build import Training
+from wavenet_zoo.weights.metadata import WeightsMetadata
 
 __all__ = [
+    "NEW_RUN_HINT",
+    "RunRecord",
     "StepLog",
+    "check_run_dir",
     "check_same_run",
     "lock_run_dir",
-    "describe_run",
-    "read_json",
-    "check_run_dir",
+    "run_record",
     "start_run",
     "write_log",
 ]
@@ -30,136 +34,180 @@ __all__ = [
 LOCK = ".lock"
 RUN = "run.json"
 STEPS = "steps.jsonl"
-BEGINNING = re.compile(r"\.lock|recipe\.yaml|\.(recipe\.yaml|run\.json)\..*\.tmp")  # what a run has before its run.json
+BEFORE_RUN_JSON = re.compile(r"\.lock|recipe\.yaml|\.(recipe\.yaml|run\.json)\..*\.tmp")
 MUST_MATCH = ("data_fingerprint", "validation_fingerprint", "classes")
+NEW_RUN_HINT = "start a new run in another folder with --out"
+
+
+class RunRecord(BaseModel):
+    """Content of ``run.json``: what a run was started with.
+
+    Attributes:
+        recipe: Name of the recipe.
+        recipe_sha256: Hash of the recipe's values.
+        data: Name of the data set.
+        training_images: Number of training images.
+        validation_images: Number of validation images.
+        world_size: Number of processes.
+        compile: Whether the model is compiled.
+        form: Form of WaveletNet's units.
+        deterministic: Whether deterministic algorithms are used.
+        pretrained: Name and hash of the initial weights; None for random ones.
+        metadata: Metadata of the weights to be trained.
+        environment: Versions, commit and machine.
+    """
+
+    recipe: str
+    recipe_sha256: str
+    data: str
+    training_images: int
+    validation_images: int
+    world_size: int
+    compile: bool
+    form: str = "factored"  # the first runs did not record it
+    deterministic: bool
+    pretrained: dict[str, Any] | None = None
+    metadata: WeightsMetadata
+    environment: dict[str, Any]
+
+
+def run_record(training: Training, compile: bool, form: str, deterministic: bool) -> RunRecord:
+    """Return the record of a run that is about to start."""
+    weights = training.initial_weights
+    return RunRecord(
+        recipe=str(training.metadata.recipe),
+        recipe_sha256=training.recipe.sha256(),
+        data=training.train_images.name,
+        training_images=len(training.train_images.targets),
+        validation_images=len(training.val_images.targets),
+        world_size=training.distributed.world_size,
+        compile=compile,
+        form=form,
+        deterministic=deterministic,
+        pretrained=None if weights is None else {"name": weights.name, "sha256": weights.sha256},
+        metadata=training.metadata,
+        environment=describe_environment(training.distributed.device),
+    )
 
 
 @contextlib.contextmanager
-def lock_run_dir(folder: Path) -> Iterator[None]:
-    """Make the folder, keep other processes out of it, and clear away what a killed process left half written.
+def lock_run_dir(run_dir: Path) -> Iterator[None]:
+    """Create the folder of a run, lock it for this process, and remove temporary files of a killed one.
 
     Raises:
-        WavezooError: If it cannot be written to, another process holds it, or it holds something that is not a run.
+        WavezooError: If the folder is not writable, is locked by another process, or contains something else.
     """
-    new = not folder.exists()
+    new = not run_dir.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        check_run_dir(folder)  # before anything in it is touched
-        lock = (folder / LOCK).open("a+b", buffering=0)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        check_run_dir(run_dir)  # before any file in it changes
+        lock = (run_dir / LOCK).open("a+b", buffering=0)
     except OSError as error:
         raise WavezooError(
-            f"{folder}: cannot hold a run: {error.strerror}", "pass another folder with --out"
+            f"{run_dir}: cannot be used for a run: {error.strerror}", "pass another folder with --out"
         ) from error
     with lock:
-        _lock(folder, lock)
+        _lock(run_dir, lock)
         try:
-            _sign(folder / LOCK, lock)
-            for left_over in folder.glob(".*.tmp"):
-                left_over.unlink(missing_ok=True)
+            _write_owner(run_dir / LOCK, lock)
+            for temporary in run_dir.glob(".*.tmp"):
+                temporary.unlink(missing_ok=True)
             yield
         finally:
-            if [path.name for path in folder.iterdir()] == [LOCK]:  # nothing was begun
+            if [path.name for path in run_dir.iterdir()] == [LOCK]:  # the run did not start
                 with contextlib.suppress(OSError):
-                    (folder / LOCK).unlink()
+                    (run_dir / LOCK).unlink()
                     if new:
-                        folder.rmdir()
+                        run_dir.rmdir()
 
 
-def describe_run(setup: Setup, compile: bool, form: str, deterministic: bool) -> dict[str, Any]:
-    """Return what ``run.json`` holds."""
-    beginning = setup.beginning
-    return {
-        "recipe": setup.metadata.recipe,
-        "recipe_sha256": setup.plan.sha256(),
-        "data": setup.training.name,
-        "training_images": len(setup.training.targets),
-        "validation_images": len(setup.validation.targets),
-        "world_size": setup.processes.world_size,
-        "compile": compile,
-        "form": form,
-        "deterministic": deterministic,
-        "pretrained": None if beginning is None else {"name": beginning.name, "sha256": beginning.sha256},
-        "metadata": setup.metadata.model_dump(mode="json"),
-        "environment": describe_environment(setup.processes.device),
-    }
+def check_run_dir(run_dir: Path) -> None:
+    """Check that a folder is empty or contains a run.
+
+    Raises:
+        WavezooError: If it contains something else.
+    """
+    if (run_dir / RUN).is_file():
+        return
+    others = sorted(path.name for path in run_dir.iterdir() if not BEFORE_RUN_JSON.fullmatch(path.name))
+    if others:
+        raise WavezooError(
+            f"{run_dir}: contains files that are not of a run, for example {others[0]}",
+            "pass another folder with --out",
+        )
 
 
-def start_run(folder: Path, plan: Recipe, record: dict[str, Any]) -> None:
-    """Write what the run is: ``recipe.yaml``, every value in effect, and then ``run.json``."""
-    write_atomically(folder / "recipe.yaml", plan.to_yaml().encode())
-    write_json(folder / RUN, record)
+def start_run(run_dir: Path, recipe: Recipe, record: RunRecord) -> None:
+    """Write ``recipe.yaml``, with every default, and then ``run.json``."""
+    write_atomically(run_dir / "recipe.yaml", recipe.to_yaml().encode())
+    write_json(run_dir / RUN, record.model_dump(mode="json"))
 
 
-def check_same_run(folder: Path, plan: Recipe, record: dict[str, Any], inexact: bool) -> list[str]:
-    """Compare what is asked for with the run that the folder holds.
+def check_same_run(run_dir: Path, recipe: Recipe, record: RunRecord, allow_world_size_change: bool) -> list[str]:
+    """Compare a run that is about to resume with the run in the folder.
 
     Args:
-        folder: Folder of a run.
-        plan: The recipe asked for.
-        record: What :func:`describe_run` returns.
-        inexact: Accept another number of processes.
+        run_dir: Folder of a run.
+        recipe: Recipe of this call.
+        record: Record of this call.
+        allow_world_size_change: Accept a different world size.
 
     Returns:
-        What differs and makes the result another than that of an uninterrupted run: processes and versions.
+        Differences that may change the result: world size, versions, commit and machine.
 
     Raises:
-        WavezooError: If recipe or data differ, or the number of processes and that was not accepted.
+        WavezooError: If recipe or data differ, or the world size differs and that is not accepted.
     """
-    there = read_json(folder / RUN)
-    differing = plan.differences(load_recipe(folder / "recipe.yaml"))
-    if differing:
+    stored = read_record(run_dir / RUN, RunRecord, NEW_RUN_HINT)
+    differences = recipe.differences(load_recipe(run_dir / "recipe.yaml"))
+    if differences:
         raise WavezooError(
-            f"{folder}: holds a run by another recipe; here and there: {'; '.join(differing)}",
-            "the recipe that it was begun with goes on; another one needs another --out",
+            f"{run_dir}: contains a run of another recipe (this call, the run): {'; '.join(differences)}",
+            "use the recipe of the run, or another --out",
         )
     for key in MUST_MATCH:
-        if record["metadata"][key] != there["metadata"][key]:
+        here, there = getattr(record.metadata, key), getattr(stored.metadata, key)
+        if here != there:
             raise WavezooError(
-                f"{folder}: the run was begun on other data: its {key.replace('_', ' ')} is "
-                f"{_short(there['metadata'][key])} and that of {record['data']} is {_short(record['metadata'][key])}",
-                "pass the data that it was begun with, or another --out",
+                f"{run_dir}: the run was started with other data: its {key.replace('_', ' ')} is {_short(there)}, "
+                f"that of {record.data} is {_short(here)}",
+                "pass the data of the run, or another --out",
             )
-    if record["world_size"] != there["world_size"] and not inexact:
+    if record.world_size != stored.world_size and not allow_world_size_change:
         raise WavezooError(
-            f"{folder}: the run was begun with {there['world_size']} processes, not {record['world_size']}",
-            "--inexact goes on all the same; the result is then not that of an uninterrupted run",
+            f"{run_dir}: the run was started with {stored.world_size} processes, not {record.world_size}",
+            "pass --allow-world-size-change to resume; the result may differ from that of an uninterrupted run",
         )
-    here_facts, there_facts = _facts(record), _facts(there)
-    return [f"{key} {there_facts.get(key)}, now {here_facts[key]}" for key in here_facts
-            if here_facts[key] != there_facts.get(key)]  # fmt: skip
+    here_facts, there_facts = _facts(record), _facts(stored)
+    return [
+        f"{key} {there_facts.get(key)}, now {here_facts[key]}"
+        for key in here_facts
+        if here_facts[key] != there_facts.get(key) and not (key == "commit" and there_facts[key] is None)
+    ]
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object.
-
-    Raises:
-        WavezooError: If the file is not there, or not one.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WavezooError(f"{path}: cannot be read: {error}", "start again in another folder with --out") from error
-    if not isinstance(value, dict):
-        raise WavezooError(f"{path}: holds no object", "start again in another folder with --out")
-    return value
-
-
-def write_log(folder: Path, history: list[dict[str, Any]]) -> None:
-    """Write ``log.jsonl`` and ``log.csv``, one record per epoch, from the history that checkpoints hold."""
-    write_jsonl(folder / "log.jsonl", history)
-    write_csv(folder / "log.csv", history)
+def write_log(run_dir: Path, history: list[dict[str, Any]]) -> None:
+    """Write ``log.jsonl`` and ``log.csv``, one record per epoch."""
+    write_jsonl(run_dir / "log.jsonl", history)
+    write_csv(run_dir / "log.csv", history)
 
 
 class StepLog:
-    """``steps.jsonl``: step, epoch, learning rate and loss of every step."""
+    """``steps.jsonl``: step, epoch, learning rate and loss of every step.
 
-    def __init__(self, folder: Path, after_step: int):
-        self.path = folder / STEPS
-        if self.path.exists():  # a killed run may have come further than its last checkpoint
+    Args:
+        run_dir: Folder of the run.
+        after_step: Step of the checkpoint that the run resumes from. Records of later steps are removed.
+    """
+
+    def __init__(self, run_dir: Path, after_step: int):
+        self.path = run_dir / STEPS
+        if self.path.exists():
             kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= after_step]
             write_atomically(self.path, "".join(f"{line}\n" for line in kept).encode())
 
     def append(self, records: list[dict[str, Any]]) -> None:
+        """Append one line per record."""
         lines = "".join(json.dumps(record) + "\n" for record in records)
         try:
             with self.path.open("a", encoding="utf-8") as file:
@@ -168,64 +216,48 @@ class StepLog:
             raise write_error(self.path, error, len(lines)) from error
 
 
-def check_run_dir(folder: Path) -> None:
-    """Find out whether a folder is free for a run, or holds one.
-
-    Raises:
-        WavezooError: If it holds something else.
-    """
-    if (folder / RUN).is_file():
-        return
-    others = sorted(path.name for path in folder.iterdir() if not BEGINNING.fullmatch(path.name))
-    if others:
-        raise WavezooError(
-            f"{folder}: holds something already that is not a run, {others[0]} for example",
-            "pass another folder with --out",
-        )
-
-
 def _step_of(line: str) -> float:
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
-        return float("inf")  # cut off by a kill
+        return float("inf")  # truncated when the process was killed
 
 
-def _lock(folder: Path, lock: Any) -> None:
+def _lock(run_dir: Path, lock: Any) -> None:
     try:
         import fcntl
-    except ImportError:  # Windows: without a lock
+    except ImportError:  # Windows: no lock
         return
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock, which loader workers would inherit
     except OSError as error:
         lock.seek(0)
         raise WavezooError(
-            f"{folder}: another process is at work in it, {lock.read().decode().strip() or 'pid unknown'}",
-            "wait for it, or pass another folder with --out",
+            f"{run_dir}: is locked by another process ({lock.read().decode().strip() or 'unknown pid'})",
+            "wait for it to finish, or pass another folder with --out",
         ) from error
 
 
-def _sign(path: Path, lock: Any) -> None:
-    """Say in the lock who holds it."""
-    holder = f"pid {os.getpid()} on {socket.gethostname()}".encode()
+def _write_owner(path: Path, lock: Any) -> None:
+    owner = f"pid {os.getpid()} on {socket.gethostname()}".encode()
     try:
         lock.truncate(0)
-        lock.write(holder)
+        lock.write(owner)
     except OSError as error:
-        raise write_error(path, error, len(holder)) from error
+        raise write_error(path, error, len(owner)) from error
 
 
-def _facts(record: dict[str, Any]) -> dict[str, Any]:
-    environment = record["environment"]
+def _facts(record: RunRecord) -> dict[str, Any]:
+    environment = record.environment
     return {
-        "processes": record["world_size"],
-        "compile": record["compile"],
-        "form": record.get("form", "factored"),  # there was no other one
-        "deterministic": record["deterministic"],
+        "processes": record.world_size,
+        "compile": record.compile,
+        "form": record.form,
+        "deterministic": record.deterministic,
         "device": environment["accelerator"] or environment["device"],
         "machine": environment["machine"],
         "torch threads": environment["torch_threads"],
+        "commit": (environment.get("git") or {}).get("commit"),
         **environment["versions"],
     }
 

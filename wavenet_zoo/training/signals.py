@@ -1,4 +1,4 @@
-"""Stopping in good order: a signal sets a flag, the loop looks at it, saves, and only then ends."""
+"""Signals: SIGINT and SIGTERM set a flag; the training loop saves a checkpoint and stops."""
 
 import contextlib
 import os
@@ -10,58 +10,60 @@ from types import FrameType
 
 from wavenet_zoo.errors import INTERRUPTED, TERMINATED, WavezooError
 
-__all__ = ["Interruption", "Stopped", "watch_signals"]
+__all__ = ["StopRequest", "Stopped", "stopped", "watch_signals"]
 
-CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+EXIT_CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 class Stopped(WavezooError):
-    """A run was asked to stop, has saved, and can go on from there."""
+    """Raised when a run has saved a checkpoint and stops because of a signal."""
 
 
-class Interruption:
-    """The signal that asked for an end, or 0."""
+class StopRequest:
+    """The signal that asks a run to stop; 0 if none was received."""
 
     signal = 0
 
-    @staticmethod
-    def stopped(number: int, where: str) -> Stopped:
-        """Return the error that ends a run after ``number``, with its exit code."""
-        word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[signal.Signals(number)]
-        return Stopped(f"{word} {where}", "the same command goes on from there", CODES[signal.Signals(number)])
+
+def stopped(number: int, detail: str) -> Stopped:
+    """Return the error that ends a run after signal ``number``, with its exit code."""
+    received = signal.Signals(number)
+    return Stopped(f"{WORDS[received]} {detail}", "run the same command to resume", EXIT_CODES[received])
 
 
 @contextlib.contextmanager
-def watch_signals(announce: bool) -> Iterator[Interruption]:
-    """Catch Ctrl-C and SIGTERM inside; a second one is obeyed at once.
+def watch_signals(announce: bool) -> Iterator[StopRequest]:
+    """Catch SIGINT and SIGTERM in the body. A second signal has its usual effect.
 
-    Under torchrun one Ctrl-C comes twice, from the terminal and from torchrun; there, further ones are passed over.
+    Under torchrun Ctrl-C arrives twice, from the terminal and from torchrun, so further signals are ignored there.
 
     Args:
-        announce: Say on stderr that a signal was seen.
+        announce: Whether to acknowledge a signal on stderr.
     """
-    interruption = Interruption()
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield interruption
+        yield request
         return
-    previous = {number: signal.getsignal(number) for number in CODES}
+    previous = {number: signal.getsignal(number) for number in EXIT_CODES}
     under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if interruption.signal and not under_torchrun:
+        if request.signal and not under_torchrun:
             signal.signal(number, previous[signal.Signals(number)])
             signal.raise_signal(number)
-        elif not interruption.signal and announce:
-            again = "" if under_torchrun else "; once more stops at once, without"
-            with contextlib.suppress(OSError):  # nobody reads it any more
-                os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\nsaving before the end{again}\n".encode())
-        interruption.signal = number
+        elif not request.signal and announce:
+            again = "" if under_torchrun else "; repeat the signal to stop immediately, without a checkpoint"
+            message = f"\nsaving a checkpoint, then stopping{again}\n"
+            with contextlib.suppress(OSError):  # the reader of stderr has closed the pipe
+                os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, message.encode())
+        request.signal = number
 
     for number, handler in previous.items():
-        if handler is not signal.SIG_IGN:  # a shell's background job does not hear Ctrl-C
+        if handler is not signal.SIG_IGN:  # a background job of a shell ignores SIGINT
             signal.signal(number, handle)
     try:
-        yield interruption
+        yield request
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

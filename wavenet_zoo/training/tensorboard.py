@@ -1,4 +1,4 @@
-"""Events for TensorBoard, where they are asked for."""
+"""TensorBoard events, an optional dependency."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,31 +7,31 @@ from typing import Any
 
 from wavenet_zoo.errors import WavezooError
 
-__all__ = ["Board", "check_board", "open_board"]
+__all__ = ["TensorBoard", "check_tensorboard", "open_tensorboard"]
 
 
-class Board:
-    """Passes records on to TensorBoard, or to nobody."""
+class TensorBoard:
+    """Writes records as TensorBoard events; does nothing without a writer."""
 
     def __init__(self, writer: Any = None):
         self.writer = writer
 
     def add_steps(self, records: list[dict[str, Any]]) -> None:
-        """Add records as in ``steps.jsonl``."""
+        """Write records of ``steps.jsonl``."""
         if self.writer is not None:
             for record in records:
                 self.writer.add_scalar("train/loss", record["loss"], record["step"])
                 self.writer.add_scalar("train/lr", record["lr"], record["step"])
 
     def add_epoch(self, record: dict[str, Any]) -> None:
-        """Add a record as in ``log.jsonl``."""
+        """Write a record of ``log.jsonl``."""
         if self.writer is not None:
             for key in ("loss", "top1", "top5"):
                 self.writer.add_scalar(f"validation/{key}", record[key], record["step"])
 
 
-def check_board() -> None:
-    """Find out before a run whether TensorBoard is installed.
+def check_tensorboard() -> None:
+    """Check that TensorBoard is installed.
 
     Raises:
         WavezooError: If it is not.
@@ -40,20 +40,22 @@ def check_board() -> None:
         import torch.utils.tensorboard  # noqa: F401
     except ImportError as error:
         raise WavezooError(
-            "--tensorboard needs the package tensorboard", "pip install 'wavenet_zoo[tensorboard]'"
+            "--tensorboard requires the package tensorboard", "pip install 'wavenet_zoo[tensorboard]'"
         ) from error
 
 
 @contextlib.contextmanager
-def open_board(folder: Path | None, after_step: int) -> Iterator[Board]:
-    """Write events to ``tensorboard/`` in ``folder``; what came after ``after_step`` in an earlier part is dropped.
+def open_tensorboard(run_dir: Path | None, after_step: int) -> Iterator[TensorBoard]:
+    """Write events to ``tensorboard/`` in ``run_dir``; purge events after ``after_step`` of an earlier part of the run.
 
-    Without a folder, nothing is written.
+    Args:
+        run_dir: Folder of the run; None writes nothing.
+        after_step: Step of the checkpoint that the run resumes from.
     """
-    if folder is None:
-        yield Board()
+    if run_dir is None:
+        yield TensorBoard()
         return
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(folder / "tensorboard"), purge_step=after_step + 1 if after_step else None) as writer:
-        yield Board(writer)
+    with SummaryWriter(str(run_dir / "tensorboard"), purge_step=after_step + 1 if after_step else None) as writer:
+        yield TensorBoard(writer)

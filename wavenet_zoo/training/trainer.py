@@ -1,8 +1,8 @@
-"""A run on its way: how far it has come, what it writes, when it stops, and where it goes on."""
+"""The state of a run: its checkpoints, its logs, when it stops, and where it resumes."""
 
+import logging
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,28 +11,31 @@ import torch
 
 from wavenet_zoo.errors import DIVERGED, WavezooError
 from wavenet_zoo.runtime.progress import Progress
-from wavenet_zoo.training.build import Setup
+from wavenet_zoo.runtime.records import read_json
+from wavenet_zoo.training.build import Training
 from wavenet_zoo.training.checkpoint import load_last, save_best, save_last
-from wavenet_zoo.training.run_dir import StepLog, check_same_run, read_json, start_run, write_log
-from wavenet_zoo.training.signals import Interruption
-from wavenet_zoo.training.tensorboard import Board
+from wavenet_zoo.training.run_dir import NEW_RUN_HINT, RunRecord, StepLog, check_same_run, start_run, write_log
+from wavenet_zoo.training.signals import StopRequest, stopped
+from wavenet_zoo.training.tensorboard import TensorBoard
 
-__all__ = ["Position", "Run", "best_epoch", "diverged", "start_or_resume"]
+__all__ = ["TrainState", "Trainer", "best_epoch", "diverged", "start_or_resume"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Position:
-    """How far a run has come; with weights and optimizer it is all that a checkpoint holds.
+class TrainState:
+    """Progress of a run. A checkpoint stores it with the weights and the optimizer.
 
     Attributes:
-        epoch: The epoch under way; 1 is the first.
-        step: Optimizer steps taken in it.
-        total_steps: Optimizer steps taken in all.
-        lr: Learning rate of the epoch's first step.
+        epoch: Current epoch, from 1.
+        step: Optimizer steps taken in the current epoch.
+        total_steps: Optimizer steps taken.
+        lr: Learning rate of the first step of the epoch.
         loss_sum: Sum of the losses of the epoch's steps.
         seconds: Time taken, over all parts of the run.
-        history: One record for each epoch behind.
-        resumed: One record for each time that the run went on.
+        history: One record per finished epoch.
+        resumed: One record per resume: checkpoint, step, and what had changed.
     """
 
     epoch: int = 1
@@ -45,180 +48,189 @@ class Position:
     resumed: list[dict[str, Any]] = field(default_factory=list)
 
 
-class Run:
-    """A run on its way: where it is, what is written about it, and when it has to end."""
+class Trainer:
+    """Logs and saves a run, and stops it when a signal was received.
+
+    Args:
+        run_dir: Folder of the run.
+        training: Model, optimizer and data.
+        state: Progress of the run.
+        stop_request: Signal received by this process.
+        checkpoint_minutes: Time between checkpoints within an epoch.
+        progress: Progress bar.
+        tensorboard: TensorBoard events.
+    """
 
     def __init__(
         self,
-        folder: Path,
-        setup: Setup,
-        position: Position,
-        interruption: Interruption,
+        run_dir: Path,
+        training: Training,
+        state: TrainState,
+        stop_request: StopRequest,
         checkpoint_minutes: float,
-        bar: Progress,
-        board: Board,
+        progress: Progress,
+        tensorboard: TensorBoard,
     ):
-        self.folder = folder
-        self.setup = setup
-        self.position = position
-        self.interruption = interruption
-        self.seconds_between = checkpoint_minutes * 60
-        self.bar = bar
-        self.board = board
-        self.losses: list[tuple[int, float, torch.Tensor]] = []  # not yet reported
-        self.clock = self.saved_at = time.perf_counter()
-        self.steps = StepLog(folder, position.total_steps) if setup.processes.is_rank_zero else None
+        self.run_dir = run_dir
+        self.training = training
+        self.distributed = training.distributed
+        self.state = state
+        self.stop_request = stop_request
+        self.checkpoint_seconds = checkpoint_minutes * 60
+        self.progress = progress
+        self.tensorboard = tensorboard
+        self.step_log = StepLog(run_dir, state.total_steps) if self.distributed.is_rank_zero else None
+        self._losses: list[tuple[int, float, torch.Tensor]] = []  # not logged yet
+        self._clock = self._saved_at = time.perf_counter()
 
-    def report(self, waiting: float = 0.0) -> None:
-        """Log the losses since the last report, as means over the processes; ``waiting`` is the share of data."""
-        if not self.losses:
+    def end_step(self, lr: float, loss: torch.Tensor) -> None:
+        """Count a step and keep its loss for :meth:`log_steps`."""
+        self.state.step += 1
+        self.state.total_steps += 1
+        self._losses.append((self.state.total_steps, lr, loss))
+
+    def log_steps(self, waiting: float = 0.0) -> None:
+        """Log the losses of the steps since the last call, averaged over the processes.
+
+        Args:
+            waiting: Fraction of the epoch's time spent waiting for data.
+
+        Raises:
+            WavezooError: If a loss is not finite.
+        """
+        if not self._losses:
             return
-        processes, position = self.setup.processes, self.position
-        losses = torch.stack([loss for *_, loss in self.losses]).double().cpu()
-        means = (processes.all_reduce_sum(losses) / processes.world_size).tolist()
+        losses = torch.stack([loss for *_, loss in self._losses]).double().cpu()
+        means = (self.distributed.all_reduce_sum(losses) / self.distributed.world_size).tolist()
         records = [
-            {"step": step, "epoch": position.epoch, "lr": lr, "loss": mean}
-            for (step, lr, _), mean in zip(self.losses, means)
+            {"step": step, "epoch": self.state.epoch, "lr": lr, "loss": mean}
+            for (step, lr, _), mean in zip(self._losses, means)
         ]
-        self.losses.clear()
+        self._losses.clear()
         for record in records:
             if not math.isfinite(record["loss"]):
-                raise diverged(f"the training loss is {record['loss']}", position.epoch, record["step"])
-            position.loss_sum += record["loss"]
-        if self.steps is not None:
-            self.steps.append(records)
-        self.board.add_steps(records)
+                raise diverged(f"the training loss is {record['loss']}", self.state.epoch, record["step"])
+            self.state.loss_sum += record["loss"]
+        if self.step_log is not None:
+            self.step_log.append(records)
+        self.tensorboard.add_steps(records)
         last = records[-1]
-        self.bar.advance(
-            len(records) * self.setup.plan.batch_size,
+        self.progress.advance(
+            len(records) * self.training.recipe.batch_size,
             f"loss {last['loss']:.3f}  lr {last['lr']:.4g}  waiting for data {waiting:.0%}",
         )
 
-    def save_or_stop_where_asked(self) -> None:
-        """Write a checkpoint where one is due; end the run where a signal came to any of its processes."""
-        due = time.perf_counter() - self.saved_at >= self.seconds_between
-        asked = self.setup.processes.all_reduce_max(self.interruption.signal or int(due))
-        if asked:
+    def checkpoint_or_stop(self) -> None:
+        """Save a checkpoint if one is due. Stop the run if any of its processes received a signal."""
+        due = time.perf_counter() - self._saved_at >= self.checkpoint_seconds
+        request = self.distributed.all_reduce_max(self.stop_request.signal or int(due))
+        if request:
             self.save()
-        if asked > 1:
-            self._stop(asked)
+        if request > 1:
+            self._stop(request)
 
-    def stop_where_asked(self) -> None:
-        """End the run where a signal came, between two batches of a validation, which is done again then."""
-        asked = self.setup.processes.all_reduce_max(self.interruption.signal)
-        if asked:
+    def stop_if_requested(self) -> None:
+        """Stop the run between two validation batches. The validation is repeated when the run resumes."""
+        request = self.distributed.all_reduce_max(self.stop_request.signal)
+        if request:
             self.save()
-            self._stop(asked)
+            self._stop(request)
 
     def end_epoch(self, record: dict[str, Any]) -> None:
-        """Note the results of an epoch, and save."""
-        position, setup = self.position, self.setup
-        position.history.append({**record, "seconds": self._count_seconds()})
-        setup.metadata.epoch = position.epoch
-        position.epoch, position.step, position.loss_sum = position.epoch + 1, 0, 0.0
-        if setup.processes.is_rank_zero and position.history[-1] is best_epoch(position.history):
-            save_best(self.folder, self._checkpoint())
+        """Append the record of an epoch to the logs, and save checkpoints."""
+        state = self.state
+        state.history.append({**record, "seconds": self._count_seconds()})
+        self.training.metadata.epoch = state.epoch
+        state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
+        if self.distributed.is_rank_zero and state.history[-1] is best_epoch(state.history):
+            save_best(self.run_dir, self._checkpoint())
         self.save()
-        if setup.processes.is_rank_zero:
-            write_log(self.folder, position.history)
-        self.board.add_epoch(position.history[-1])
+        if self.distributed.is_rank_zero:
+            write_log(self.run_dir, state.history)
+        self.tensorboard.add_epoch(state.history[-1])
 
     def save(self) -> None:
-        """Write ``last.pt``; weights that are not finite end the run instead, and the one before stays."""
-        self.report()
+        """Write ``last.pt``.
+
+        Raises:
+            WavezooError: If weights are not finite. The previous checkpoint is then kept.
+        """
+        self.log_steps()
         self._count_seconds()
-        setup, position = self.setup, self.position
-        weights = setup.model.state_dict().values()
+        weights = self.training.model.state_dict().values()
         if not all(tensor.isfinite().all() for tensor in weights if tensor.is_floating_point()):
-            raise diverged("weights are not finite", position.epoch, position.total_steps)
-        if setup.processes.is_rank_zero:
-            save_last(self.folder, self._checkpoint())
-        self.saved_at = time.perf_counter()
+            raise diverged("weights are not finite", self.state.epoch, self.state.total_steps)
+        if self.distributed.is_rank_zero:
+            save_last(self.run_dir, self._checkpoint())
+        self._saved_at = time.perf_counter()
 
     def _checkpoint(self) -> dict[str, Any]:
-        setup = self.setup
+        training = self.training
         checkpoint = {
-            "state_dict": setup.model.state_dict(),  # where timm looks for it
-            "optimizer": setup.optimizer.state_dict(),
-            "scaler": setup.scaler.state_dict(),
-            "position": asdict(self.position),
-            "metadata": setup.metadata.model_dump(mode="json"),
+            "state_dict": training.model.state_dict(),  # the key that timm reads
+            "optimizer": training.optimizer.state_dict(),
+            "scaler": training.scaler.state_dict(),
+            "position": asdict(self.state),
+            "metadata": training.metadata.model_dump(mode="json"),
         }
-        if setup.ema is not None:
-            checkpoint["state_dict_ema"] = setup.ema.module.state_dict()
+        if training.ema is not None:
+            checkpoint["state_dict_ema"] = training.ema.module.state_dict()
         return checkpoint
 
     def _count_seconds(self) -> float:
         now = time.perf_counter()
-        self.position.seconds += now - self.clock
-        self.clock = now
-        return self.position.seconds
+        self.state.seconds += now - self._clock
+        self._clock = now
+        return self.state.seconds
 
     def _stop(self, signal: int) -> None:
-        position = self.position
-        raise self.interruption.stopped(
-            signal,
-            f"in epoch {position.epoch}, step {position.step} of {self.setup.steps_per_epoch}; saved in {self.folder}",
-        )
+        steps = f"step {self.state.step} of {self.training.steps_per_epoch}"
+        raise stopped(signal, f"in epoch {self.state.epoch}, {steps}; checkpoint saved in {self.run_dir}")
 
 
 def start_or_resume(
-    folder: Path, setup: Setup, record: dict[str, Any], inexact: bool, note: Callable[[str], None]
-) -> tuple[Position, dict[str, Any] | None]:
-    """Begin a run, or find out how far it has come and load weights and optimizer.
+    run_dir: Path, training: Training, record: RunRecord, allow_world_size_change: bool
+) -> tuple[TrainState, dict[str, Any] | None]:
+    """Start a new run, or load weights, optimizer and progress of the run in the folder.
 
     Args:
-        folder: Folder of the run, claimed by process 0.
-        setup: What the run consists of.
-        record: What ``run.json`` holds, or is to hold.
-        inexact: Go on also with another number of processes.
-        note: Called with a line on what was found.
+        run_dir: Folder of the run, locked by rank 0.
+        training: Model and optimizer to load the checkpoint into.
+        record: Record of this call.
+        allow_world_size_change: Resume with a different world size.
 
     Returns:
-        The position, and of a finished run also its result.
+        Progress of the run, and its result if it is finished.
 
     Raises:
-        WavezooError: If the folder holds another run, or no checkpoint that is whole.
+        WavezooError: If the folder contains another run, or no undamaged checkpoint.
     """
     found: tuple[dict[str, Any], str] | None = None
     finished, changes = None, []
-    if setup.processes.is_rank_zero:
-        if (folder / "run.json").exists():
-            changes = check_same_run(folder, setup.plan, record, inexact)
-            if (folder / "result.json").exists() and (folder / "model.safetensors").exists():
-                finished = read_json(folder / "result.json")
-                note(f"{folder}: this run is finished; another --out begins a new one")
+    if training.distributed.is_rank_zero:
+        if (run_dir / "run.json").exists():
+            changes = check_same_run(run_dir, training.recipe, record, allow_world_size_change)
+            if (run_dir / "result.json").exists() and (run_dir / "model.safetensors").exists():
+                finished = read_json(run_dir / "result.json", NEW_RUN_HINT)
+                logger.info("%s: this run is finished; use another --out for a new run", run_dir)
             else:
-                found = load_last(folder, note)
+                found = load_last(run_dir)
         else:
-            start_run(folder, setup.plan, record)
-            note(f"run: {folder}")
-    found, finished, changes = setup.processes.broadcast((found, finished, changes))
+            start_run(run_dir, training.recipe, record)
+            logger.info("run: %s", run_dir)
+    found, finished, changes = training.distributed.broadcast((found, finished, changes))
     if found is None:
-        return Position(), finished
+        return TrainState(), finished
     checkpoint, file = found
-    if checkpoint["metadata"]["recipe_sha256"] != setup.plan.sha256():
-        raise WavezooError(f"{folder / file}: is of another run", "start again in another folder with --out")
-    try:
-        setup.model.load_state_dict(checkpoint["state_dict"])
-        setup.optimizer.load_state_dict(checkpoint["optimizer"])
-        setup.scaler.load_state_dict(checkpoint["scaler"])
-        if setup.ema is not None:
-            setup.ema.module.load_state_dict(checkpoint["state_dict_ema"])
-        position = Position(**checkpoint["position"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        began_with = checkpoint["metadata"]["versions"].get("wavenet_zoo")
-        raise WavezooError(
-            f"{folder / file}: does not fit what wavenet_zoo builds here: {str(error).splitlines()[0]}",
-            f"it was written by version {began_with}: go on with that one, or start again with another --out",
-        ) from error
-    setup.scheduler.step_update(position.total_steps)
-    setup.metadata.epoch = position.epoch - 1
-    position.resumed.append({"from": file, "step": position.total_steps, "changes": changes})
-    note(f"run: {folder}, going on in epoch {position.epoch} after step {position.step} of {setup.steps_per_epoch}")
+    state = _load_checkpoint(checkpoint, run_dir / file, training)
+    state.resumed.append({"from": file, "step": state.total_steps, "changes": changes})
+    logger.info(
+        "run: %s, resuming epoch %d after step %d of %d", run_dir, state.epoch, state.step, training.steps_per_epoch
+    )
     if changes:
-        note(f"since the run was begun: {'; '.join(changes)}; the result may differ from that of an uninterrupted run")
-    return position, None
+        logger.info("changed since the run started: %s; the result may differ from that of an uninterrupted run",
+                    "; ".join(changes))  # fmt: skip
+    return state, None
 
 
 def best_epoch(history: list[dict[str, Any]]) -> dict[str, Any]:
@@ -227,9 +239,30 @@ def best_epoch(history: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def diverged(what: str, epoch: int, step: int) -> WavezooError:
-    """Return the error that ends a run whose numbers are no longer finite."""
+    """Return the error that ends a run with values that are not finite."""
     return WavezooError(
-        f"{what} in epoch {epoch}, step {step}; the last good checkpoint stays",
-        "a lower optimizer.lr, some schedule.warmup_epochs or optimizer.clip_grad may help",
+        f"{what} in epoch {epoch}, step {step}; the last good checkpoint is kept",
+        "lower optimizer.lr, or set schedule.warmup_epochs or optimizer.clip_grad",
         exit_code=DIVERGED,
     )
+
+
+def _load_checkpoint(checkpoint: dict[str, Any], path: Path, training: Training) -> TrainState:
+    if checkpoint["metadata"]["recipe_sha256"] != training.recipe.sha256():
+        raise WavezooError(f"{path}: belongs to another run", NEW_RUN_HINT)
+    try:
+        training.model.load_state_dict(checkpoint["state_dict"])
+        training.optimizer.load_state_dict(checkpoint["optimizer"])
+        training.scaler.load_state_dict(checkpoint["scaler"])
+        if training.ema is not None:
+            training.ema.module.load_state_dict(checkpoint["state_dict_ema"])
+        state = TrainState(**checkpoint["position"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        version = checkpoint["metadata"]["versions"].get("wavenet_zoo")
+        raise WavezooError(
+            f"{path}: does not match the model and optimizer: {str(error).splitlines()[0]}",
+            f"resume with version {version}, which wrote it, or start a new run with another --out",
+        ) from error
+    training.scheduler.step_update(state.total_steps)
+    training.metadata.epoch = state.epoch - 1
+    return state
