@@ -27,14 +27,13 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--weights", required=True, metavar="FILE", help="The safetensors file of a run.")
 @click.option("--repo", required=True, metavar="ORG/NAME", help="Repository; created if it does not exist.")
-@click.option("--results", metavar="FILE",
-              help="Output of 'wavezoo eval --save-json'.  [default: evaluation.json beside the weights]")  # fmt: skip
-@click.option("--tag", metavar="TAG", help="Tag of the weights, as in architecture.tag.  [default: the data set]")
+@click.option("--results", metavar="FILE", help="Evaluation record.  [default: evaluation.json beside FILE]")
+@click.option("--tag", metavar="TAG", help="Tag of the weights.  [default: name of the data set]")
 @click.option("--private", is_flag=True, help="Create a new repository as private.")
 @click.option("--pr", "pull_request", is_flag=True, help="Open a pull request instead of a commit.")
-@click.option("--dry-run", is_flag=True, help="Write the files to a folder, print the card, upload nothing.")
+@click.option("--dry-run", is_flag=True, help="Write the files to a folder; upload nothing.")
 @click.option("--out", metavar="DIR", help="Folder of a dry run.  [default: publications/ORG/NAME]")
-@click.option("--write-manifest", is_flag=True, help="Write the entry into checkpoints/manifest.json of the checkout.")
+@click.option("--write-manifest", is_flag=True, help="Write the entry into the checkout's manifest.json.")
 @output_options
 def command(model: str, weights: str, repo: str, as_json: bool, quiet: bool, **options: Any) -> None:
     """Publish weights of MODEL on the Hub in one commit: weights, configuration, card, recipe and results.

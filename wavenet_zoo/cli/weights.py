@@ -47,6 +47,7 @@ def list_(as_json: bool, quiet: bool) -> None:
 @command.command(
     name="verify",
     cls=Command,
+    short_help="Check hashes and reproduce results.",
     examples=[
         "wavezoo weights verify",
         "wavezoo weights verify waveletnet_cifar_m1.digits",
@@ -55,7 +56,7 @@ def list_(as_json: bool, quiet: bool) -> None:
 )
 @click.argument("names", nargs=-1)
 @click.option("--data", metavar="DIR", multiple=True,
-              help="Images of results in the manifest, unless they have a name. May be repeated.")  # fmt: skip
+              help="Images that results were measured on. May be repeated.")  # fmt: skip
 @output_options
 @click.pass_context
 def verify(ctx: click.Context, names: tuple[str, ...], data: tuple[str, ...], as_json: bool, quiet: bool) -> None:
@@ -79,13 +80,14 @@ def verify(ctx: click.Context, names: tuple[str, ...], data: tuple[str, ...], as
 @command.command(
     name="download",
     cls=Command,
+    short_help="Download weights and print their path.",
     examples=[
         "wavezoo weights download waveletnet_cifar_m1.digits",
         "wavezoo weights download waveletnet_cifar_m1.digits --out weights/",
     ],
 )
 @click.argument("name")
-@click.option("--out", metavar="FILE|DIR/", help="Copy them to a file or folder.  [default: only the Hub's cache]")
+@click.option("--out", metavar="FILE|DIR/", help="Copy them there; a slash makes a new folder.")
 @output_options
 def download(name: str, out: str | None, as_json: bool, quiet: bool) -> None:
     """Download the weights NAME, check their hash, and print the path of their file."""
@@ -99,6 +101,7 @@ def download(name: str, out: str | None, as_json: bool, quiet: bool) -> None:
 @command.command(
     name="convert",
     cls=Command,
+    short_help="Convert a training checkpoint to safetensors.",
     examples=[
         "wavezoo weights convert waveletnet_cifar_m1 runs/digits/best.pt digits.safetensors",
         "wavezoo weights convert waveletnet_cifar_m1 runs/digits/best.pt digits.safetensors --variant raw",
@@ -108,7 +111,7 @@ def download(name: str, out: str | None, as_json: bool, quiet: bool) -> None:
 @click.argument("checkpoint")
 @click.argument("out")
 @click.option("--variant", type=click.Choice(["raw", "ema"]),
-              help="Raw weights, or their moving average.  [default: ema if the checkpoint has both]")  # fmt: skip
+              help="Weights to write.  [default: ema if available]")  # fmt: skip
 @output_options
 def convert(
     model: str, checkpoint: str, out: str, variant: Literal["raw", "ema"] | None, as_json: bool, quiet: bool

@@ -11,7 +11,7 @@ from wavenet_zoo.zoo.record import EvaluationRecord
 
 __all__ = ["model_card"]
 
-SEEN = {"training": ", which are the training images", "validation": ", which are the validation images of training"}
+SEEN = {"training": ", the training images", "validation": ", the validation images of the training run"}
 
 
 def model_card(
@@ -28,8 +28,12 @@ def model_card(
         sha256: Hash of the weights.
     """
     data, environment = record.data, record.environment
-    dataset = {"task_type": "image-classification", "dataset_type": data.name, "dataset_name": data.name,
-               "dataset_split": data.split}  # fmt: skip
+    dataset: dict[str, Any] = {
+        "task_type": "image-classification",
+        "dataset_type": data.name,
+        "dataset_name": data.name,
+        "dataset_split": data.split,
+    }
     header = ModelCardData(
         license=license,
         library_name="timm",

@@ -130,8 +130,7 @@ def verify_weights(
     entries = [find_entry(name) for name in dict.fromkeys(names)] if names else list(list_entries().values())
     splits = {key.rpartition("/")[2] for entry in entries for key in entry.results}
     folders = _find_images(data, splits)
-    with preserve_rng_state():
-        return [_verify(entry, folders, progress) for entry in entries]
+    return [_verify(entry, folders, progress) for entry in entries]
 
 
 def download_weights(name: str, out: str | Path | None = None) -> Path:
