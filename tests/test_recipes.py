@@ -88,20 +88,20 @@ def test_overrides_replace_values_with_their_type(write):
         ),
         (GOOD.replace("[0.5, 0.5, 0.5]", "[0.5, 0.5]", 1), "recipe.yaml:6: preprocessing.mean"),
         (GOOD.replace("[0.5, 0.5, 0.5]", "[0.5, x, 0.5]", 1), "recipe.yaml:6: preprocessing.mean.1"),
-        (GOOD.replace("name: linear", "name: steps"), "'steps' needs milestones"),
-        (GOOD + "augmentation: {auto_augment: rand-m9, color_jitter: 0.4}\n", "set one of them"),
+        (GOOD.replace("name: linear", "name: steps"), "'steps' requires milestones"),
+        (GOOD + "augmentation: {auto_augment: rand-m9, color_jitter: 0.4}\n", "remove one"),
         (GOOD + "ema: {decai: 0.9}\n", "unknown key 'ema.decai'"),
         (GOOD + "ema: {decai: 0.9}\n", "did you mean 'decay'"),
-        (GOOD.replace("epochs: 3", "epochs: 3\n  milestones: [1]"), "only 'steps' takes them"),
-        (GOOD.replace("name: linear", "name: constant\n  min_lr: 0.1"), "only 'linear' and 'cosine' take min_lr"),
-        (GOOD + "batch_size: 64\n", "recipe.yaml:15: key 'batch_size' stands here a second time"),
+        (GOOD.replace("epochs: 3", "epochs: 3\n  milestones: [1]"), "only 'steps' accepts them"),
+        (GOOD.replace("name: linear", "name: constant\n  min_lr: 0.1"), "only 'linear' and 'cosine' accept min_lr"),
+        (GOOD + "batch_size: 64\n", "recipe.yaml:15: duplicate key 'batch_size'"),
         (GOOD + "1: 2\n", "recipe.yaml"),
         (GOOD + "? [a, b]\n: 2\n", "recipe.yaml"),
-        (GOOD + "#" * (1 << 20), "is larger than a recipe can be"),
+        (GOOD + "#" * (1 << 20), "exceeds the maximum size of a recipe"),
         (GOOD + "\tseed: 1\n", "recipe.yaml:15: not valid YAML"),
         (GOOD + "seed: .nan\n", "recipe.yaml:15: seed"),
-        ("", "a recipe is a mapping of sections, this is empty"),
-        ("- a\n- b\n", "a recipe is a mapping of sections, this is a list"),
+        ("", "a recipe must be a mapping of sections, got empty"),
+        ("- a\n- b\n", "a recipe must be a mapping of sections, got a list"),
         ("seed: !!python/object/apply:os.system ['touch canary']\n", "not valid YAML"),
     ],
 )
@@ -124,8 +124,8 @@ def test_a_mistake_is_one_line_with_file_line_and_key(write, text, message):
         ("schedule.epochs", "--set schedule.epochs: expected key=value"),
         ("batch_size.x=1", "'batch_size' is not a section"),
         ("seed=[", "the value is not valid YAML"),
-        ("model.pretrained=none", "pretrained is a tag or a file; null begins at random"),
-        ("model={name: m, pretrained: t, initial_weights_of: {}}", "are two beginnings: leave one of them out"),
+        ("model.pretrained=none", "pretrained is a tag or a file; use null for random weights"),
+        ("model={name: m, pretrained: t, initial_weights_of: {}}", "are exclusive: remove one"),
     ],
 )
 def test_a_mistake_in_an_override_names_the_override(write, override, message):
@@ -141,10 +141,9 @@ def test_differences_name_every_key_whose_value_differs(write):
         "schedule.epochs: 7, 3",
         "ema.decay: 0.9, None",
         "ema.warmup: True, None",
-        "ema: None, None",
         "model.kwargs.use_dfwt: None, False",
         "model.kwargs: {}, None",
-    } - {"ema: None, None"}
+    }
     assert here.differences(here) == []
 
 
@@ -200,7 +199,7 @@ def test_the_two_sides_of_the_transfer_differ_in_the_initial_weights_alone():
 
 
 def test_an_unknown_recipe_gets_the_nearest_name():
-    with pytest.raises(WavezooError, match=r"digit: no such recipe \(did you mean 'digits'"):
+    with pytest.raises(WavezooError, match=r"digit: recipe not found \(did you mean 'digits'"):
         load_recipe("digit")
 
 

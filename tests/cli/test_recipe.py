@@ -68,7 +68,7 @@ def test_check_finds_what_only_building_can_find(wavezoo, override, message):
     ("args", "message"),
     [
         (["recipe", "lst"], "error: no command 'recipe lst' (did you mean 'list'?)"),
-        (["recipe", "show", "digit"], "error: digit: no such recipe (did you mean 'digits'?)"),
+        (["recipe", "show", "digit"], "error: digit: recipe not found (did you mean 'digits'?)"),
         (["recipe", "show"], "error: Missing argument 'RECIPE'"),
     ],
 )

@@ -21,7 +21,7 @@ def test_rows_are_appended_under_one_header(tmp_path):
 
 def test_a_file_with_other_columns_is_left_alone(tmp_path):
     (tmp_path / "r.csv").write_text("something,else\n1,2\n")
-    with pytest.raises(WavezooError, match="other columns"):
+    with pytest.raises(WavezooError, match="its columns differ"):
         append_csv(tmp_path / "r.csv", {"model": "a"})
     assert (tmp_path / "r.csv").read_text() == "something,else\n1,2\n"
 

@@ -27,6 +27,14 @@ def assert_same_outcome():
     return _assert_same_outcome
 
 
+@pytest.fixture(scope="module")
+def no_curve():
+    """Skip drawing ``curve.png``, which takes longer than a few steps of a small network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", lambda *args, **kwargs: None)
+        yield
+
+
 def _assert_same_outcome(one, other):
     (tensors, values), (other_tensors, other_values) = _outcome(one), _outcome(other)
     assert values == other_values

@@ -12,7 +12,8 @@ import torch
 from wavenet_zoo import evaluate, train
 
 MODEL = "waveletnet_cifar_m1"
-PLAIN = ["batch_size=20", "optimizer.lr=0.05"]  # 5 steps an epoch
+# 5 steps an epoch, by a network that sees every image by itself
+PLAIN = ["batch_size=20", "optimizer.lr=1e-3", "schedule.name=constant", "model.kwargs.norm_layer=layernorm2d"]
 EVERYTHING = [
     "schedule.epochs=3",
     "batch_size=24",
@@ -22,6 +23,7 @@ EVERYTHING = [
     "augmentation.mixup=0.2",
     "augmentation.random_erasing=0.3",
     "regularization.drop_path=0.2",
+    "model.name=waveletnet_cifar_m2",  # in waveletnet_cifar_m1 no unit drops its path
 ]
 
 
@@ -87,7 +89,7 @@ def test_two_processes_that_are_killed_and_started_again_come_to_the_very_same_e
 
 @pytest.mark.reliability(3, 4)
 @pytest.mark.long
-def test_two_processes_stop_together_learn_what_one_would_and_one_may_go_on_if_told(torchrun, digit_folder, tmp_path):
+def test_two_processes_train_as_one_does_and_stop_together(torchrun, digit_folder, tmp_path):
     overrides = [*PLAIN, "schedule.epochs=200"]
     command = ["train", "digits", "--data", digit_folder, "--workers", 1, "--out", "run", *settings(overrides)]
     run = torchrun(2, *command)
@@ -100,12 +102,11 @@ def test_two_processes_stop_together_learn_what_one_would_and_one_may_go_on_if_t
     assert "terminated in epoch" in err and "the same command goes on from there" in err
     assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["position"]["total_steps"] >= 5
 
-    # the same images in every step as one process has, so nearly the same losses: batch norm sees halves of them
+    # but for rounding: a step has the same images, and layer norm does not depend on how they are divided
     alone = tmp_path / "alone"
     train("digits", digit_folder, alone, [*PLAIN, "schedule.epochs=1"], workers=0)
-    together = outcome_steps(tmp_path / "run")[:5]
-    for one, two in zip(outcome_steps(alone), together):
-        assert one["step"] == two["step"] and abs(one["loss"] - two["loss"]) < 0.5
+    losses, losses_together = (losses_of_epoch(folder, 1) for folder in (alone, tmp_path / "run"))
+    assert len(losses) == 5 and losses_together == pytest.approx(losses, rel=1e-5)
 
     refused = torchrun(1, *command)
     _, err = refused.communicate(timeout=60)
@@ -113,8 +114,9 @@ def test_two_processes_stop_together_learn_what_one_would_and_one_may_go_on_if_t
     assert "the run was begun with 2 processes, not 1 (--inexact goes on all the same" in err
 
 
-def outcome_steps(folder):
-    return [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+def losses_of_epoch(folder, epoch):
+    steps = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    return [step["loss"] for step in steps if step["epoch"] == epoch]
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(torchrun, digit_folder):

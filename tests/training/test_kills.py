@@ -53,7 +53,7 @@ def killed_30_times(function, out, **arguments):
 
 
 def test_a_run_killed_30_times_at_random_ends_like_one_that_was_left_alone(small_digits, tmp_path, assert_same_outcome):
-    settings = dict(recipe="digits", data=small_digits, overrides=EVERYTHING, workers=0)
+    settings = dict(recipe_path="digits", data=small_digits, overrides=EVERYTHING, workers=0)
     train(out=tmp_path / "whole", **settings)
     for folder in killed_30_times("train", tmp_path / "killed", checkpoint_minutes=0, **settings):
         train(out=folder, **settings)

@@ -46,7 +46,7 @@ def test_a_safetensors_file_loads_with_what_its_header_says(tmp_path):
     loaded, weights = load_model(MODEL, path)
     assert same(model, loaded)
     assert loaded.blocks[0][0].dfwt.depth == 0  # the state dict alone could not tell
-    assert (weights.kind, weights.classes, weights.data) == ("file", ["a", "b", "c"], "digits")
+    assert (weights.kind, weights.metadata.classes, weights.metadata.data) == ("file", ["a", "b", "c"], "digits")
     assert "state_dict" not in loaded.pretrained_cfg
 
 
@@ -67,20 +67,20 @@ def test_a_plain_state_dict_has_the_image_size_of_its_architecture_not_of_other_
     loaded, weights = load_model("waveletnet_x1", tmp_path / "plain.safetensors")
     assert loaded.pretrained_cfg["input_size"] == model.pretrained_cfg["input_size"] == (3, 224, 224)
     assert loaded.pretrained_cfg.get("label_names") is None
-    assert weights.preprocessing is None and same(model, loaded)
+    assert weights.metadata.preprocessing is None and same(model, loaded)
 
 
 def test_ema_weights_are_preferred_as_in_timm_and_named(tmp_path):
     raw, ema = fresh(), timm.create_model(MODEL)
     torch.save({"state_dict": raw.state_dict(), "state_dict_ema": ema.state_dict()}, tmp_path / "both.pt")
     loaded, weights = load_model(MODEL, tmp_path / "both.pt")
-    assert same(ema, loaded) and weights.variant == "ema"
+    assert same(ema, loaded) and weights.metadata.variant == "ema"
 
 
 @pytest.mark.parametrize("num_classes", [3, 20])
 def test_a_number_of_classes_that_the_weights_do_not_have_is_no_reason_for_a_random_classifier(tmp_path, num_classes):
     arguments = {"num_classes": num_classes}
-    assert f"the weights have 10 classes and num_classes={num_classes} was asked for" in fails(MODEL, None, arguments)
+    assert f"num_classes={num_classes}, but the weights have 10 classes" in fails(MODEL, None, arguments)
     safetensors.torch.save_file(fresh().state_dict(), tmp_path / "w.safetensors")
     assert "the weights have 10 classes" in fails(MODEL, tmp_path / "w.safetensors", arguments)
     assert load_model(MODEL, "none", arguments)[0].num_classes == num_classes
@@ -104,7 +104,7 @@ def test_unknown_models_and_tags_get_the_nearest_names():
     assert "unknown model 'resnet5'" in fails("resnet5")
     assert "waveletnet_cifar_m1 has no weights 'digit' (did you mean 'digits'?)" in fails(f"{MODEL}.digit")
     assert "waveletnet_cifar_m1 has no weights 'digit' (did you mean 'digits'?)" in fails(MODEL, "digit")
-    assert "no weights exist for waveletnet_x1_25 (pass --weights FILE" in fails("waveletnet_x1_25")
+    assert "no pretrained weights exist for waveletnet_x1_25 (pass --weights FILE" in fails("waveletnet_x1_25")
 
 
 def test_an_argument_that_the_model_does_not_take_gets_the_nearest():
@@ -125,7 +125,7 @@ def test_a_header_whose_length_looks_like_a_pickle_is_still_safetensors(tmp_path
 @pytest.mark.reliability(9)
 def test_missing_empty_and_truncated_files_are_named(tmp_path):
     path = tmp_path / "w.safetensors"
-    assert "w.safetensors: no such weights file" in fails(MODEL, path)
+    assert "w.safetensors: weights file not found" in fails(MODEL, path)
     assert "is a folder" in fails(MODEL, tmp_path)
     path.write_bytes(b"")
     assert "w.safetensors: is empty (0 bytes)" in fails(MODEL, path)
@@ -135,7 +135,7 @@ def test_missing_empty_and_truncated_files_are_named(tmp_path):
         assert "w.safetensors: truncated, or not a safetensors file" in fails(MODEL, path)
     torch.save(fresh().state_dict(), tmp_path / "w.pt")
     (tmp_path / "w.pt").write_bytes((tmp_path / "w.pt").read_bytes()[:5000])
-    assert "w.pt: truncated, or not a checkpoint" in fails(MODEL, tmp_path / "w.pt")
+    assert "w.pt: truncated, or not a PyTorch checkpoint" in fails(MODEL, tmp_path / "w.pt")
 
 
 def tensors_at(*offsets, dtype="F32", shape=(1,)):
@@ -196,7 +196,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     state = fresh().state_dict()
     state["blocks.0.0.bn1.bias"][3] = float("nan")
     safetensors.torch.save_file(state, tmp_path / "w.safetensors")
-    assert "tensor blocks.0.0.bn1.bias holds values that are not finite" in fails(MODEL, tmp_path / "w.safetensors")
+    assert "tensor blocks.0.0.bn1.bias has values that are not finite" in fails(MODEL, tmp_path / "w.safetensors")
 
 
 class RunsCode:
@@ -239,7 +239,7 @@ def test_no_command_runs_the_code_in_a_pickle_or_can_be_told_to(wavezoo, tmp_pat
     finished = wavezoo(*(word.format(tmp_path / "w.pth") for word in command))
     assert finished.code == 2
     reasons = (
-        "refused, since loading this pickle would run code (posix.system)",
+        "refused, because loading this pickle would run code (posix.system)",
         "only safetensors files are published",
     )
     assert any(f"w.pth: {reason}" in finished.err for reason in reasons)
@@ -249,7 +249,7 @@ def test_no_command_runs_the_code_in_a_pickle_or_can_be_told_to(wavezoo, tmp_pat
 
 @pytest.mark.reliability(10)
 def test_a_run_does_not_go_on_from_a_checkpoint_that_would_run_code(small_digits, tmp_path):
-    short = dict(recipe="digits", data=small_digits, overrides=["schedule.epochs=1", "batch_size=50"], workers=0)
+    short = dict(recipe_path="digits", data=small_digits, overrides=["schedule.epochs=1", "batch_size=50"], workers=0)
     train(out=tmp_path / "run", **short)
     (tmp_path / "run" / "result.json").unlink()
     (tmp_path / "run" / "previous.pt").unlink(missing_ok=True)
