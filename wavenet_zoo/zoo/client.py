@@ -44,7 +44,7 @@ def check_access(api: HfApi, repo: str) -> None:
     """Check that the token may write to a repository, before anything is uploaded.
 
     Raises:
-        WavezooError: If there is no token, it is read-only, or it may not write for this owner.
+        WavezooError: If the token is missing or read-only, or may not write for this owner.
     """
     user = call_hub("reading the owner of the token", api.whoami)
     role = user.get("auth", {}).get("accessToken", {}).get("role")
