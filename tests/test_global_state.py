@@ -9,12 +9,18 @@ import warnings
 
 import numpy as np
 import pytest
+import timm
 import torch
 
-from wavenet_zoo import dry_run, evaluate, train
+from wavenet_zoo import WavezooError, count, dry_run, evaluate, train
 from wavenet_zoo.data.digits import open_digits
+from wavenet_zoo.data.loaders import batches, evaluation_loader, persistent_workers, training_loader
+from wavenet_zoo.data.open import open_data
+from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, training_transform
+from wavenet_zoo.recipes import AugmentationSection
 
 SHORT = ["schedule.epochs=1", "batch_size=50", "augmentation.mixup=0.2", "model.kwargs.drop_rate=0.1"]
+PREPROCESSING = Preprocessing((3, 16, 16), "bicubic", 1.0, "center", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def global_state():

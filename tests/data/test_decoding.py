@@ -2,14 +2,17 @@
 
 import io
 import struct
+import threading
 import tracemalloc
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from wavenet_zoo.data.decoding import DECODE_ERRORS, decode_image
+from wavenet_zoo.data.decoding import DECODE_ERRORS, decode_image, open_image
 
 RAMP = np.linspace(0, 255, 64, dtype=np.uint8).reshape(8, 8)
 
@@ -87,6 +90,33 @@ def test_decompression_bomb_is_rejected_by_its_header(side):
         decode_image(content)
     assert tracemalloc.get_traced_memory()[1] < 1_000_000
     tracemalloc.stop()
+
+
+@pytest.mark.filterwarnings("error")
+def test_opening_images_in_threads_restores_the_warning_filters():
+    class PausedFile(io.BytesIO):
+        def __init__(self, content):
+            super().__init__(content)
+            self.reading, self.resume = threading.Event(), threading.Event()
+
+        def read(self, *size):
+            self.reading.set()
+            assert self.resume.wait(60)
+            return super().read(*size)
+
+    before = list(warnings.filters)
+    first = PausedFile(encode(Image.fromarray(RAMP), "PNG"))
+    last = PausedFile(png(10_000, 10_000, depth=1, colour=0, data=b""))
+    with ThreadPoolExecutor(2) as pool:
+        results = []
+        for file in (first, last):
+            results.append(pool.submit(open_image, file))
+            assert file.reading.wait(60)
+        for file, result in zip((first, last), results):
+            file.resume.set()
+            error = result.exception()
+    assert type(error) is Image.DecompressionBombError  # without Pillow's warning, which is an error here
+    assert list(warnings.filters) == before
 
 
 @pytest.mark.reliability(12, 15)

@@ -1,4 +1,4 @@
-"""The other systems of Tables 2 and 5: their counts, to the last parameter and MAC, and other builds of the same."""
+"""Peers of Tables 2 and 5: their exact counts, and equality with other implementations."""
 
 import pytest
 import timm
@@ -7,7 +7,7 @@ import torch
 from wavenet_zoo import WavezooError, count, train
 from wavenet_zoo.models.peers import resnet50_v1
 
-COUNTS = {  # of the specification, where they were measured on builds of their own
+COUNTS = {  # parameters and MACs, measured on independent implementations
     "alexnet_2012": (60_965_224, 724_406_816),
     "shufflenet_v1_x0_5": (778_040, 37_468_832),
     "shufflenet_v1_x1": (2_434_768, 138_365_952),
@@ -53,7 +53,7 @@ def test_resnet50_v1_counts_equal_pytorchcv():
     ours, theirs = resnet50_v1(), resnet50()
     assert count(ours).macs == count(theirs, 224).macs == 3_857_973_248
     assert count(ours).params == count(theirs, 224).params == 25_557_032
-    assert count("resnet50").macs == 4_089_184_256  # timm's, which is what is evaluated
+    assert count("resnet50").macs == 4_089_184_256  # timm's, which has the stride in the 3x3
 
 
 @pytest.mark.parametrize("name", COUNTS)

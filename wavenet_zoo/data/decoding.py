@@ -1,9 +1,10 @@
 """Image decoding: from the bytes of a file to an 8-bit RGB image."""
 
 import io
+import threading
 import warnings
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -37,8 +38,7 @@ def open_image(file: Path | BinaryIO) -> Image.Image:
     Raises:
         OSError, ...: One of :data:`DECODE_ERRORS`, if the file is not an image or exceeds ``Image.MAX_IMAGE_PIXELS``.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow raises only at twice the limit
+    with _no_bomb_warnings:  # Pillow warns at the limit and raises only at twice the limit
         image = Image.open(file)
     if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         image.close()
@@ -59,3 +59,28 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         raise ValueError("32 bits per channel are not supported, convert the image to 8 or 16 bits")
     return image.convert("RGB")
+
+
+class _NoBombWarnings:
+    """Ignore Pillow's warning while any thread is inside: ``warnings.catch_warnings`` alone is not thread-safe."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.threads = 0
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.threads == 0:
+                self.filters = warnings.catch_warnings()
+                self.filters.__enter__()
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            self.threads += 1
+
+    def __exit__(self, *error: Any) -> None:
+        with self.lock:
+            self.threads -= 1
+            if self.threads == 0:
+                self.filters.__exit__(*error)
+
+
+_no_bomb_warnings = _NoBombWarnings()

@@ -94,7 +94,7 @@ def _image_files(folder: Path, seen: dict[str, Path]) -> list[Path]:
         seen: Folders of the data searched so far, by real path; ``folder`` and its subfolders are added.
 
     Raises:
-        WavezooError: If a folder cannot be read, or links to a folder in ``seen``, a parent of itself included.
+        WavezooError: If a folder cannot be read, or links to a folder in ``seen``, one of its parents for example.
     """
     real = os.path.realpath(folder)
     if real in seen:
