@@ -66,12 +66,12 @@ class Verification(Result):
     Attributes:
         name: ``architecture.tag``.
         state: ``failed`` if the hash or a result differs from the manifest; ``verified`` if at least one result was
-            reproduced; ``whole`` if only the hash could be checked; ``not here`` if the file is not downloaded.
+            reproduced; ``whole`` if only the hash could be checked; the fourth value if the file is not downloaded.
         detail: Every result of the manifest: reproduced, different, or not checked.
     """
 
     name: str
-    state: Literal["failed", "verified", "whole", "not here"]
+    state: Literal["failed", "verified", "whole", "not here"]  # values of the JSON output
     detail: str
 
 
