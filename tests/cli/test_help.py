@@ -100,7 +100,8 @@ def test_help_of_every_option_is_one_line(name):
 
 
 def test_help_of_workers_states_the_default_of_the_code(monkeypatch):
-    assert f"at most {MAX_WORKERS}" in WORKERS_HELP and WORKERS_HELP in help_of("eval") and WORKERS_HELP in help_of("train")
+    assert f"at most {MAX_WORKERS}" in WORKERS_HELP
+    assert all(WORKERS_HELP in help_of(name) for name in ("eval", "train", "ablate"))
     monkeypatch.setattr("os.cpu_count", lambda: 64)
     assert default_workers(in_memory=False) == MAX_WORKERS and default_workers(in_memory=True) == 0
     monkeypatch.setattr("os.cpu_count", lambda: 4)
@@ -133,7 +134,8 @@ def dialect_in(texts):
         text = " ".join(text.split())
         for pattern, better in DIALECT.items():
             if match := re.search(pattern, text, re.IGNORECASE):
-                found.append(f"{place}: '{match[0]}' in '{text[max(0, match.start() - 40) : match.end() + 40]}': {better}")
+                around = text[max(0, match.start() - 40) : match.end() + 40]
+                found.append(f"{place}: '{match[0]}' in '{around}': {better}")
     return found
 
 
@@ -141,7 +143,14 @@ def test_texts_use_the_words_of_the_field():
     assert not dialect_in(words_of_the_package())
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "results/README.md"])
+DOCUMENTS = sorted(
+    str(path.relative_to(REPOSITORY))
+    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "results/*.md")
+    for path in REPOSITORY.glob(pattern)
+)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
 def test_documents_use_the_words_of_the_field(name):
     text = (REPOSITORY / name).read_text(encoding="utf-8")
     text = re.sub(r"## Glossary.*?(?=\n## |\Z)", "", text, flags=re.DOTALL)

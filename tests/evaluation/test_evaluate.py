@@ -241,4 +241,3 @@ def test_form_plain_is_a_deprecated_alias_of_no_fold(wavezoo):
     finished = wavezoo("eval", MODEL, "--form", "plain", "--json")
     assert finished.json["folded"] is False and finished.json["form"] == "factored"
     assert "--form plain is deprecated: use --no-fold" in finished.err
-

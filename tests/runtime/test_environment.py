@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wavenet_zoo.runtime import environment
-from wavenet_zoo.runtime.environment import deterministic_algorithms, describe_environment, git_state
+from wavenet_zoo.runtime.environment import describe_environment, deterministic_algorithms, git_state
 
 PACKAGE = Path(environment.__file__).resolve().parent.parent
 

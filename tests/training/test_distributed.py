@@ -60,9 +60,7 @@ def test_evaluation_counts_do_not_depend_on_the_world_size(torchrun, digit_folde
 
 @pytest.mark.reliability(3)
 @pytest.mark.long
-def test_two_killed_processes_resume_to_the_same_result(
-    torchrun, digit_folder, tmp_path, assert_same_outcome
-):
+def test_two_killed_processes_resume_to_the_same_result(torchrun, digit_folder, tmp_path, assert_same_outcome):
     command = ["train", "digits", "--data", digit_folder, "--workers", 0, "--checkpoint-minutes", 0]
     command += settings(EVERYTHING)
     whole = torchrun(2, *command, "--out", "whole", "--json")

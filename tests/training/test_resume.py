@@ -112,9 +112,7 @@ def test_run_stopped_in_validation_repeats_the_validation(digit_folder, tmp_path
 
 @pytest.mark.reliability(1)
 @pytest.mark.long
-def test_run_killed_repeatedly_equals_an_uninterrupted_one(
-    process, digit_folder, tmp_path, assert_same_outcome
-):
+def test_run_killed_repeatedly_equals_an_uninterrupted_one(process, digit_folder, tmp_path, assert_same_outcome):
     overrides = [*EVERYTHING, "schedule.epochs=3"]
     train("digits", digit_folder, tmp_path / "whole", overrides, workers=0)
     command = ["-m", "wavenet_zoo", "train", "digits", "--data", digit_folder, "--out", "killed", "--workers", 0]

@@ -17,20 +17,17 @@ FORMS = "factored, dense, split, split2, halves, auto or a json file"
 
 def output_options(command: Decorated) -> Decorated:
     """Add --json, --quiet and --debug."""
-    for option in (
-        click.option(
-            "--debug",
-            is_flag=True,
-            expose_value=False,
-            is_eager=True,
-            callback=_remember_debug,
-            help="Show debug messages, and the traceback of an error.",
-        ),  # fmt: skip
-        click.option("--quiet", "-q", is_flag=True, help="Hide progress and messages on stderr."),
-        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
-    ):
-        command = option(command)
-    return command
+    debug = click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_remember_debug,
+        help="Show debug messages, and the traceback of an error.",
+    )
+    quiet = click.option("--quiet", "-q", is_flag=True, help="Hide progress and messages on stderr.")
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+    return as_json(quiet(debug(command)))
 
 
 def data_option(help: str = "Data set to use.", default: str = "that of the weights") -> Decorator:

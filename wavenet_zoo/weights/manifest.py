@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.models import read_manifest
@@ -37,7 +37,7 @@ class ManifestEntry(WeightsMetadata):
     size: int
     description: str
     license: str
-    results: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @property
     def source(self) -> str:
