@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from wavenet_zoo.complexity import count
 from wavenet_zoo.models import checkpoints_folder, read_collection
 from wavenet_zoo.paper.measured import count_epochs, read_record
 from wavenet_zoo.paper.published import SYSTEMS
+from wavenet_zoo.paper.system_tables import count_model
 from wavenet_zoo.paper.table import Column, PaperTable
 from wavenet_zoo.weights.loading import build_model
 from wavenet_zoo.weights.manifest import ManifestEntry
@@ -76,7 +76,7 @@ def model_table() -> PaperTable:
     classifiers: dict[str, None] = {}  # in order, without duplicates
     for model in MODELS:
         network = build_model(model, device="meta")
-        cost = count(model)
+        cost = count_model(model)
         classifiers[f"{network.num_classes:,} classes at {cost.input_size[-1]} px"] = None
         rows.append(
             {
@@ -94,8 +94,8 @@ def model_table() -> PaperTable:
     notes = [
         f"Parameters, MACs and size (all tensors in fp32) are those with {' or '.join(classifiers)}.",
         _describe_benchmark(benchmark),
-        "Errors are top-1. Measured ones are those of the shipped weights, on other data than the printed ones: the two "
-        "cannot be compared.",
+        "Errors are top-1. Measured errors are those of the shipped weights; printed errors are on other data and not "
+        "comparable.",
     ]
     return PaperTable("models", "Cost and error of the main models", list(COLUMNS), rows, notes)
 

@@ -129,18 +129,18 @@ def _plot_measured(axes: Axes, budget: str, rows: list[dict[str, Any]], key: str
         axes.errorbar(row[key], error["mean"], error["standard_error"], fmt="o", color=_color(row), capsize=3)
         name = row["model"].removeprefix("waveletnet_")
         points.append((row[key], error["mean"], name if budget.endswith(epochs) else f"{name}, {epochs}"))
-    _finish(axes, points, f"top-1 error %, measured\n({budget})")
-    low, high = axes.get_ylim()
-    if high - low < MIN_ERROR_RANGE:
-        axes.set_ylim((low + high - MIN_ERROR_RANGE) / 2, (low + high + MIN_ERROR_RANGE) / 2)
+    _finish(axes, points, f"top-1 error %, measured\n({budget})", MIN_ERROR_RANGE)
 
 
-def _finish(axes: Axes, points: list[tuple[float, float, str]], title: str) -> None:
+def _finish(axes: Axes, points: list[tuple[float, float, str]], title: str, min_range: float = 0.0) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(_short))
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.15)
+    low, high = axes.get_ylim()
+    if high - low < min_range:
+        axes.set_ylim((low + high - min_range) / 2, (low + high + min_range) / 2)
     _label(axes, points)
     axes.set_ylabel(title)
     axes.grid(alpha=0.3)
@@ -169,7 +169,7 @@ def _plot_gaps(path: Path, table: PaperTable) -> None:
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.margins(y=0.3)
     axes.invert_yaxis()
-    axes.set_xlabel("error without DFWT minus error with DFWT, points: every pair, mean and standard error")
+    axes.set_xlabel("gap, points: every pair, mean and standard error")
     axes.grid(alpha=0.3)
     axes.set_title("Table 3: errors with and without DFWT, and their gap")
     save_figure(figure, path)
@@ -177,10 +177,10 @@ def _plot_gaps(path: Path, table: PaperTable) -> None:
 
 def _label(axes: Axes, points: list[tuple[float, float, str]]) -> None:
     """Write names beside points; below a point if another one is close above it."""
-    height = max(y for _, y, _ in points) - min(y for _, y, _ in points)
+    bottom, top = axes.get_ylim()
     low, high = axes.get_xlim()
     for x, y, text in points:
-        crowded = any(0 < other - y < 0.07 * height and 0.5 < other_x / x < 2 for other_x, other, _ in points)
+        crowded = any(0 < other - y < 0.06 * (top - bottom) and 0.5 < other_x / x < 2 for other_x, other, _ in points)
         left = log(x / low) > 0.8 * log(high / low)
         place, side = (-4 if left else 4, -9 if crowded else 4), "right" if left else "left"
         axes.annotate(text, (x, y), place, textcoords="offset points", fontsize=7, ha=side)
@@ -224,7 +224,7 @@ def _curves(axes: Any, series: list[list[float]], color: str, label: str) -> Non
     marker = "o" if len(epochs) < 10 else None
     if len(series) > 1:
         for values in series:
-            axes.plot(epochs, values, color=color, linewidth=0.7, alpha=0.5)
+            axes.plot(epochs, values, color=color, linewidth=0.7, alpha=0.5, marker=marker, markersize=3)
     axes.plot(epochs, [fmean(values) for values in zip(*series)], color=color, linewidth=2, marker=marker, label=label)
 
 

@@ -17,7 +17,7 @@ from wavenet_zoo.paper.table import Column, PaperTable
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.weights.loading import build_model
 
-__all__ = ["MAX_UNEXPLAINED_DIFFERENCE", "PEER_COLUMNS", "Peer", "list_peers", "system_table"]
+__all__ = ["MAX_UNEXPLAINED_DIFFERENCE", "PEER_COLUMNS", "Peer", "count_model", "list_peers", "system_table"]
 
 MAX_UNEXPLAINED_DIFFERENCE = 2.0  # percent between printed and counted figure; more needs a reason in REMARKS
 BASELINE, ORIGINAL = "mobilenetv2_100", "waveletnet_x1"
@@ -73,6 +73,12 @@ class Peer(Result):
     macs_paper: str | None
     macs_difference: float | None
     remark: str | None
+
+
+@cache
+def count_model(model: str) -> Complexity:
+    """Count a model with its default arguments; ResNet-50 as in its paper, with the stride in the first 1x1."""
+    return count(resnet50_v1(device="meta") if model == "resnet50" else model)
 
 
 def list_peers() -> list[Peer]:
@@ -152,7 +158,7 @@ def _complexity_columns(
     """Return counted and printed figures, and why they differ."""
     remarks = []
     try:
-        cost = count(model, model_kwargs=model_kwargs) if model_kwargs else _count(model)
+        cost = count(model, model_kwargs=model_kwargs) if model_kwargs else count_model(model)
     except WavezooError as error:  # a missing extra
         cost = None
         remarks.append(str(error))
@@ -196,11 +202,6 @@ def _as_printed(value: int, printed: str) -> str:
     """Return ``value`` with the unit and the decimals of ``printed``."""
     decimals = len(printed[:-1].partition(".")[2])
     return f"{value / printed_value('1' + printed[-1]):.{decimals}f}{printed[-1]}"
-
-
-@cache
-def _count(model: str) -> Complexity:
-    return count(resnet50_v1(device="meta") if model == "resnet50" else model)
 
 
 def _is_small(group: RunGroup) -> bool:
