@@ -1,10 +1,12 @@
 """``wavezoo ablate``."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from wavenet_zoo.cli._options import device_option, output_options, set_option
+from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._options import data_option, device_option, output_options, set_option, workers_option
 from wavenet_zoo.cli._output import Output, facts, table
 
 if TYPE_CHECKING:
@@ -25,24 +27,33 @@ class Depths(click.ParamType):
         return kappa1, kappa2, kappa3
 
 
-@click.command(name="ablate", short_help="Train a network as it is and changed, and compare.")
-@click.option("--no-dfwt", is_flag=True, help="Leave the DFWT out (Table 3).")
+@click.command(
+    name="ablate",
+    cls=Command,
+    short_help="Train a network with and without a change, and compare the errors.",
+    examples=[
+        "wavezoo ablate --no-dfwt",
+        "wavezoo ablate --no-dfwt --set 'model.kwargs.kappas=[3,3,3]' --seeds 5",
+        "wavezoo ablate --kappa 0,5,5 --recipe tiny_imagenet/waveletnet_x1 --data tiny-imagenet-200",
+        "wavezoo ablate --no-dfwt --paper-setting",
+    ],
+    deprecated_options={"--paper": "--paper-setting"},
+)
+@click.option("--no-dfwt", is_flag=True, help="Remove the DFWT (Table 3).")
 @click.option("--kappa", "kappas", type=Depths(), multiple=True, metavar="K1,K2,K3",
-              help="Depths, 0,5,5 for example (Table 7); may be repeated.")  # fmt: skip
+              help="Depths, for example 0,5,5 (Table 7). May be repeated.")  # fmt: skip
 @click.option("--width", "widths", type=click.FloatRange(min=0, min_open=True), multiple=True, metavar="W",
-              help="Width, 0.75 for example (Table 6); may be repeated.")  # fmt: skip
+              help="Width, for example 0.75 (Table 6). May be repeated.")  # fmt: skip
 @click.option("--haar", type=click.Choice(["neighbours"]), help="Pair neighbouring channels (Algorithm 2 as printed).")
-@click.option("--dfwt-after", type=click.Choice(["expand"]), help="DFWT before the depthwise convolution.")
-@click.option(
-    "--recipe", metavar="RECIPE",
-    help="What to train by.  [default: digits, minutes on a laptop: it shows that all works, no more]",
-)  # fmt: skip
-@click.option("--paper", is_flag=True, help="The paper's own setting: M = 24 on CIFAR-10, or ImageNet; days of a GPU.")
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each side.")
-@click.option("--data", metavar="DIR|NAME", help="Data set in place of the recipe's, as in 'wavezoo train'.")
+@click.option("--dfwt-after", type=click.Choice(["expand"]), help="Put the DFWT before the depthwise convolution.")
+@click.option("--recipe", metavar="RECIPE", help="Recipe of a WaveletNet.  [default: digits, minutes on a laptop]")
+@click.option("--paper-setting", is_flag=True, help="Use the recipe of the paper's setting: days on a GPU.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, metavar="N",
+              help="Number of runs per arm.")  # fmt: skip
+@data_option("Data set: a name, or a folder with train/ and val/.", default="the recipe's")
 @click.option("--out", metavar="DIR", help="Folder of the runs.  [default: runs/ablate/RECIPE]")
 @set_option
-@click.option("--workers", type=click.IntRange(min=0), help="Decoding processes.  [default: one per core]")
+@workers_option
 @device_option
 @output_options
 def command(
@@ -52,7 +63,7 @@ def command(
     haar: str | None,
     dfwt_after: str | None,
     recipe: str | None,
-    paper: bool,
+    paper_setting: bool,
     seeds: int,
     data: str | None,
     out: str | None,
@@ -62,19 +73,27 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Train a WaveletNet as it is and changed, under one recipe and the same seeds, and compare the errors.
+    """Train a WaveletNet with and without a change, by one recipe and with equal seeds, and compare the errors.
 
-    Both sides of a pair begin with equal weights and see the same batches. Stopped, the same command goes on; what is
-    finished is not trained again. The error is that after the last epoch. --set replaces values on both sides:
-    "wavezoo ablate --no-dfwt --set model.kwargs.kappas=[3,3,3]".
+    All arms start from equal weights and see the same batches. The error is that after the last epoch. --set overrides
+    values of the recipe in all arms. The same command resumes a stopped run and reuses finished ones. It writes the
+    result and a figure of the curves to the folder of the runs.
+
+    The default recipe, digits, shows that everything works; it supports no claim about the paper's setting.
     """
     from wavenet_zoo import ablate
+    from wavenet_zoo.paper.plots import plot_ablation
+    from wavenet_zoo.runtime.records import write_json
 
     output = Output(as_json, quiet)
     result = ablate(
         recipe, data, out, overrides, no_dfwt=no_dfwt, kappas=kappas, widths=widths, haar=haar, dfwt_after=dfwt_after,
-        paper=paper, seeds=seeds, workers=workers, device=device, progress=output.progress, note=output.note,
+        paper_setting=paper_setting, seeds=seeds, workers=workers, device=device, progress=output.progress,
     )  # fmt: skip
+    if output.is_rank_zero:
+        figure = Path(result.picture)
+        write_json(figure.with_suffix(".json"), result.to_dict())
+        plot_ablation(figure, result)
     output.json(result.to_dict()) if as_json else _show(output, result)
 
 
@@ -90,12 +109,12 @@ def _show(output: Output, result: "Ablation") -> None:
     for title, key in (("params", "params"), ("MACs", "macs")):
         numbers = [f"{getattr(arm, key):,}" for arm in result.arms]
         rows.append([title, numbers[0], *(cell for number in numbers[1:] for cell in (number, ""))])
-    images = f"{result.images:,} images: one is {100 / result.images:.2f} points"
+    images = f", {result.images:,} images: one is {100 / result.images:.2f} points" if result.images else ""
     about = [
-        ("measured", f"{result.model} on {result.data}, {images}"),
-        ("recipe", f"{result.recipe}, error after the last of its epochs, {result.epochs}"),
-        *(("gap", line) for arm in others if (line := _resolution(arm))),
-        ("picture", result.picture),
+        ("measured", f"{result.model} on {result.data}{images}"),
+        ("recipe", f"{result.recipe}, error after epoch {result.epochs}, the last one"),
+        *(("gap", line) for arm in others if (line := _gap_warning(arm))),
+        ("figure", result.picture),
     ]
     output.show(table(columns, rows, text=["error %"]), facts(about))
 
@@ -121,10 +140,10 @@ def _published(result: "Ablation", source: str) -> list[str]:
     return line
 
 
-def _resolution(arm: "ArmResult") -> str | None:
-    """Say where the runs do not tell the two sides apart."""
+def _gap_warning(arm: "ArmResult") -> str | None:
+    """Return a warning if the runs do not show a gap."""
     if arm.gap is None or arm.gap.standard_error is None:
-        return f"{arm.title}: one seed says nothing about the spread"
+        return f"{arm.title}: a single seed gives no standard error"
     if abs(arm.gap.mean) < 2 * arm.gap.standard_error:
-        return f"{arm.title}: less than two standard errors, so not told apart from none"
+        return f"{arm.title}: below two standard errors, so the runs do not show a difference"
     return None

@@ -1,9 +1,11 @@
 """``wavezoo connectivity``."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from wavenet_zoo.cli._command import Command
 from wavenet_zoo.cli._options import model_kwargs_option, output_options, plot_option
 from wavenet_zoo.cli._output import Output, facts, table
 
@@ -11,33 +13,47 @@ if TYPE_CHECKING:
     from wavenet_zoo.paper.connectivity import Adjacency, UnitConnectivity
 
 
-@click.command(name="connectivity", short_help="Show which channels of a WaveletNet's units see which.")
+@click.command(
+    name="connectivity",
+    cls=Command,
+    short_help="Show which channels of a WaveletNet's units are connected.",
+    examples=[
+        "wavezoo connectivity waveletnet_x1",
+        "wavezoo connectivity waveletnet_x1 --no-dfwt --plot connectivity.png",
+        "wavezoo connectivity waveletnet_cifar_m1 --model-kwargs kappas=3,3,3 --json",
+    ],
+)
 @click.argument("model")
-@click.option("--no-dfwt", is_flag=True, help="Leave the DFWT out: short for --model-kwargs use_dfwt=False.")
+@click.option("--no-dfwt", is_flag=True, help="Remove the DFWT: same as --model-kwargs use_dfwt=false.")
 @model_kwargs_option
 @plot_option
 @output_options
 def command(
     model: str, no_dfwt: bool, model_kwargs: dict[str, Any], plot: str | None, as_json: bool, quiet: bool
 ) -> None:
-    """Show which channels of the units of MODEL see which: the paper's argument for DFWT.
+    """Show which outputs depend on which inputs in every unit of MODEL: the paper's argument for DFWT.
 
-    Of every unit: the last WConv (D expanded channels to D' outputs), the DFWT before it, the product of both, and the
-    unit from its input to its output. Each matrix is computed from the definition of the layers and again by gradient,
-    and the two have to agree. Non-zeros of WConv stand beside Claim 6.2, D D' (κ + 3) / 2^(κ + 2).
+    For every unit: the last WConv (D expanded channels to D' outputs), the DFWT before it, their product, and the unit
+    from input to output. Each matrix is computed from the definition of the layers and by gradient, and both must be
+    equal. Nonzeros of WConv are listed beside Claim 6.2, D D' (κ + 3) / 2^(κ + 2).
     """
     from wavenet_zoo import connectivity
+    from wavenet_zoo.paper.plots import plot_connectivity
+    from wavenet_zoo.runtime.figures import check_figure_path
 
     output = Output(as_json, quiet)
-    result = connectivity(model, model_kwargs={**model_kwargs, **({"use_dfwt": False} if no_dfwt else {})}, plot=plot)
+    if plot:
+        check_figure_path(Path(plot))
+    result = connectivity(model, model_kwargs={**model_kwargs, **({"use_dfwt": False} if no_dfwt else {})})
+    if plot:
+        plot_connectivity(Path(plot), result)
+        output.info(f"figure: {plot}")
     if as_json:
         output.json(result.to_dict())
         return
     columns = ["unit", "D", "D'", "κ1", "κ2", "κ3", "WConv", "Claim 6.2", "D D'", "DFWT", "WConv·DFWT", "whole unit"]
     output.show(table(columns, [_row(unit) for unit in result.units], text=["unit"]))
-    output.show(facts([("", line) for line in [*result.findings, "By definition and by gradient: the same matrices."]]))
-    if plot:
-        output.info(f"picture: {plot}")
+    output.show(facts([("", line) for line in [*result.findings, "Definition and gradient give the same matrices."]]))
 
 
 def _row(unit: "UnitConnectivity") -> list[str]:

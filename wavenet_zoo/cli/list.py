@@ -45,8 +45,8 @@ def command(pattern: str | None, peers: bool, as_json: bool, quiet: bool) -> Non
 
 
 def _show_peers(output: Output) -> None:
-    from wavenet_zoo.paper.formats import cells, remarks_of
     from wavenet_zoo.paper.system_tables import PEER_COLUMNS, list_peers
+    from wavenet_zoo.paper.table import cells, remarks_of
 
     rows = [peer.to_dict() for peer in list_peers()]
     if output.as_json:

@@ -1,21 +1,34 @@
 """``wavezoo table``."""
 
+from pathlib import Path
+
 import click
 
+from wavenet_zoo.cli._command import Command
 from wavenet_zoo.cli._options import output_options, plot_option
 from wavenet_zoo.cli._output import Output, facts, table
 
 
-@click.command(name="table", short_help="Make a table of the paper again, measured beside printed.")
-@click.argument("number", type=click.Choice([*"1234567", "measured"]), required=False)
+@click.command(
+    name="table",
+    cls=Command,
+    short_help="Reproduce a table of the paper, measured beside printed.",
+    examples=[
+        "wavezoo table 5",
+        "wavezoo table 3 --runs runs/ablate/digits --plot table_3.png",
+        "wavezoo table models --format markdown",
+        "wavezoo table --check README.md --check docs/tables.md",
+    ],
+)
+@click.argument("number", type=click.Choice([*"1234567", "measured", "models"]), required=False)
 @click.option(
     "--format", "form", type=click.Choice(["table", "markdown", "csv"]), default="table", show_default=True,
-    help="How to print it.",
+    help="Output format.",
 )  # fmt: skip
 @plot_option
-@click.option("--runs", multiple=True, metavar="DIR", help="Show the finished runs below DIR too; may be repeated.")
-@click.option("--check", multiple=True, metavar="FILE", help="Compare the marked tables of a document.")
-@click.option("--update", multiple=True, metavar="FILE", help="Write the marked tables of a document anew.")
+@click.option("--runs", multiple=True, metavar="DIR", help="Include the finished runs below DIR. May be repeated.")
+@click.option("--check", multiple=True, metavar="FILE", help="Check the marked tables of a document. May be repeated.")
+@click.option("--update", multiple=True, metavar="FILE", help="Update the tables of a document. May be repeated.")
 @output_options
 def command(
     number: str | None,
@@ -27,27 +40,31 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Make Table NUMBER of the paper, 1 to 7, again from real models; or list all that was measured.
+    """Reproduce Table NUMBER of the paper; 'measured' lists all finished runs, 'models' the main models.
 
-    The paper's figures stand beside what is counted from the model, with a reason where the two are further apart than
-    2 %, and its errors beside those that this project has measured, each with data set, recipe, seed and weights.
+    Printed figures are listed beside those counted from the model, with a reason for every difference above 2 %, and
+    printed errors beside measured ones, with data set, recipe and seeds (--json adds the hashes of the weights).
 
-    A document has its tables between "<!-- wavezoo table 6 -->" and "<!-- /wavezoo table 6 -->"; --check ends with 3
-    where one is not what this command prints.
+    In a document, a table starts with "<!-- wavezoo table 6 -->" and ends with "<!-- /wavezoo table 6 -->". --check
+    exits with 3 if one differs from the output of this command.
     """
     output = Output(as_json, quiet)
     if check or update:
         if number is not None or plot or runs:
-            raise click.UsageError("--check and --update take what the document has: no NUMBER, --plot, --runs")
+            raise click.UsageError("--check and --update cannot be combined with NUMBER, --plot or --runs")
         _documents(output, check, update)
         return
     if number is None:
-        raise click.UsageError("which table? NUMBER is 1 to 7, or 'measured'")
-    from wavenet_zoo import table as make_table
-    from wavenet_zoo.paper.formats import cells, remarks_of, to_csv, to_markdown
+        raise click.UsageError("missing NUMBER: 1 to 7, measured or models")
+    from wavenet_zoo import table as reproduce_table
+    from wavenet_zoo.paper.plots import check_table_plot, plot_table
+    from wavenet_zoo.paper.table import cells, parse_number, remarks_of, to_csv, to_markdown
 
-    result = make_table("measured" if number == "measured" else int(number), runs=runs, plot=plot)
     if plot:
+        check_table_plot(Path(plot), parse_number(number))
+    result = reproduce_table(parse_number(number), runs=runs)
+    if plot:
+        plot_table(Path(plot), result)
         output.info(f"figure: {plot}")
     if as_json:
         output.json(result.to_dict())
@@ -68,9 +85,9 @@ def _documents(output: Output, check: tuple[str, ...], update: tuple[str, ...]) 
 
     changed = {document: update_tables(document) for document in update}
     for document, numbers in changed.items():
-        output.info(f"{document}: {'Table ' + ', '.join(map(str, numbers)) if numbers else 'nothing'} changed")
+        output.info(f"{document}: updated tables: {', '.join(map(str, numbers)) or 'none'}")
     for document in check:
         check_tables(document)
-        output.info(f"{document}: its tables are what the command prints")
+        output.info(f"{document}: tables are up to date")
     if output.as_json:
         output.json({"updated": changed, "checked": list(check)})

@@ -1,37 +1,40 @@
-"""The ablation: one recipe trained as it is and with something changed, under the same seeds."""
+"""Ablations: train the network of a recipe and changed versions of it under equal seeds, and compare the errors."""
 
 import json
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from wavenet_zoo.complexity import count
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.models import WaveletNet
+from wavenet_zoo.paper.measured import RunRecord, count_epochs, read_record
 from wavenet_zoo.paper.published import ABLATIONS, PublishedAblation
 from wavenet_zoo.paper.statistics import Estimate, estimate
 from wavenet_zoo.recipes import Recipe, load_recipe, recipe_name
-from wavenet_zoo.runtime.records import write_json
+from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.training.build import check_recipe
 from wavenet_zoo.training.train import train
 from wavenet_zoo.weights.loading import build_model
 
 __all__ = ["DEFAULT_RECIPE", "Ablation", "Arm", "ArmResult", "ablate"]
 
-DEFAULT_RECIPE = "digits"  # a laptop finishes it; small enough that no claim about the paper's setting follows
+logger = logging.getLogger(__name__)
+
+DEFAULT_RECIPE = "digits"  # minutes on a laptop; too small to support a claim about the paper's setting
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One side of a comparison: the recipe with some of its values replaced.
+    """One side of a comparison.
 
     Attributes:
         name: Name of its folder.
-        title: What it is called in the table.
-        overrides: Values in place of the recipe's, each ``section.key=value``.
-        published: What the paper states for it.
+        title: Name in the table.
+        overrides: Overrides of the recipe's values, each ``section.key=value``.
+        published: Errors that the paper prints for it.
     """
 
     name: str
@@ -42,18 +45,18 @@ class Arm:
 
 @dataclass
 class ArmResult:
-    """What came of an arm.
+    """Result of an arm.
 
     Attributes:
         name: Name of its folder.
-        title: What it is called in the table.
-        overrides: Values in place of the recipe's.
-        params: Parameters, with the classifier for this data.
-        macs: Standard count at the recipe's image size.
+        title: Name in the table.
+        overrides: Overrides of the recipe's values.
+        params: Parameters, with the classifier for this data set.
+        macs: Standard count of MACs at the recipe's input size.
         error: Top-1 error in percent after the last epoch, over the seeds.
-        gap: Its error minus that of the original with the same seed, over the seeds; None for the original.
-        published: What the paper states, on its own data and budget.
-        runs: Seed, folder, hash of the weights and seconds of every run.
+        gap: Its error minus the original's error with the same seed, over the seeds; None for the original.
+        published: Errors that the paper prints, on its own data and budget.
+        runs: Seed, folder, error, hash of the weights and seconds of every run.
     """
 
     name: str
@@ -68,40 +71,36 @@ class ArmResult:
 
 
 @dataclass
-class Ablation:
-    """The result of :func:`ablate`.
+class Ablation(Result):
+    """Result of :func:`ablate`.
 
     Attributes:
         model: Name of the model.
         recipe: Name of the recipe.
-        recipe_sha256: Hash of its values, those of the first seed.
+        recipe_sha256: Hash of the recipe's values, with the first seed.
         data: Name of the data set.
-        images: Images that the errors are measured on.
-        epochs: Length of each run.
-        seeds: Of the runs; the same in every arm.
-        arms: The original first.
+        images: Number of images that the errors are measured on; None if the runs did not record it.
+        epochs: Epochs of each run.
+        seeds: Seeds of the runs, equal in every arm.
+        arms: Results of the arms, the original first.
         out: Folder of the runs.
-        picture: Both sides' errors and losses by epoch.
+        picture: Path of the figure that ``wavezoo ablate`` draws.
     """
 
     model: str
     recipe: str
     recipe_sha256: str
     data: str
-    images: int
+    images: int | None
     epochs: int
     seeds: list[int]
     arms: list[ArmResult]
     out: str
     picture: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain values, for JSON."""
-        return asdict(self)
-
 
 def ablate(
-    recipe: str | Path | None = None,
+    recipe_path: str | Path | None = None,
     data: str | Path | None = None,
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
@@ -111,111 +110,89 @@ def ablate(
     widths: Sequence[float] = (),
     haar: str | None = None,
     dfwt_after: str | None = None,
-    paper: bool = False,
+    paper_setting: bool = False,
     seeds: int = 3,
     workers: int | None = None,
     device: str = "auto",
     progress: bool = False,
-    note: Callable[[str], None] = lambda line: None,
 ) -> Ablation:
-    """Train a network as it is and changed, with equal recipe and seeds, and compare the errors.
+    """Train the network of a recipe and changed versions of it with equal seeds, and compare the errors.
 
-    A seed decides the initial weights, the order of the images and their augmentation; both sides of a pair begin with
-    equal weights wherever shapes agree, and see the same batches. What is compared is the error after the last epoch,
-    so that nothing is chosen on the images that it is measured on.
+    A seed determines the initial weights, the order of the images and their augmentation. All arms start from equal
+    weights wherever shapes agree, and see the same batches. The error is that after the last epoch, so that no epoch is
+    selected on the images that it is measured on.
 
-    Runs lie in ``out/ARM/seedN``. Called again, finished ones are taken as they are and a stopped one goes on.
+    Runs are stored in ``out/ARM/seedN``. Called again, finished runs are reused and a stopped run is resumed.
 
     Args:
-        recipe: A YAML file, or the name of a shipped recipe; by default one that a laptop finishes.
-        data: Data set in place of the recipe's.
-        out: Folder of the runs; by default ``runs/ablate/`` and the recipe's name.
-        overrides: Values in place of the recipe's for both sides, each ``section.key=value``.
-        no_dfwt: Leave the DFWT out (Table 3).
+        recipe_path: A YAML file, or the name of a shipped recipe. Default: ``digits``, minutes on a laptop.
+        data: Data set; overrides the recipe's.
+        out: Folder of the runs. Default: ``runs/ablate/`` and the recipe's name.
+        overrides: Overrides of the recipe's values for all arms, each ``section.key=value``.
+        no_dfwt: Remove the DFWT (Table 3).
         kappas: Depths (kappa1, kappa2, kappa3) to compare (Table 7).
         widths: Widths to compare (Table 6).
         haar: ``neighbours``: pair neighbouring channels, the other reading of Algorithm 2.
         dfwt_after: ``expand``: the DFWT before the depthwise convolution.
-        paper: Take the paper's own setting as the recipe: days of a GPU.
-        seeds: How many runs of each side; the recipe's seed and those after it.
-        workers: Decoding processes.
+        paper_setting: Use the recipe of the paper's setting, which takes days on a GPU.
+        seeds: Number of runs per arm, with the recipe's seed and the following ones.
+        workers: Loader workers. Default: one per core, at most 8; 0 for images in memory.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         progress: Show progress on stderr.
-        note: Called with a line on what was decided.
 
     Raises:
-        WavezooError: If nothing is to be compared, the recipe is not of a WaveletNet, or what :func:`~.engine.train`
-            raises. A run that a signal stops is saved, and goes on with the next call.
+        WavezooError: If no change is given, the model is not a WaveletNet, or training fails or is stopped.
 
     Source: paper, section 5.2, Tables 3, 6 and 7.
     """
     arms = _arms(no_dfwt, kappas, widths, haar, dfwt_after)
-    if paper and recipe is not None:
-        raise WavezooError(f"the paper's setting is a recipe of its own, and {recipe} is another", "pass one of them")
-    if paper:
-        recipe = "imagenet/waveletnet_x1" if kappas or widths else "cifar10/waveletnet_m24"
-    recipe = recipe or DEFAULT_RECIPE
-    plan = load_recipe(recipe, overrides)
-    original, arms = _check(recipe, overrides, plan, arms, note)
-    folder = Path(out) if out is not None else Path("runs") / "ablate" / recipe_name(recipe)
-    numbers = [plan.seed + i for i in range(seeds)]
-    total = (len(arms) + 1) * seeds
-    note(f"{total} runs by recipe {recipe_name(recipe)}, epochs: {plan.schedule.epochs}")
-    note_once = _once(note)
+    if paper_setting and recipe_path is not None:
+        raise WavezooError(f"the paper's setting and recipe {recipe_path} exclude each other", "pass only one of them")
+    if paper_setting:
+        recipe_path = "imagenet/waveletnet_x1" if kappas or widths else "cifar10/waveletnet_m24"
+    recipe_path = recipe_path or DEFAULT_RECIPE
+    recipe = load_recipe(recipe_path, overrides)
+    original, arms = _check_arms(recipe_path, overrides, recipe, arms)
+    arms = [original, *arms]
+    folder = Path(out) if out is not None else Path("runs") / "ablate" / recipe_name(recipe_path)
+    seed_values = [recipe.seed + i for i in range(seeds)]
+    total = len(arms) * seeds
+    logger.info("%d runs of recipe %s, %s each", total, recipe_name(recipe_path), count_epochs(recipe.schedule.epochs))
 
-    runs: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in (original, *arms)}
-    for seed in numbers:  # pair by pair, so that what there is can be compared at any time
-        for arm in (original, *arms):
-            note(f"{1 + sum(map(len, runs.values()))} of {total}: {arm.title}, seed {seed}")
-            place = folder / arm.name / f"seed{seed}"  # not what a finished run says of itself: it may have been moved
-            run = train(
-                recipe,
-                data,
-                place,
-                [*overrides, *arm.overrides, f"seed={seed}"],
-                workers=workers,
-                device=device,
-                progress=progress,
-                note=note_once,
+    runs: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in arms}
+    for seed in seed_values:  # seed by seed, so that complete pairs exist at any time
+        for arm in arms:
+            logger.info("run %d of %d: %s, seed %d", 1 + sum(map(len, runs.values())), total, arm.title, seed)
+            run_dir = folder / arm.name / f"seed{seed}"
+            values = [*overrides, *arm.overrides, f"seed={seed}"]
+            run = train(recipe_path, data, run_dir, values, workers=workers, device=device, progress=progress)
+            runs[arm.name].append(
+                {
+                    "seed": seed,
+                    "out": str(run_dir),  # not run.out: a finished run may have been moved
+                    "error": 100 - run.last["top1"],
+                    "weights_sha256": run.weights_sha256,
+                    "seconds": run.seconds,
+                }
             )
-            runs[arm.name].append({"seed": seed, "out": str(place), "error": 100 - run.last["top1"],
-                                   "weights_sha256": run.weights_sha256, "seconds": run.seconds})  # fmt: skip
-    facts = json.loads((folder / original.name / f"seed{numbers[0]}" / "run.json").read_text(encoding="utf-8"))
-    classes = len(facts["metadata"]["classes"])
+    record = read_record(folder / original.name / f"seed{seed_values[0]}" / "run.json", RunRecord)
     results: list[ArmResult] = []
-    for arm in (original, *arms):
-        results.append(_result(recipe, overrides, arm, runs[arm.name], results[0] if results else None, classes))
-    stem = folder / "-".join(arm.name for arm in arms)
-    ablation = Ablation(
-        model=plan.model.name,
-        recipe=recipe_name(recipe),
-        recipe_sha256=plan.sha256(),
-        data=facts["metadata"]["data"],
-        images=facts["validation_images"],
-        epochs=plan.schedule.epochs,
-        seeds=numbers,
+    for arm in arms:
+        baseline = results[0] if results else None
+        arm_recipe = load_recipe(recipe_path, [*overrides, *arm.overrides])
+        results.append(_result(arm_recipe, arm, runs[arm.name], baseline, len(record.metadata.classes or [])))
+    return Ablation(
+        model=recipe.model.name,
+        recipe=recipe_name(recipe_path),
+        recipe_sha256=recipe.sha256(),
+        data=str(record.metadata.data),
+        images=record.validation_images,
+        epochs=recipe.schedule.epochs,
+        seeds=seed_values,
         arms=results,
         out=str(folder),
-        picture=f"{stem}.png",
+        picture=f"{folder / '-'.join(arm.name for arm in arms[1:])}.png",
     )
-    if os.environ.get("RANK", "0") == "0":  # of several processes, started by torchrun, the first one writes
-        from wavenet_zoo.paper.ablation_plot import plot_ablation
-
-        write_json(Path(f"{stem}.json"), ablation.to_dict())
-        plot_ablation(Path(ablation.picture), ablation)
-    return ablation
-
-
-def _once(note: Callable[[str], None]) -> Callable[[str], None]:
-    """Leave out what was said before: data and preprocessing are the same in every run."""
-    said: set[str] = set()
-
-    def note_once(line: str) -> None:
-        if line not in said:
-            said.add(line)
-            note(line)
-
-    return note_once
 
 
 def _arms(
@@ -235,60 +212,57 @@ def _arms(
     if haar is not None:
         arms.append(Arm(f"haar_{haar}", f"Haar {haar}", (f"model.kwargs.haar={haar}",)))
     if dfwt_after is not None:
-        arms.append(Arm(f"dfwt_after_{dfwt_after}", f"DFWT after {dfwt_after}",
-                        (f"model.kwargs.dfwt_after={dfwt_after}",)))  # fmt: skip
+        override = f"model.kwargs.dfwt_after={dfwt_after}"
+        arms.append(Arm(f"dfwt_after_{dfwt_after}", f"DFWT after {dfwt_after}", (override,)))
     if not arms:
-        raise WavezooError("nothing to compare", "--no-dfwt, --kappa, --width, --haar or --dfwt-after")
-    twice = next((arm.title for i, arm in enumerate(arms) if arm in arms[:i]), None)
-    if twice:
-        raise WavezooError(f"{twice} is asked for twice")
+        raise WavezooError("no change to compare", "pass --no-dfwt, --kappa, --width, --haar or --dfwt-after")
+    duplicate = next((arm.title for i, arm in enumerate(arms) if arm in arms[:i]), None)
+    if duplicate:
+        raise WavezooError(f"duplicate change: {duplicate}", "pass every change once")
     return arms
 
 
-def _check(
-    recipe: str | Path, overrides: Sequence[str], plan: Recipe, arms: list[Arm], note: Callable[[str], None]
+def _check_arms(
+    recipe_path: str | Path, overrides: Sequence[str], recipe: Recipe, arms: Sequence[Arm]
 ) -> tuple[Arm, list[Arm]]:
-    """Build every arm's network, give it the original's initial weights, and name the original if an arm is the same.
+    """Build the network of every arm, and add the override that gives it the original's initial weights.
 
     Returns:
-        The original, and the arms that differ from it.
+        The original, and the arms that differ from it. An arm that equals the recipe's network names the original.
     """
-    network = build_model(plan.model.name, plan.model.kwargs, device="meta")
+    network = build_model(recipe.model.name, recipe.model.kwargs, device="meta")
     if not isinstance(network, WaveletNet):
-        raise WavezooError(f"recipe {recipe} is of {plan.model.name}, which is not a WaveletNet", "another --recipe")
-    check_recipe(recipe, overrides)
+        raise WavezooError(
+            f"recipe {recipe_path}: {recipe.model.name} is not a WaveletNet", "pass the recipe of a WaveletNet"
+        )
+    check_recipe(recipe_path, overrides)
     shapes = {key: value.shape for key, value in network.state_dict().items()}
     original, others = Arm("original", "original"), []
     for arm in arms:
-        check_recipe(recipe, [*overrides, *arm.overrides])
-        changed_plan = load_recipe(recipe, [*overrides, *arm.overrides])
-        changed = build_model(plan.model.name, changed_plan.model.kwargs, device="meta")
+        check_recipe(recipe_path, [*overrides, *arm.overrides])
+        arm_recipe = load_recipe(recipe_path, [*overrides, *arm.overrides])
+        changed = build_model(recipe.model.name, arm_recipe.model.kwargs, device="meta")
         if repr(changed) == repr(network):
-            note(f"{arm.title}: the network of the recipe as it is")
+            logger.info("%s: equals the network of the recipe, so it is the original", arm.title)
             original = Arm("original", arm.title, published=arm.published)
             continue
-        own = {key: value.shape for key, value in changed.state_dict().items()}
-        if own != shapes and plan.model.initial_weights_of is None:  # else the same numbers are drawn for both anyway
-            weights = f"model.initial_weights_of={json.dumps(plan.model.kwargs)}"
-            arm = Arm(arm.name, arm.title, (*arm.overrides, weights), arm.published)
+        changed_shapes = {key: value.shape for key, value in changed.state_dict().items()}
+        if changed_shapes != shapes and recipe.model.initial_weights_of is None:  # equal shapes draw equal weights
+            initial_weights = f"model.initial_weights_of={json.dumps(recipe.model.kwargs)}"
+            arm = replace(arm, overrides=(*arm.overrides, initial_weights))
         others.append(arm)
     if not others:
-        raise WavezooError(f"{original.title} is what recipe {recipe} has already: there is nothing to compare it with")
+        raise WavezooError(
+            f"{original.title}: nothing to compare, recipe {recipe_path} already has it", "pass another change"
+        )
     return original, others
 
 
 def _result(
-    recipe: str | Path,
-    overrides: Sequence[str],
-    arm: Arm,
-    runs: list[dict[str, Any]],
-    original: ArmResult | None,
-    num_classes: int,
+    recipe: Recipe, arm: Arm, runs: list[dict[str, Any]], original: ArmResult | None, num_classes: int
 ) -> ArmResult:
-    plan = load_recipe(recipe, [*overrides, *arm.overrides])
-    cost = count(
-        plan.model.name, plan.preprocessing.size, model_kwargs={**plan.model.kwargs, "num_classes": num_classes}
-    )
+    kwargs = {**recipe.model.kwargs, "num_classes": num_classes}
+    cost = count(recipe.model.name, recipe.preprocessing.size, model_kwargs=kwargs)
     errors = [run["error"] for run in runs]
     gap = None if original is None else estimate([a - b for a, b in zip(errors, original.error.values)])
     return ArmResult(

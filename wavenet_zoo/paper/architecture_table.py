@@ -1,9 +1,9 @@
-"""Table 4: the architecture, as the paper prints it and as the model is."""
+"""Table 4: the architecture of the model, compared with the printed one."""
 
 from typing import Any
 
 from wavenet_zoo.paper.published import ARCHITECTURE
-from wavenet_zoo.paper.tables import Column, PaperTable
+from wavenet_zoo.paper.table import Column, PaperTable
 from wavenet_zoo.zoo.catalog import Stage, info
 
 __all__ = ["architecture_table"]
@@ -13,19 +13,19 @@ KEYS = ("input", "operator", "channels", "repeat", "stride", "kappa1", "kappa2",
 OPERATORS = {"conv 3x3": "Conv", "unit": "block", "conv 1x1": "conv2d", "average pool": "avgpool", "linear": "conv2d"}
 REASONS = {
     ("block", "kappa1"): "t = 1 in the first unit: it has no expanding convolution",
-    ("conv2d", "kappa2"): "a plain convolution: with depths 0 3 3 the published counts would not come out",
+    ("conv2d", "kappa2"): "a plain convolution: depths 0 3 3 do not give the printed counts",
 }
 
 
 def architecture_table() -> PaperTable:
-    """Make Table 4."""
+    """Build Table 4."""
     rows = []
     for stage, printed in zip(info(MODEL).stages, ARCHITECTURE, strict=True):
         row = _row(stage)
         paper = dict(zip(KEYS, printed, strict=True))
         differing = [key for key in KEYS if paper[key] not in ("-", row[key])]
         reasons = [REASONS[row["operator"], key] for key in differing if (row["operator"], key) in REASONS]
-        row["paper"] = ", ".join(f"{key} {paper[key]}" for key in differing) or "the same"
+        row["paper"] = ", ".join(f"{key} {paper[key]}" for key in differing) or "same"
         row["printed"] = paper
         row["remark"] = "; ".join(reasons) or None
         rows.append(row)
@@ -43,7 +43,7 @@ def architecture_table() -> PaperTable:
         Column("macs", "MACs", "count"),
         Column("paper", "paper"),
     ]
-    notes = ["Every row is read off the model; the last column has what the paper prints otherwise."]
+    notes = ["Every row is computed from the model; the last column lists what the paper prints differently."]
     return PaperTable(4, f"Architecture for ImageNet ({MODEL})", columns, rows, notes)
 
 

@@ -1,4 +1,4 @@
-"""Table 1: what the layers cost, by the paper's formulas and counted."""
+"""Table 1: parameters and MACs of the layers, by the paper's formulas and counted."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wavenet_zoo.layers import WConv2d
-from wavenet_zoo.paper.tables import Column, PaperTable
+from wavenet_zoo.paper.table import Column, PaperTable
 
 __all__ = ["GROUPS", "LAYERS", "SIZE", "Layer", "count_layer", "layer_table"]
 
@@ -18,8 +18,8 @@ GROUPS = 4
 SIZE = 14  # N, the side of the feature map
 
 _UPPER_BOUND = (
-    "(κ + 1)/2^κ is an upper bound; Algorithm 1 and Claim 6.2 give (κ + 3)/2^(κ + 2), from which the printed 2.72M and "
-    "1.10M follow"
+    "(κ + 1)/2^κ is an upper bound; Algorithm 1 and Claim 6.2 give (κ + 3)/2^(κ + 2), which leads to the printed 2.72M "
+    "and 1.10M"
 )
 
 
@@ -28,11 +28,11 @@ class Layer:
     """A row of Table 1, with D input and D output channels.
 
     Attributes:
-        title: The paper's name.
-        macs_formula: As printed.
-        params_formula: As printed.
-        params: What the formula for parameters gives at D.
-        build: Makes the layer.
+        title: Name in the paper.
+        macs_formula: Formula for MACs, as printed.
+        params_formula: Formula for parameters, as printed.
+        params: Value of the formula for parameters at D.
+        build: Builds the layer for D.
         remark: Why formula and layer differ, or None.
     """
 
@@ -72,13 +72,13 @@ LAYERS = (
         "D log D'",
         lambda D: D * math.log2(D),
         lambda D: WConv2d(D, D, kappa=_full_depth(D)),
-        "Claim 6.2 counts D + (D/4)(log D - 1), which is what the layer has",
+        "Claim 6.2 gives D + (D/4)(log D - 1), the count of the layer",
     ),
 )
 
 
 def count_layer(layer: Layer, channels: int) -> tuple[int, int]:
-    """Return parameters and MACs of a layer with as many input as output channels, on N x N pixels."""
+    """Return parameters and MACs of a layer with equal input and output channels, on N x N pixels."""
     with torch.device("meta"):
         module = layer.build(channels).requires_grad_(False)
         counter = FlopCounterMode(display=False)
@@ -88,7 +88,7 @@ def count_layer(layer: Layer, channels: int) -> tuple[int, int]:
 
 
 def layer_table() -> PaperTable:
-    """Make Table 1."""
+    """Build Table 1."""
     rows = []
     for layer in LAYERS:
         for channels in CHANNELS:
@@ -102,7 +102,8 @@ def layer_table() -> PaperTable:
                     "channels": channels,
                     "params_paper": paper,
                     "params": params,
-                    "macs_paper": paper * SIZE**2,  # in every row the formula for MACs is N² times that for parameters
+                    "macs_paper": paper
+                    * SIZE**2,  # in every row the formula for MACs is N² times the one for parameters
                     "macs": macs,
                     "difference": 100 * (params / paper - 1),
                     "remark": layer.remark,
@@ -113,11 +114,11 @@ def layer_table() -> PaperTable:
         Column("macs_formula", "MACs, paper's formula"),
         Column("params_formula", "params, paper's formula"),
         Column("channels", "D = D'", "count"),
-        Column("params_paper", "params by the formula", "count"),
-        Column("params", "params of the layer", "count"),
-        Column("macs_paper", "MACs by the formula", "count"),
-        Column("macs", "MACs of the layer", "count"),
+        Column("params_paper", "params, formula at D", "count"),
+        Column("params", "params, counted", "count"),
+        Column("macs_paper", "MACs, formula at D", "count"),
+        Column("macs", "MACs, counted", "count"),
         Column("difference", "difference", "percent"),
     ]
-    notes = [f"MACs at N = {SIZE}. Logarithms are to base 2. g is open in the paper's table; {GROUPS} divides every D."]
+    notes = [f"MACs at N = {SIZE}; logarithms to base 2. The paper's table does not state g; {GROUPS} divides every D."]
     return PaperTable(1, "Complexity of layers", columns, rows, notes)

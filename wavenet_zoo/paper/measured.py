@@ -1,20 +1,53 @@
-"""The errors that this project has measured itself, read from the folders of finished runs."""
+"""Errors that this project has measured, read from the folders of finished runs."""
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.paper.statistics import Estimate, estimate
 from wavenet_zoo.recipes import Recipe, list_recipes, load_recipe
 from wavenet_zoo.runtime.records import read_json
+from wavenet_zoo.runtime.results import NOT_IN_JSON, Result
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
-__all__ = ["Measured", "MeasuredRun", "find_runs", "group_runs", "results_folder"]
+__all__ = [
+    "MeasuredRun",
+    "RunGroup",
+    "RunRecord",
+    "count_epochs",
+    "find_runs",
+    "group_runs",
+    "read_record",
+    "results_folder",
+]
+
+NAMED_ELSEWHERE = ("model.", "data.", "schedule.epochs", "seed")  # keys that the tables show in other places
+Record = TypeVar("Record")
+
+
+class RunRecord(BaseModel):
+    """The keys of ``run.json`` that the tables need."""
+
+    metadata: WeightsMetadata
+    validation_images: int | None = None  # the first runs did not record it
+
+
+class EpochRecord(BaseModel):
+    """The keys of an epoch's record that the tables need."""
+
+    top1: float
+
+
+class RunResult(BaseModel):
+    """The keys of ``result.json`` that the tables need."""
+
+    last: EpochRecord
+    weights_sha256: str
 
 
 @dataclass
@@ -22,7 +55,7 @@ class MeasuredRun:
     """A finished run.
 
     Attributes:
-        metadata: What its weights say of themselves.
+        metadata: Metadata of its weights.
         recipe: Its recipe, seed included.
         error: Top-1 error in percent on the validation split after the last epoch.
         weights_sha256: Hash of its weights.
@@ -35,19 +68,19 @@ class MeasuredRun:
 
 
 @dataclass
-class Measured:
-    """Runs that differ in their seed alone.
+class RunGroup(Result):
+    """Runs that differ only in the seed.
 
     Attributes:
         model: Name of the model.
-        model_kwargs: Arguments that it was trained with.
-        data: What the data set is called.
+        model_kwargs: Model arguments.
+        data: Name of the data set.
         recipe: Name of the recipe.
-        epochs: Length of each run.
-        seeds: Of the runs.
-        error: Top-1 error in percent, after the last epoch, over the seeds.
-        weights_sha256: Hashes of their weights, by seed.
-        plan: The recipe, with the first of the seeds; left out of JSON.
+        epochs: Epochs of each run.
+        seeds: Seeds of the runs.
+        error: Top-1 error in percent after the last epoch, over the seeds.
+        weights_sha256: Hashes of the weights, by seed.
+        recipe_values: The recipe with the first of the seeds.
     """
 
     model: str
@@ -58,53 +91,47 @@ class Measured:
     seeds: list[int]
     error: Estimate
     weights_sha256: list[str]
-    plan: Recipe = field(repr=False)
+    recipe_values: Recipe = field(repr=False, metadata=NOT_IN_JSON)
 
     def describe(self) -> str:
-        """Return where the error comes from: data set, recipe, budget, seeds and weights."""
+        """Return data set, recipe, epochs, overrides, initial weights and seeds."""
+        parts = [self.data, f"recipe {self.recipe}", count_epochs(self.epochs), *self.overrides()]
+        if self.recipe_values.model.pretrained:
+            parts.append(f"initial weights {self.recipe_values.model.pretrained}")
         seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
-        weights = ", ".join(digest[:12] for digest in self.weights_sha256)
-        epochs = f"{self.epochs} epoch{'s' if self.epochs > 1 else ''}"
-        parts = [self.data, f"recipe {self.recipe}", epochs, *self.changes()]
-        if self.plan.model.pretrained:
-            parts.append(f"beginning with {self.plan.model.pretrained}")
-        return ", ".join([*parts, seeds, f"weights {weights}"])
+        return ", ".join([*parts, seeds])
 
-    def changes(self) -> list[str]:
-        """Return what the runs have otherwise than the recipe of that name, apart from model, epochs and seed."""
+    def overrides(self) -> list[str]:
+        """Return the overrides of the recipe's values, apart from model, data, epochs and seed."""
         if self.recipe not in list_recipes():
             return []
-        differing = self.plan.differing(load_recipe(self.recipe))
-        told = ("model.", "data.", "schedule.epochs", "seed")  # elsewhere in the tables
-        return [f"{key}={_short(here)}" for key, (here, _) in differing.items() if not key.startswith(told)]
+        differing = self.recipe_values.differing(load_recipe(self.recipe))
+        return [
+            f"{key}={_short(value)}" for key, (value, _) in differing.items() if not key.startswith(NAMED_ELSEWHERE)
+        ]
 
     def title(self) -> str:
         """Return the model with its arguments."""
         return " ".join([self.model, *(f"{key}={_short(value)}" for key, value in self.model_kwargs.items())])
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {key: value for key, value in asdict(self).items() if key != "plan"}
-
 
 def results_folder() -> Path | None:
-    """Return ``results/`` of the checkout, or the copy in the installed package."""
+    """Return ``results/`` of the checkout, or its copy in the installed package."""
     package = Path(__file__).resolve().parent.parent
     return next((f for f in (package / "_shipped" / "results", package.parent / "results") if f.is_dir()), None)
 
 
 def find_runs(folders: Iterable[str | Path] = ()) -> list[MeasuredRun]:
-    """Read the finished runs below ``results/`` and below other folders; the same weights count once.
+    """Read the finished runs below ``results/`` and below other folders. Runs with equal weights count once.
 
     Raises:
-        WavezooError: If a folder is not there, or the files of a finished run are not what a run leaves.
+        WavezooError: If a folder does not exist, or the files of a finished run are invalid.
     """
-    own = results_folder()
-    roots = [*([own] if own else []), *map(Path, folders)]
+    shipped = results_folder()
     runs: dict[str, MeasuredRun] = {}
-    for root in roots:
+    for root in [*([shipped] if shipped else []), *map(Path, folders)]:
         if not root.is_dir():
-            raise WavezooError(f"{root}: no such folder of runs")
+            raise WavezooError(f"{root}: folder of runs not found")
         for path in sorted(root.rglob("result.json")):
             if (path.parent / "run.json").is_file():
                 run = _read_run(path.parent)
@@ -112,46 +139,64 @@ def find_runs(folders: Iterable[str | Path] = ()) -> list[MeasuredRun]:
     return list(runs.values())
 
 
-def group_runs(runs: Iterable[MeasuredRun]) -> list[Measured]:
-    """Put runs together that differ in their seed alone."""
+def group_runs(runs: Iterable[MeasuredRun]) -> list[RunGroup]:
+    """Group runs that differ only in the seed."""
     groups: dict[str, list[MeasuredRun]] = {}
     for run in runs:
         metadata = run.metadata
         fingerprints = (metadata.data_fingerprint, metadata.validation_fingerprint)
         key = json.dumps([run.recipe.model_dump(exclude={"seed"}), metadata.data, fingerprints])
         groups.setdefault(key, []).append(run)
-    measured = []
-    for group in groups.values():
-        group.sort(key=lambda run: run.recipe.seed)
-        first = group[0]
-        measured.append(
-            Measured(
-                model=first.metadata.model,
-                model_kwargs=first.metadata.model_kwargs,
-                data=str(first.metadata.data),
-                recipe=str(first.metadata.recipe),
-                epochs=first.recipe.schedule.epochs,
-                seeds=[run.recipe.seed for run in group],
-                error=estimate([run.error for run in group]),
-                weights_sha256=[run.weights_sha256 for run in group],
-                plan=first.recipe,
-            )
-        )
-    return measured
+    return [_group(sorted(group, key=lambda run: run.recipe.seed)) for group in groups.values()]
+
+
+def count_epochs(epochs: int) -> str:
+    """Return ``1 epoch`` or ``4 epochs``."""
+    return f"{epochs} epoch{'s' if epochs > 1 else ''}"
+
+
+def read_record(path: Path, kind: type[Record], hint: str = "") -> Record:
+    """Read a JSON object as a dataclass or a pydantic model.
+
+    Args:
+        path: The file.
+        kind: Class of the record.
+        hint: What the user can do if it cannot be read.
+
+    Raises:
+        WavezooError: If the file is not a JSON object, or a key is missing or invalid.
+    """
+    values = read_json(path, hint)
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise WavezooError(f"{path}: invalid key '{key}': {first['msg']}", hint) from None
+
+
+def _group(runs: list[MeasuredRun]) -> RunGroup:
+    first = runs[0]
+    return RunGroup(
+        model=first.metadata.model,
+        model_kwargs=first.metadata.model_kwargs,
+        data=str(first.metadata.data),
+        recipe=str(first.metadata.recipe),
+        epochs=first.recipe.schedule.epochs,
+        seeds=[run.recipe.seed for run in runs],
+        error=estimate([run.error for run in runs]),
+        weights_sha256=[run.weights_sha256 for run in runs],
+        recipe_values=first.recipe,
+    )
+
+
+def _read_run(folder: Path) -> MeasuredRun:
+    hint = f"copy the run again, or remove {folder}"
+    result = read_record(folder / "result.json", RunResult, hint)
+    record = read_record(folder / "run.json", RunRecord, hint)
+    recipe = load_recipe(folder / "recipe.yaml")
+    return MeasuredRun(record.metadata, recipe, 100 - result.last.top1, result.weights_sha256)
 
 
 def _short(value: Any) -> str:
     return json.dumps(value, separators=(",", ":")) if isinstance(value, list) else str(value)
-
-
-def _read_run(folder: Path) -> MeasuredRun:
-    result, record = read_json(folder / "result.json"), read_json(folder / "run.json")
-    try:
-        return MeasuredRun(
-            metadata=WeightsMetadata.model_validate(record["metadata"]),
-            recipe=load_recipe(folder / "recipe.yaml"),
-            error=100 - float(result["last"]["top1"]),
-            weights_sha256=str(result["weights_sha256"]),
-        )
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
-        raise WavezooError(f"{folder}: not what a finished run leaves: {str(error).splitlines()[0]}") from error

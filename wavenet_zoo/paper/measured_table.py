@@ -1,37 +1,38 @@
-"""Everything that this project, or a reader, has measured: one row for each recipe and budget."""
+"""The table of all measured errors: one row per recipe and budget."""
 
 from collections.abc import Sequence
 
-from wavenet_zoo.paper.measured import Measured
-from wavenet_zoo.paper.tables import Column, PaperTable
+from wavenet_zoo.paper.measured import RunGroup
+from wavenet_zoo.paper.table import Column, PaperTable
 
 __all__ = ["measured_table"]
 
+COLUMNS = (
+    Column("data", "data"),
+    Column("model", "model"),
+    Column("recipe", "recipe"),
+    Column("epochs", "epochs", "count"),
+    Column("beginning", "initial weights"),
+    Column("seeds", "seeds"),
+    Column("error", "error %"),
+)
 
-def measured_table(measured: Sequence[Measured]) -> PaperTable:
-    """Make the table of all finished runs, by data set and from the smallest error to the largest."""
-    columns = [
-        Column("data", "data"),
-        Column("model", "model"),
-        Column("recipe", "recipe"),
-        Column("epochs", "epochs", "count"),
-        Column("beginning", "begins with"),
-        Column("seeds", "seeds"),
-        Column("error", "error %"),
-    ]
+
+def measured_table(measured: Sequence[RunGroup]) -> PaperTable:
+    """Build the table of all finished runs, sorted by data set and error."""
     rows = [
         {
-            "data": own.data,
-            "model": own.title(),
-            "recipe": ", ".join([own.recipe, *own.changes()]),
-            "epochs": own.epochs,
-            "beginning": own.plan.model.pretrained or "random weights",
-            "seeds": ", ".join(map(str, own.seeds)),
-            "error": str(own.error),
-            "measured": own.to_dict(),
+            "data": group.data,
+            "model": group.title(),
+            "recipe": ", ".join([group.recipe, *group.overrides()]),
+            "epochs": group.epochs,
+            "beginning": group.recipe_values.model.pretrained or "random",
+            "seeds": ", ".join(map(str, group.seeds)),
+            "error": str(group.error),
+            "measured": group.to_dict(),
             "remark": None,
         }
-        for own in sorted(measured, key=lambda own: (own.data, own.error.mean))
+        for group in sorted(measured, key=lambda group: (group.data, group.error.mean))
     ]
     notes = ["Top-1 error on the validation images after the last epoch: mean over the seeds ± its standard error."]
-    return PaperTable("measured", "Every finished run", columns, rows, notes)
+    return PaperTable("measured", "All finished runs", list(COLUMNS), rows, notes)

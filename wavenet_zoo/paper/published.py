@@ -1,6 +1,6 @@
-"""What the paper prints, digit for digit, and what is known about a figure that its model does not have.
+"""Figures that the paper prints, digit for digit, and why some of them differ from the model.
 
-Every figure in this file is a quotation; nothing here was measured by this project.
+Every figure in this file is a quotation; none was measured by this project.
 """
 
 from dataclasses import dataclass, field
@@ -15,11 +15,11 @@ class PublishedSystem:
 
     Attributes:
         table: Number of the table.
-        title: The row's name in the paper.
-        model: The timm model that it is.
-        params: Parameters as printed, ``2.72M``; None where the paper has a dash.
-        macs: MACs as printed; None where the paper has none.
-        error: Top-1 error in percent, on CIFAR-10 in Table 2, on ImageNet in the others.
+        title: Name of the row in the paper.
+        model: Name of the timm model.
+        params: Parameters as printed, ``2.72M``; None if the paper has a dash.
+        macs: MACs as printed; None if the paper has none.
+        error: Top-1 error in percent, on CIFAR-10 in Table 2, on ImageNet in the other tables.
     """
 
     table: int
@@ -56,36 +56,37 @@ SYSTEMS = (
     PublishedSystem(7, "WaveletNet (κ = 3)", "waveletnet_x1_k3", "2.72M", "216M", 30.6),
 )
 
-_PAPERS_MACS = (
-    "the paper leaves the classifier out and counts depthwise convolutions at their input resolution; by that "
-    "convention the count is what it prints"
+_MACS_CONVENTION = (
+    "the paper excludes the classifier and counts depthwise convolutions at their input resolution; this convention "
+    "gives the printed figure"
 )
 
-REMARKS = {  # (model, "params" | "macs"): why measured and printed differ; (model, "note"): what else to know
-    ("mobilenetv2_cifar", "params"): "no way of counting gives 2.10M; likeliest are the ImageNet network's 3.4M less "
-    "its classifier of 1.28M",
-    ("alexnet_2012", "macs"): "the paper's figure is operations, two for each MAC; ShuffleNet's Table 5 has 720M MACs",
+REMARKS = {  # (model, "params" | "macs"): why counted and printed figure differ; (model, "note"): further information
+    ("mobilenetv2_cifar", "params"): "no counting convention gives 2.10M; the likeliest source is the ImageNet "
+    "network's 3.4M minus its classifier of 1.28M",
+    ("alexnet_2012", "macs"): "the paper's figure counts operations, two per MAC; Table 5 of the ShuffleNet paper has "
+    "720M MACs",
     ("resnet50", "params"): "24M is the count without the classifier",
-    ("resnet50", "note"): "counted as in its paper, with the stride in the first 1x1 of a block; timm's network has it "
-    "in the 3x3 and is what is evaluated and trained",
-    ("nasnet_a_mobile", "note"): "where 564M comes from was not found",
-    ("mobilenetv2_100", "params"): "3.4M is the count without batch norm, 3.47M, cut off",
-    ("mobilenetv2_140", "params"): "6.9M is an error of the MobileNetV2 paper, known upstream",
-    ("shufflenet_v1_x0_5", "note"): "4 groups; reconstruction: the published scaling gives a bottleneck that 4 does "
-    "not divide, here rounded up",
-    ("shufflenet_v1_x1", "note"): "8 groups; 140M is the budget that ShuffleNet's paper aims at",
+    ("resnet50", "note"): "counted as in its paper, with the stride in the first 1x1 convolution of a block; timm's "
+    "network, which is used for training and evaluation, has it in the 3x3 convolution",
+    ("nasnet_a_mobile", "note"): "the source of 564M was not found",
+    ("mobilenetv2_100", "params"): "3.4M is the count without batch norm, 3.47M, truncated",
+    ("mobilenetv2_140", "params"): "6.9M is a known error of the MobileNetV2 paper",
+    ("shufflenet_v1_x0_5", "note"): "4 groups; reconstruction: the published scaling gives a bottleneck width that 4 "
+    "does not divide, so it is rounded up",
+    ("shufflenet_v1_x1", "note"): "8 groups; 140M is the target budget of the ShuffleNet paper",
     ("shufflenet_v1_x1_5", "note"): "3 groups",
     ("shufflenet_v1_x2", "note"): "3 groups",
     ("igcv2_cifar", "note"): "reconstruction: the exact network is not published; width and branches are fitted to "
     "the count",
-    ("igcv3_cifar", "note"): "IGCV3-D, strides as its authors gave them to others",
-    ("preresnet164_cifar", "note"): "pre-activation; the other ResNet-164 has 1.70M too",
-    ("waveletnet_x1", "macs"): _PAPERS_MACS,
-    ("waveletnet_x1_k3", "macs"): _PAPERS_MACS,
-    ("waveletnet_x1_k5", "macs"): _PAPERS_MACS,
-    ("waveletnet_x0_75", "macs"): _PAPERS_MACS,
-    ("waveletnet_x1_25", "macs"): _PAPERS_MACS,
-    ("waveletnet_cifar_m24", "note"): "1.10M is cut off, not rounded",
+    ("igcv3_cifar", "note"): "IGCV3-D, with the strides that its authors stated",
+    ("preresnet164_cifar", "note"): "pre-activation; the post-activation ResNet-164 also has 1.70M",
+    ("waveletnet_x1", "macs"): _MACS_CONVENTION,
+    ("waveletnet_x1_k3", "macs"): _MACS_CONVENTION,
+    ("waveletnet_x1_k5", "macs"): _MACS_CONVENTION,
+    ("waveletnet_x0_75", "macs"): _MACS_CONVENTION,
+    ("waveletnet_x1_25", "macs"): _MACS_CONVENTION,
+    ("waveletnet_cifar_m24", "note"): "1.10M is truncated, not rounded",
 }
 
 
@@ -94,9 +95,10 @@ class PublishedAblation:
     """Two errors that the paper compares.
 
     Attributes:
-        original: Error of the network as it is, in percent.
-        changed: Error of the changed one.
-        source: Where the paper has them, and on what data.
+        original: Error of the original network in percent.
+        changed: Error of the changed network in percent.
+        source: Table of the paper, and data set.
+        gap: ``changed - original``.
     """
 
     original: float
@@ -110,7 +112,7 @@ class PublishedAblation:
 
 _TABLE_6, _TABLE_7 = "the paper's Table 6: ImageNet", "the paper's Table 7: ImageNet"
 
-ABLATIONS = {  # by the arm's name; Table 3 prints the gap too, 3.59
+ABLATIONS = {  # by name of the arm; Table 3 also prints the gap, 3.59
     "no_dfwt": PublishedAblation(5.15, 8.74, "the paper's Table 3: CIFAR-10, M = 24"),
     "kappa_0_3_3": PublishedAblation(30.6, 30.6, _TABLE_7),
     "kappa_0_5_5": PublishedAblation(30.6, 31.5, _TABLE_7),
@@ -136,5 +138,5 @@ ARCHITECTURE: tuple[tuple[Any, ...], ...] = (
 
 
 def printed_value(text: str) -> float:
-    """Return the number that ``2.72M`` or ``1.5G`` stands for."""
+    """Return the value of ``2.72M`` or ``1.5G``."""
     return float(text[:-1]) * {"M": 1e6, "G": 1e9}[text[-1]]

@@ -13,9 +13,9 @@ class Estimate:
     """A mean over seeds.
 
     Attributes:
-        mean: Of the values.
-        standard_error: Of the mean, from the spread of the values; None for a single one.
-        values: One per seed.
+        mean: Mean of the values.
+        standard_error: Standard error of the mean, from the spread of the values; None for a single value.
+        values: One value per seed.
     """
 
     mean: float

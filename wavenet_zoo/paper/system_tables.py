@@ -1,8 +1,9 @@
-"""Tables 2, 5, 6 and 7: systems with parameters, MACs and error."""
+"""Tables 2, 5, 6 and 7: networks with parameters, MACs and error."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -10,23 +11,17 @@ from wavenet_zoo.complexity import PAPER_CONVENTION, Complexity, count
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.models import WaveletNet
 from wavenet_zoo.models.peers import resnet50_v1
-from wavenet_zoo.paper.measured import Measured
-from wavenet_zoo.paper.published import REMARKS, SYSTEMS, printed_value
-from wavenet_zoo.paper.tables import Column, PaperTable
+from wavenet_zoo.paper.measured import RunGroup
+from wavenet_zoo.paper.published import REMARKS, SYSTEMS, PublishedSystem, printed_value
+from wavenet_zoo.paper.table import Column, PaperTable
+from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.weights.loading import build_model
 
-__all__ = ["NOTABLE", "PEER_COLUMNS", "Peer", "list_peers", "system_table"]
+__all__ = ["MAX_UNEXPLAINED_DIFFERENCE", "PEER_COLUMNS", "Peer", "count_model", "list_peers", "system_table"]
 
-NOTABLE = 2.0  # percent by which paper and model may differ without a reason
-
-MOBILENETV2, PLAIN = "mobilenetv2_100", "waveletnet_x1"
-
-ON_CIFAR10 = re.compile(r"cifar-?10(?!0)", re.IGNORECASE)
-
-CONVENTION = (
-    Column("macs_paper_convention", "MACs, paper's convention", "count"),
-    Column("macs_as_printed", "rounded"),
-)
+MAX_UNEXPLAINED_DIFFERENCE = 2.0  # percent between printed and counted figure; more needs a reason in REMARKS
+BASELINE, ORIGINAL = "mobilenetv2_100", "waveletnet_x1"
+CIFAR10 = re.compile(r"cifar-?10(?!0)", re.IGNORECASE)
 
 PEER_COLUMNS = (
     Column("model", "model"),
@@ -42,29 +37,29 @@ PEER_COLUMNS = (
 )
 
 CAPTIONS = {
-    2: "Systems on CIFAR-10",
-    5: "Systems on ImageNet",
+    2: "Networks on CIFAR-10",
+    5: "Networks on ImageNet",
     6: "WaveletNet at several widths on ImageNet",
     7: "WaveletNet at several depths κ on ImageNet",
 }
 
 
 @dataclass
-class Peer:
-    """A system that the paper compares with.
+class Peer(Result):
+    """A network that the paper compares with.
 
     Attributes:
         model: Name in timm.
         title: Name in the paper.
-        table: The table that it is in.
+        table: Number of the table.
         input_size: (C, H, W).
-        params: Parameters; None where the model cannot be built here, as ``remark`` then says.
-        params_paper: As printed.
-        params_difference: Measured against printed, in percent.
-        macs: Standard count.
-        macs_paper: As printed.
-        macs_difference: Measured against printed, in percent.
-        remark: Why they differ, and what else to know.
+        params: Parameters; None if the model requires an extra that is not installed, which ``remark`` then states.
+        params_paper: Parameters as printed.
+        params_difference: Counted relative to printed, in percent.
+        macs: Standard count of MACs.
+        macs_paper: MACs as printed.
+        macs_difference: Counted relative to printed, in percent.
+        remark: Why they differ, and further information.
     """
 
     model: str
@@ -79,13 +74,15 @@ class Peer:
     macs_difference: float | None
     remark: str | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
+
+@cache
+def count_model(model: str) -> Complexity:
+    """Count a model with its default arguments; ResNet-50 as in its paper, with the stride in the first 1x1."""
+    return count(resnet50_v1(device="meta") if model == "resnet50" else model)
 
 
 def list_peers() -> list[Peer]:
-    """Return the systems of Tables 2 and 5 other than WaveletNet."""
+    """Return the networks of Tables 2 and 5 except WaveletNet."""
     peers = []
     for system in SYSTEMS:
         if system.table in (2, 5) and not system.model.startswith("waveletnet"):
@@ -101,66 +98,78 @@ def list_peers() -> list[Peer]:
     return peers
 
 
-def system_table(number: int, measured: Sequence[Measured]) -> PaperTable:
-    """Make Table 2, 5, 6 or 7."""
-    rows = []
+def system_table(number: int, measured: Sequence[RunGroup]) -> PaperTable:
+    """Build Table 2, 5, 6 or 7."""
     if number != 2:
-        measured = [own for own in measured if not ON_CIFAR10.search(own.data)]
-    for system in SYSTEMS:
-        if system.table != number:
-            continue
-        complexity = _complexity_columns(system.model, system.params, system.macs)
-        row = {"system": system.title, "model": system.model, **complexity, "error_paper": system.error}
-        own = [m for m in measured if _is_of(m, system.model)]
-        rows.append({**row, **_error_columns(own[0] if own else None)})
-        counted = _complexity_columns(system.model)
-        rows += [{"system": "", "model": system.model, **counted, **_error_columns(more)} for more in own[1:]]
-    if number == 2:  # the small forms of the paper's network
-        for more in measured:
-            small = more.model.startswith("waveletnet_cifar") and more.model != "waveletnet_cifar_m24"
-            if small and not more.model_kwargs and ON_CIFAR10.search(more.data):
-                complexity = _complexity_columns(more.model)
-                rows.append({"system": "WaveletNet, small", "model": more.model, **complexity, **_error_columns(more)})
-    if number == 7:  # what the depths are compared with
-        for more in measured:
-            if more.model == MOBILENETV2 or (more.model == PLAIN and not _is_listed(more, number)):
-                title = "MobileNetV2 (κ = 0)" if more.model == MOBILENETV2 else "WaveletNet, changed"
-                complexity = _complexity_columns(more.model, model_kwargs=more.model_kwargs)
-                rows.append({"system": title, "model": more.title(), **complexity, **_error_columns(more)})
-    columns = [
-        Column("system", "system"),
-        Column("model", "model"),
-        Column("params_paper", "params, paper"),
-        Column("params", "params", "count"),
-        Column("params_difference", "difference", "percent"),
-        *([] if number == 2 else [Column("macs_paper", "MACs, paper")]),
-        Column("macs", "MACs", "count"),
-        *([] if number == 2 else [Column("macs_difference", "difference", "percent")]),
-        *([] if number == 2 else CONVENTION),
-        *([Column("dfwt_adds", "DFWT additions", "count")] if number in (6, 7) else []),
-        Column("error_paper", "error %, paper", "error", 2 if number == 2 else 1),
-        Column("error", "error %, measured"),
-        Column("measured_on", "measured on"),
+        measured = [group for group in measured if not CIFAR10.search(group.data)]
+    rows = [row for system in SYSTEMS if system.table == number for row in _system_rows(system, measured)]
+    if number == 2:
+        rows += [_measured_row("WaveletNet, small", group) for group in measured if _is_small(group)]
+    if number == 7:
+        rows += [_measured_row("MobileNetV2 (κ = 0)" if group.model == BASELINE else "WaveletNet, changed", group)
+                 for group in measured if _is_compared_with_depths(group)]  # fmt: skip
+    data = "CIFAR-10" if number == 2 else "ImageNet"
+    notes = [
+        f"Parameters and MACs are counted from the model. Printed errors are on {data}.",
+        "The paper prints no MACs in this table." if number == 2 else f"The paper's convention: {PAPER_CONVENTION}.",
     ]
-    notes = ["Parameters and MACs are counted from the model. Paper's errors are on "
-             + ("CIFAR-10." if number == 2 else "ImageNet.")]  # fmt: skip
-    notes.append("The paper prints no MACs here." if number == 2 else f"The paper's convention: {PAPER_CONVENTION}.")
-    return PaperTable(number, CAPTIONS[number], columns, rows, notes)
+    return PaperTable(number, CAPTIONS[number], _columns(number), rows, notes)
+
+
+def _columns(number: int) -> list[Column]:
+    with_macs, with_adds = number != 2, number in (6, 7)
+    columns = (
+        (Column("system", "network"), True),
+        (Column("model", "model"), True),
+        (Column("params_paper", "params, paper"), True),
+        (Column("params", "params", "count"), True),
+        (Column("params_difference", "difference", "percent"), True),
+        (Column("macs_paper", "MACs, paper"), with_macs),
+        (Column("macs", "MACs", "count"), True),
+        (Column("macs_difference", "difference", "percent"), with_macs),
+        (Column("macs_paper_convention", "MACs, paper's convention", "count"), with_macs),
+        (Column("macs_as_printed", "rounded"), with_macs),
+        (Column("dfwt_adds", "DFWT additions", "count"), with_adds),
+        (Column("error_paper", "error %, paper", "decimal", 2 if number == 2 else 1), True),
+        (Column("error", "error %, measured"), True),
+        (Column("measured_on", "measured on"), True),
+    )
+    return [column for column, shown in columns if shown]
+
+
+def _system_rows(system: PublishedSystem, measured: Sequence[RunGroup]) -> list[dict[str, Any]]:
+    """Return the printed row with the first measured error, and one row per further error."""
+    groups: list[RunGroup | None] = [group for group in measured if _has_network(group, system.model)]
+    first, *others = groups or [None]
+    complexity = _complexity_columns(system.model, system.params, system.macs)
+    row = {"system": system.title, "model": system.model, **complexity, "error_paper": system.error}
+    counted = {"system": "", "model": system.model, **_complexity_columns(system.model)}
+    return [{**row, **_error_columns(first)}, *({**counted, **_error_columns(group)} for group in others)]
+
+
+def _measured_row(title: str, group: RunGroup) -> dict[str, Any]:
+    complexity = _complexity_columns(group.model, model_kwargs=group.model_kwargs)
+    return {"system": title, "model": group.title(), **complexity, **_error_columns(group)}
 
 
 def _complexity_columns(
     model: str, params: str | None = None, macs: str | None = None, model_kwargs: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return what is counted beside what is printed."""
+    """Return counted and printed figures, and why they differ."""
     remarks = []
     try:
-        cost = count(model, model_kwargs=model_kwargs) if model_kwargs else _count(model)
-    except WavezooError as error:  # an extra that is not installed
+        cost = count(model, model_kwargs=model_kwargs) if model_kwargs else count_model(model)
+    except WavezooError as error:  # a missing extra
         cost = None
         remarks.append(str(error))
     counted = {} if cost is None else cost.to_dict()
     by_convention = counted.get("macs_paper_convention")
-    row: dict[str, Any] = {
+    for key, name, printed in (("params", "params", params), ("macs", "MACs", macs)):
+        if printed is not None and (model, key) in REMARKS:
+            remarks.append(f"{name}: {REMARKS[model, key]}")
+    if (model, "note") in REMARKS:
+        remarks.append(REMARKS[model, "note"])
+    return {
         "params_paper": params,
         "params": counted.get("params"),
         "params_difference": _difference(params, counted.get("params")),
@@ -171,28 +180,22 @@ def _complexity_columns(
         "macs_as_printed": None if macs is None or by_convention is None else _as_printed(by_convention, macs),
         "dfwt_adds": counted.get("dfwt_adds"),
         "input_size": counted.get("input_size"),
+        "remark": "; ".join(remarks) or None,
     }
-    for key, paper in (("params", params), ("macs", macs)):
-        if paper is not None and (model, key) in REMARKS:
-            remarks.append(f"{'MACs' if key == 'macs' else key}: {REMARKS[model, key]}")
-    if (model, "note") in REMARKS:
-        remarks.append(REMARKS[model, "note"])
-    row["remark"] = "; ".join(remarks) or None
-    return row
 
 
-def _error_columns(own: Measured | None) -> dict[str, Any]:
+def _error_columns(group: RunGroup | None) -> dict[str, Any]:
     return {
-        "error": "not measured" if own is None else str(own.error),
-        "measured_on": None if own is None else own.describe(),
-        "measured": None if own is None else own.to_dict(),
+        "error": "not measured" if group is None else str(group.error),
+        "measured_on": None if group is None else group.describe(),
+        "measured": None if group is None else group.to_dict(),
     }
 
 
-def _difference(paper: str | None, measured: int | None) -> float | None:
-    if paper is None or measured is None:
+def _difference(printed: str | None, counted: int | None) -> float | None:
+    if printed is None or counted is None:
         return None
-    return 100 * (measured / printed_value(paper) - 1)
+    return 100 * (counted / printed_value(printed) - 1)
 
 
 def _as_printed(value: int, printed: str) -> str:
@@ -201,24 +204,29 @@ def _as_printed(value: int, printed: str) -> str:
     return f"{value / printed_value('1' + printed[-1]):.{decimals}f}{printed[-1]}"
 
 
-@cache
-def _count(model: str) -> Complexity:
-    return count(resnet50_v1(device="meta") if model == "resnet50" else model)
+def _is_small(group: RunGroup) -> bool:
+    """Whether the runs are of a small variant of the paper's network, on CIFAR-10."""
+    small = group.model.startswith("waveletnet_cifar") and group.model != "waveletnet_cifar_m24"
+    return bool(small and not group.model_kwargs and CIFAR10.search(group.data))
 
 
-def _is_listed(own: Measured, number: int) -> bool:
-    return any(_is_of(own, system.model) for system in SYSTEMS if system.table == number)
-
-
-def _is_of(own: Measured, model: str) -> bool:
-    """Say whether a run is of the very network that a name stands for."""
-    if own.model == model and not own.model_kwargs:
+def _is_compared_with_depths(group: RunGroup) -> bool:
+    """Whether Table 7 lists the runs besides the printed rows."""
+    if group.model == BASELINE:
         return True
-    if not own.model.startswith("waveletnet") or not model.startswith("waveletnet"):
+    return group.model == ORIGINAL and not any(_has_network(group, s.model) for s in SYSTEMS if s.table == 7)
+
+
+def _has_network(group: RunGroup, model: str) -> bool:
+    """Whether the runs are of the network that ``model`` builds, maybe under another name."""
+    if group.model == model and not group.model_kwargs:
+        return True
+    if not group.model.startswith("waveletnet") or not model.startswith("waveletnet"):
         return False
-    return _structure(own.model, **own.model_kwargs) == _structure(model)
+    return _structure(group.model, json.dumps(group.model_kwargs)) == _structure(model, "{}")
 
 
-def _structure(model: str, **kwargs: Any) -> str:
-    network = build_model(model, kwargs, device="meta")
+@cache
+def _structure(model: str, model_kwargs: str) -> str:
+    network = build_model(model, json.loads(model_kwargs), device="meta")
     return repr(network) if isinstance(network, WaveletNet) else model
