@@ -1,4 +1,4 @@
-"""Evaluation as it is usually written with timm: eager, NCHW, one batch after the other. Prints counts and speed."""
+"""Evaluation as usually written with timm: eager, NCHW, one batch at a time. Prints counts and throughput."""
 
 import json
 import sys

@@ -1,6 +1,6 @@
-"""Measure everything that benchmarks/README.md shows, and write its tables anew.
+"""Measure all figures of benchmarks/README.md, and update its tables, results/ and inference.png.
 
-python benchmarks/run.py --images imagenet/val        # all of it, about 20 minutes on 2 cores
+python benchmarks/run.py --images imagenet/val        # all parts, 25 minutes on 2 cores
 python benchmarks/run.py --only training              # one part: startup, evaluation, units ...
 """
 
@@ -23,22 +23,22 @@ RESULTS = HERE / "results"
 WAVEZOO = [sys.executable, "-m", "wavenet_zoo"]
 PARTS = ["startup", "training", "evaluation", "folders", "batches", "units", "inference"]
 ENGINES = ["openvino", "torch", "onnxruntime", "compile", "executorch"]
-FORMS = {  # a choice unit by unit takes minutes where every candidate is exported or compiled
+FORMS = {  # auto takes minutes in the other engines, which export or compile every candidate
     "openvino": "factored,dense,auto",
     "torch": "factored,dense,auto",
 }
 FOLDER_SIZES = (25_000, 50_000, 100_000, 200_000)  # images in 1,000 class folders
-COPIES = 6  # of every image, so that starting the loader's processes does not count for much
+COPIES = 6  # copies of each image, to reduce the share of the time that loader processes take to start
 
 
 def inference(engines: list[str]) -> dict:
-    """Measure one engine after the other, and keep each as soon as it is done, beside what others have left."""
+    """Measure one engine after the other. After each, write its rows beside the stored rows of the others."""
     file = RESULTS / "inference.json"
     result: dict = json.loads(file.read_text()) if file.exists() else {"rows": [], "versions": {}}
     for engine in engines:
         forms = FORMS.get(engine, "factored,dense,split2,halves")
-        compared = ["waveletnet_x1", "--against", "mobilenetv2_100", "--seconds", "2"]
-        part = _json("bench", *compared, "--engine", engine, "--form", forms)
+        models = ["waveletnet_x1", "--against", "mobilenetv2_100", "--seconds", "2"]
+        part = _json("bench", *models, "--engine", engine, "--form", forms)
         rows = [row for row in result["rows"] if row["engine"] != engine] + part["rows"]
         result = {**part, "rows": rows, "versions": {**result["versions"], **part["versions"]}}
         _write("inference", result)
@@ -46,7 +46,7 @@ def inference(engines: list[str]) -> dict:
 
 
 def _write_weights(path: Path, folder: Path) -> None:
-    """Write random weights with the statistics of these images: without them every image would get the same class."""
+    """Write random weights with batch norm statistics of these images; without them all images get the same class."""
     import torch
 
     from wavenet_zoo.data.open import open_data
@@ -80,13 +80,13 @@ def training() -> dict:
 
 def evaluation(images: Path) -> dict:
     workers = str(os.cpu_count() or 1)
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as beside:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as weights_folder:
         for file in (path for path in sorted(images.rglob("*")) if path.is_file()):
             for copy in range(COPIES):
                 target = Path(folder, file.parent.name, f"{copy}_{file.name}")
                 target.parent.mkdir(exist_ok=True)
                 shutil.copy(file, target)
-        weights = Path(beside, "x1.safetensors")
+        weights = Path(weights_folder, "x1.safetensors")
         _write_weights(weights, Path(folder))
         command = ["waveletnet_x1", "--weights", weights, "--data", folder, "--workers", workers]
         runs = []
@@ -98,7 +98,7 @@ def evaluation(images: Path) -> dict:
     for run in runs:
         same = all(run["plain"][key] == run["ours"][key] for key in ("correct_top1", "correct_top5"))
         if not same:
-            raise SystemExit(f"the counts differ: {run['plain']} and {run['ours']['correct_top1']}")
+            raise SystemExit(f"counts differ: {run['plain']}, and {run['ours']['correct_top1']} by wavezoo eval")
     ours = runs[-1]["ours"]
     return {
         "plain": [run["plain"]["images_per_second"] for run in runs],
@@ -111,7 +111,7 @@ def evaluation(images: Path) -> dict:
 
 
 def folders() -> dict:
-    """Measure what grows with the number of images: listing, sharing out, evaluating, and the memory of that."""
+    """Measure by number of images: listing, fingerprint, sampling, evaluation and its peak memory."""
     measure = """
 import json, sys, time
 from wavenet_zoo.data.open import open_data
@@ -148,7 +148,7 @@ def _write_tiny_images(folder: Path, images: int) -> None:
 
 
 def _json_and_peak(command: list) -> tuple[dict, int]:
-    """Run a command; return the JSON that it prints, and the most memory that it has held at once, in bytes."""
+    """Run a command. Return the JSON that it prints, and its peak memory in bytes."""
     print("$", *command[:3], "...", file=sys.stderr)
     with subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
@@ -161,7 +161,7 @@ def _json_and_peak(command: list) -> tuple[dict, int]:
 
 
 def units() -> dict:
-    """Measure the units of waveletnet_x1 one by one: where the multiplications that are saved count, and where not."""
+    """Measure the units of waveletnet_x1 separately in each form."""
     import torch
 
     from wavenet_zoo.deployment.choose import measure_units
@@ -190,7 +190,7 @@ def startup() -> dict:
 
 
 def table_of(part: str, result: dict) -> str:
-    """Return a part as Markdown."""
+    """Return the table of a part as Markdown."""
     if part == "evaluation":
         ratios = sorted(b / a for a, b in zip(result["plain"], result["ours"]))
         spent, (top1, top5, images) = result["time"], result["counts"]
@@ -202,11 +202,10 @@ def table_of(part: str, result: dict) -> str:
                 f"| wavezoo eval | {statistics.median(result['ours']):.1f} |",
                 f"| ratio, run by run | {ratios[1]:.2f} ({ratios[0]:.2f} to {ratios[2]:.2f}) |",
                 "",
-                f"{result['workers']} loader processes each; equal counts: {top1} and {top5} of {images} in "
-                f"the first one and five (random weights, fitted statistics). Of the last run's "
-                f"{spent['all']:.1f} s the model took "
-                f"{spent['model']:.1f} s and waiting for images {spent['waiting']:.1f} s, while its processes decoded "
-                f"for {spent['decoding']:.1f} s.",
+                f"{result['workers']} loader workers each. Both give the same counts: {top1} (top-1) and {top5} "
+                f"(top-5) of {images}, with random weights and fitted batch norm statistics. The last run of wavezoo "
+                f"eval took {spent['all']:.1f} s: {spent['model']:.1f} s for the model and {spent['waiting']:.1f} s "
+                f"waiting for images, while its workers decoded for {spent['decoding']:.1f} s.",
             ]
         )
     if part == "folders":
@@ -215,7 +214,7 @@ def table_of(part: str, result: dict) -> str:
             f"{row['evaluation']:.1f} | {row['images'] / row['evaluation']:,.0f} | {row['peak_bytes'] / 2**20:,.0f} |"
             for row in result["rows"]
         ]
-        head = "| images | listing, s | fingerprint, s | sharing out, s | evaluation, s | images/s | peak memory, MiB |"
+        head = "| images | listing, s | fingerprint, s | sampling, s | evaluation, s | images/s | peak memory, MiB |"
         return "\n".join([head, "| ---: |" + " ---: |" * 6, *lines])
     if part == "units":
         return "\n\n".join(_table_of_units(engine, kinds) for engine, kinds in result.items())
@@ -268,14 +267,14 @@ def _run(command: list) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, help="full-size images in folders named after ImageNet's synsets")
-    parser.add_argument("--only", choices=PARTS)
-    parser.add_argument("--engine", choices=ENGINES, help="with --only inference: this one alone")
+    parser.add_argument("--images", type=Path, help="full-size images in folders named after ImageNet synsets")
+    parser.add_argument("--only", choices=PARTS, help="measure one part only")
+    parser.add_argument("--engine", choices=ENGINES, help="with --only inference: measure this engine only")
     options = parser.parse_args()
     parts = [options.only] if options.only else PARTS
     for part in parts:
         if part == "evaluation" and options.images is None:
-            print("evaluation is left out: it needs --images", file=sys.stderr)
+            print("skipping evaluation: it requires --images", file=sys.stderr)
             continue
         if part == "inference":
             inference([options.engine] if options.engine else ENGINES)
@@ -289,9 +288,8 @@ def _write(part: str, result: dict) -> None:
         from wavenet_zoo.deployment.bench import Benchmark, Measurement
         from wavenet_zoo.deployment.plots import plot_benchmark
 
-        plot_benchmark(
-            HERE / "inference.png", Benchmark(**{**result, "rows": [Measurement(**r) for r in result["rows"]]})
-        )
+        rows = [Measurement(**{"folded": True, **row}) for row in result["rows"]]  # older rows have no such key
+        plot_benchmark(HERE / "inference.png", Benchmark(**{**result, "rows": rows}))
     text = README.read_text()
     marks = f"<!-- {part} -->", f"<!-- /{part} -->"
     body = f"{marks[0]}\n{table_of(part, result)}\n{marks[1]}"

@@ -21,7 +21,7 @@ DIALECT = {
     r"\bin (the )?place of\b": "override, instead of, default",
     r"\bwhat there is\b|\bthat there are\b|\bthere (is|are) no\b": "available, not supported, not found",
     r"\bat hand\b|\bnot here\b": "cached, not downloaded, on this machine",
-    r"\bof (it)?self\b|\bof themselves\b": "metadata",
+    r"\bsays? of (it)?self\b|\bof themselves\b": "metadata",
     r"\bknown of\b": "metadata, provenance",
     r"\bstands here\b": "duplicate key",
     r"\b(left|leaves?|leave) out\b": "skip, ignore",

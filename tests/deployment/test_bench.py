@@ -6,124 +6,199 @@ import sys
 import textwrap
 
 import pytest
-import timm
-import torch
+from torch.nn import BatchNorm2d
 
-from wavenet_zoo import bench
-from wavenet_zoo.deployment.choose import choose_forms, read_forms
-from wavenet_zoo.deployment.fold import UNIT_FORMS, fold, forms_of, units_of
-from wavenet_zoo.deployment.timing import Timing, quantile, ratio, take_turns
+from wavenet_zoo import WavezooError, bench
+from wavenet_zoo.deployment.bench import Benchmark, Measurement
+from wavenet_zoo.deployment.engines import build_runner
+from wavenet_zoo.deployment.fold import UNIT_FORMS
+from wavenet_zoo.deployment.forms import read_forms
+from wavenet_zoo.deployment.plots import plot_benchmark
 
-
-def test_contenders_take_turns_and_every_round_begins_with_another():
-    order = []
-    times = take_turns({name: (lambda name=name: order.append(name)) for name in "abc"}, seconds=0)
-    rounds = ["".join(order[i : i + 3]) for i in range(0, len(order), 3)]
-    assert rounds == ["abc", "abc", "abc", "bca", "cab", "abc", "bca"]  # two to warm up
-    assert [len(timing.seconds) for timing in times.values()] == [5, 5, 5]
-
-
-def test_ratios_are_taken_round_by_round():
-    slow, fast = Timing([2.0, 4.0, 6.0]), Timing([1.0, 1.0, 6.0])
-    assert ratio(slow, fast) == (2.0, 1.5, 3.0)
-    assert slow.median == 4.0
-    assert quantile([0.0, 10.0], 0.9) == 9.0
+MODEL = "waveletnet_cifar_m1"
+UNITS = {"blocks.0.0", "blocks.1.0", "blocks.2.0"}
 
 
 @pytest.mark.parametrize(
     "engine",
-    ["torch", *(pytest.param(name, marks=pytest.mark.long) for name in ("onnxruntime", "openvino", "executorch"))],
+    [
+        "torch",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("compile", "onnxruntime", "openvino", "executorch")),
+    ],
 )
-def test_a_benchmark_measures_each_form_against_a_reference(engine, tmp_path):
-    if engine != "torch":
+def test_benchmark_measures_each_form_against_the_baseline(engine):
+    if engine != "compile":
         pytest.importorskip(engine, reason=f"needs {engine}")
-    result = bench(
-        ["waveletnet_cifar_m1"], "mobilenetv2_cifar", engines=[engine], batches=[2], forms=["factored", "dense"],
-        seconds=0, plot=tmp_path / "bench.png",
-    )  # fmt: skip
+    result = bench([MODEL], "mobilenetv2_cifar", engines=[engine], batches=[2], forms=["factored", "dense"], seconds=0)
     assert [(row.model, row.form) for row in result.rows] == [
         ("mobilenetv2_cifar", "dense"),
-        ("waveletnet_cifar_m1", "factored"),
-        ("waveletnet_cifar_m1", "dense"),
+        (MODEL, "factored"),
+        (MODEL, "dense"),
     ]
+    assert result.against == "mobilenetv2_cifar, folded"
     assert result.rows[0].ratio == 1
     assert all(row.ratio_low <= row.ratio <= row.ratio_high for row in result.rows)
-    assert all(row.median_ms <= row.p90_ms and row.rounds >= 5 for row in result.rows)
+    assert all(row.median_ms <= row.p90_ms and row.rounds >= 5 and row.folded for row in result.rows)
     assert set(result.rows[2].forms.values()) == {"dense"}
     assert engine in result.versions
-    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "torch",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("compile", "onnxruntime", "openvino", "executorch")),
+    ],
+)
+def test_no_fold_measures_factored_and_dense_with_batch_norms(engine, monkeypatch):
+    if engine != "compile":
+        pytest.importorskip(engine, reason=f"needs {engine}")
+    monkeypatch.delattr("wavenet_zoo.deployment._candidates.fold")  # folding would raise a NameError
+    result = bench([MODEL], engines=[engine], batches=[2], fold=False, seconds=0)
+    assert [row.form for row in result.rows] == ["plain", "factored", "dense"]
+    assert not any(row.folded or row.forms for row in result.rows)
+    assert result.against == f"{MODEL}, plain"
+
+
+def test_no_fold_applies_to_the_named_baseline_too():
+    result = bench([MODEL], "mobilenetv2_cifar", batches=[2], forms=["dense"], fold=False, seconds=0)
+    assert result.against == "mobilenetv2_cifar, not folded"
+    assert [row.folded for row in result.rows] == [False, False]
+
+
+def test_default_baseline_is_the_first_model_as_timm_builds_it(monkeypatch):
+    measured = []
+
+    def recorded(engine, network, images, channels_last=True):
+        measured.append((channels_last, any(isinstance(module, BatchNorm2d) for module in network.modules())))
+        return build_runner(engine, network, images, channels_last)
+
+    monkeypatch.setattr("wavenet_zoo.deployment.bench.build_runner", recorded)
+    result = bench([MODEL, "mobilenetv2_cifar"], batches=[2], forms=["dense"], seconds=0)
+    assert [(row.model, row.form, row.folded) for row in result.rows] == [
+        (MODEL, "plain", False),
+        (MODEL, "dense", True),
+        ("mobilenetv2_cifar", "dense", True),
+    ]
+    assert measured == [(False, True), (True, False), (True, False)]  # channels_last, batch norms
+
+
+@pytest.mark.parametrize("options", [[], ["--no-fold"], ["--train"]])
+def test_form_plain_still_works_with_a_deprecation_warning(options, wavezoo):
+    arguments = ("bench", MODEL, "mobilenetv2_cifar", *options, "--form", "plain,dense", "--batch", "2", "--json")
+    finished = wavezoo(*arguments, "--seconds", "0")
+    assert finished.code == 0, finished.err
+    assert [(row["model"], row["form"]) for row in finished.json["rows"]] == [
+        (MODEL, "plain"),  # the baseline is measured once
+        (MODEL, "dense"),
+        ("mobilenetv2_cifar", "plain"),
+        ("mobilenetv2_cifar", "dense"),
+    ]
+    assert finished.err.startswith("warning: form 'plain' is deprecated: use --no-fold")
 
 
 @pytest.mark.long
-def test_ctrl_c_still_works_in_python_after_a_benchmark_in_openvino():
+def test_ctrl_c_works_after_a_benchmark_in_openvino():
     pytest.importorskip("openvino", reason="needs openvino")
     script = """
         import gc, signal, wavenet_zoo
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background begins deaf to it
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore SIGINT
         wavenet_zoo.bench(["waveletnet_cifar_m1"], engines=["openvino"], batches=[2], forms=["factored", "dense"],
                           seconds=0)
         gc.collect()
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
-            print("heard")
+            print("interrupted")
     """
     finished = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True)
-    assert (finished.returncode, finished.stdout) == (0, "heard\n"), finished.stderr
+    assert (finished.returncode, finished.stdout) == (0, "interrupted\n"), finished.stderr
 
 
-def test_auto_picks_a_form_for_every_unit_and_the_choice_can_be_saved_and_used(wavezoo, tmp_path):
+def test_chosen_forms_can_be_saved_and_exported(wavezoo, tmp_path):
     finished = wavezoo(
-        "bench", "waveletnet_cifar_m1", "--form", "auto", "--batch", "1", "--seconds", "0", "--save-forms", "f.json",
-        "--json",
-    )  # fmt: skip
+        "bench", MODEL, "--form", "auto", "--batch", "1", "--seconds", "0", "--save-forms", "f.json", "--json"
+    )
     assert finished.code == 0, finished.err
-    picked = finished.json["rows"][1]["forms"]
-    assert read_forms(tmp_path / "f.json") == picked
-    assert json.loads((tmp_path / "f.json").read_text())["engine"] == "torch"
-    assert set(picked.values()) <= set(UNIT_FORMS)
-    assert picked.keys() == {"blocks.0.0", "blocks.1.0", "blocks.2.0"}
-    exported = wavezoo("export", "waveletnet_cifar_m1", "--to", "pt2", "--form", "f.json", "--json").json
-    assert exported["forms"] == picked
+    assert finished.err.splitlines()[-1] == "forms: f.json"
+    chosen = finished.json["rows"][1]["forms"]
+    assert read_forms(tmp_path / "f.json") == chosen
+    saved = json.loads((tmp_path / "f.json").read_text())
+    assert [saved[key] for key in ("model", "engine", "batch_size", "size")] == [MODEL, "torch", 1, 32]
+    assert saved["environment"] == finished.json["environment"]
+    assert set(chosen.values()) <= set(UNIT_FORMS)
+    assert chosen.keys() == UNITS
+    measured = wavezoo("bench", MODEL, "--form", "f.json", "--batch", "1", "--seconds", "0", "--json").json
+    assert measured["rows"][1]["forms"] == chosen
+    exported = wavezoo("export", MODEL, "--to", "pt2", "--form", "f.json", "--json").json
+    assert exported["forms"] == chosen
 
 
-def test_a_choice_is_one_that_the_network_can_have():
-    torch.manual_seed(0)
-    network = timm.create_model("waveletnet_cifar_m1", kappas=(0, 3, 1)).eval()
-    images = torch.randn(2, 3, 32, 32)
-    forms = choose_forms(network, images, "torch")
-    assert list(forms) == units_of(network)
-    folded = fold(network, forms)
-    assert forms_of(folded) == forms
-    with torch.no_grad():
-        torch.testing.assert_close(folded(images), network(images), rtol=0, atol=1e-4)
-
-
-def test_a_training_step_is_measured_against_the_plain_one(wavezoo):
-    finished = wavezoo("bench", "waveletnet_cifar_m1", "--train", "--batch", "4", "--seconds", "0", "--csv")
+def test_training_step_is_measured_against_the_plain_one(wavezoo):
+    finished = wavezoo("bench", MODEL, "--train", "--batch", "4", "--seconds", "0", "--csv")
     assert finished.code == 0, finished.err
     rows = list(csv.DictReader(io.StringIO(finished.out)))
     assert [row["form"] for row in rows] == ["plain", "factored", "dense"]
     assert float(rows[0]["ratio"]) == 1
+    assert list(rows[0]) == [
+        "model", "form", "engine", "batch_size", "size", "median_ms", "p90_ms", "images_per_second", "rounds", "ratio",
+        "ratio_low", "ratio_high", "macs", "folded",
+    ]  # fmt: skip
+
+
+def test_training_batch_size_defaults_to_64():
+    result = bench([MODEL], train=True, forms=["dense"], size=8, seconds=0)
+    assert {row.batch_size for row in result.rows} == {64}
+
+
+def test_table_names_the_baseline_and_what_was_measured(wavezoo):
+    finished = wavezoo("bench", MODEL, "--no-fold", "--batch", "2", "--seconds", "0", "--plot", "b.png")
+    assert finished.code == 0, finished.err
+    assert f"baseline  {MODEL}, plain (as timm builds it: not folded, NCHW)" in finished.out
+    assert "measured  inference, not folded, 32 px" in finished.out
+    assert finished.err.splitlines() == ["figure: b.png"]
+
+
+def test_plot_has_a_panel_per_engine_and_batch_size(tmp_path):
+    times = (1.0, 2.0, 10.0, 5, 1.0, 0.9, 1.1, 7_000_000, True)
+    rows = [Measurement("m", "dense", {}, engine, batch, 32, *times) for engine in "ab" for batch in (1, 2)]
+    plot_benchmark(tmp_path / "b.png", Benchmark("inference", "m, folded", rows, 1, {}, {}, 1.0))
+    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--engine", "tensorrt"], "no engine 'tensorrt'"),
-        (["--form", "densee"], "no form 'densee'"),
-        (["--batch", "0"], "at least one image"),
-        (["--batch", "many"], "not a list of numbers"),
-        (["--train", "--engine", "openvino"], "openvino does not train"),
-        (["--train", "--batch", "1"], "2 images or more"),
-        (["--train", "--form", "split"], "no form 'split' to train in"),
-        (["--save-forms", "f.json"], "one model, engine and batch size"),
+        (["--engine", "tensorrt"], "unknown engine 'tensorrt'"),
+        (["--form", "densee"], "unknown form 'densee' (did you mean 'dense'?)"),
+        (["--form", "split3"], "unknown form 'split3'"),
+        (["--batch", "0"], "batch size 0: must be at least 1"),
+        (["--batch", "many"], "'many' is not a list of integers"),
+        (["--train", "--engine", "openvino"], "engine 'openvino' does not support training"),
+        (["--train", "--batch", "1"], "batch norm requires at least 2"),
+        (["--train", "--form", "split"], "form 'split' requires folding"),
+        (["--no-fold", "--form", "halves"], "form 'halves' requires folding (without folding use factored or dense)"),
+        (["--no-fold", "--form", "auto"], "form 'auto' requires folding"),
+        (["--no-fold", "--form", "densee"], "unknown form 'densee'"),
+        (["--save-forms", "f.json"], "one model, one engine, one batch size"),
+        (["--save-forms", "f.json", "--batch", "1", "--no-fold"], "one model, one engine, one batch size"),
+        (["--save-forms", "missing/f.json", "--batch", "1"], "its folder does not exist"),
         (["--form", "missing.json"], "missing.json"),
         (["--plot", "bench.bmp"], "bench.bmp"),
+        (["--json", "--csv"], "--json and --csv cannot be combined"),
     ],
 )
-def test_what_cannot_be_measured_is_said_in_one_line(arguments, message, wavezoo):
-    finished = wavezoo("bench", "waveletnet_cifar_m1", *arguments)
+def test_invalid_options_are_refused_in_one_line_before_measuring(arguments, message, wavezoo, monkeypatch):
+    monkeypatch.delattr("wavenet_zoo.deployment.bench.time_interleaved")
+    finished = wavezoo("bench", MODEL, *arguments)
     assert finished.code == 2
     assert message in finished.err
     assert len(finished.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"forms": ["dense"]}', '{"forms": {"blocks.0.0": 1}}', "{"])
+def test_invalid_file_of_forms_is_named(content, tmp_path):
+    (tmp_path / "f.json").write_text(content)
+    with pytest.raises(WavezooError, match=r"f\.json: is not") as error:
+        read_forms(tmp_path / "f.json")
+    assert "--save-forms" in error.value.hint

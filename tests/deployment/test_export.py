@@ -3,22 +3,24 @@ import sys
 
 import pytest
 import torch
+from PIL import Image
 
 from wavenet_zoo import evaluate, export
-from wavenet_zoo.deployment.exported import METADATA_KEY
+from wavenet_zoo.deployment.convert import onnx_bytes
 from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.weights.metadata import METADATA_KEY
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
-pytestmark = pytest.mark.long  # each exports, for seconds
+pytestmark = pytest.mark.long  # exports take seconds
 
 
 @pytest.fixture(scope="module")
 def onnx_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("exports") / "m1.onnx"
-    return export("waveletnet_cifar_m1", "onnx", path, forms={"blocks.1.0": "halves", "blocks.2.0": "split"}), path
+    return export("waveletnet_cifar_m1", "onnx", path, form={"blocks.1.0": "halves", "blocks.2.0": "split"}), path
 
 
-def test_an_onnx_file_gives_the_counts_of_the_network_it_was_made_from(onnx_file, wavezoo):
+def test_onnx_file_gives_the_counts_of_the_network(onnx_file, wavezoo):
     result, path = onnx_file
     assert result.largest_difference < 1e-4
     assert result.form == "mixed"
@@ -28,25 +30,25 @@ def test_an_onnx_file_gives_the_counts_of_the_network_it_was_made_from(onnx_file
     assert (theirs["correct_top1"], theirs["correct_top5"]) == (ours.correct_top1, ours.correct_top5)
     assert theirs["model"] == "waveletnet_cifar_m1"
     assert theirs["form"] == "mixed"
-    assert theirs["data"]["seen"] == "validation"  # it knows what its weights have seen
+    assert theirs["data"]["seen"] == "validation"
     assert theirs["weights"]["sha256"] == result.sha256
 
 
-def test_an_onnx_file_says_how_to_feed_it_and_what_comes_out(onnx_file):
+def test_onnx_file_contains_preprocessing_classes_and_forms(onnx_file):
     _, path = onnx_file
     model = onnx.load(str(path))
     onnx.checker.check_model(model)
-    (said,) = [json.loads(entry.value) for entry in model.metadata_props if entry.key == METADATA_KEY]
-    assert said["classes"] == [str(digit) for digit in range(10)]
-    assert said["preprocessing"]["input_size"] == [3, 32, 32]
-    assert said["forms"]["blocks.1.0"] == "halves"
-    (given,) = model.graph.input
-    assert given.name == "images"
-    assert given.type.tensor_type.shape.dim[0].dim_param  # any number of images
-    assert str(path.parent) not in json.dumps(said)
+    (metadata,) = [json.loads(entry.value) for entry in model.metadata_props if entry.key == METADATA_KEY]
+    assert metadata["classes"] == [str(digit) for digit in range(10)]
+    assert metadata["preprocessing"]["input_size"] == [3, 32, 32]
+    assert metadata["forms"]["blocks.1.0"] == "halves"
+    (images,) = model.graph.input
+    assert images.name == "images"
+    assert images.type.tensor_type.shape.dim[0].dim_param  # dynamic batch size
+    assert str(path.parent) not in json.dumps(metadata)
 
 
-def test_a_pt2_file_gives_the_same_counts(tmp_path, wavezoo):
+def test_pt2_file_gives_the_counts_of_the_network(tmp_path, wavezoo):
     finished = wavezoo("export", "waveletnet_cifar_m1", "--to", "pt2", "--json")
     assert finished.code == 0, finished.err
     theirs = wavezoo("eval", "waveletnet_cifar_m1.pt2", "--json").json
@@ -54,24 +56,21 @@ def test_a_pt2_file_gives_the_same_counts(tmp_path, wavezoo):
 
 
 @pytest.mark.parametrize("form", ["dense", "factored", "split2", "halves"])
-def test_an_executorch_file_gives_the_same_counts(form, tmp_path):
+def test_executorch_file_gives_the_counts_of_the_network(form, tmp_path):
     pytest.importorskip("executorch", reason="needs the extra executorch")
-    export("waveletnet_cifar_m1", "executorch", tmp_path / "m1.pte", forms=form)
+    export("waveletnet_cifar_m1", "executorch", tmp_path / "m1.pte", form=form)
     theirs = evaluate(str(tmp_path / "m1.pte"), batch_size=100)
     assert theirs.correct_top1 == evaluate("waveletnet_cifar_m1").correct_top1
 
 
-def test_a_file_that_computes_something_else_is_not_kept(tmp_path, monkeypatch):
-    from wavenet_zoo import exporting
-
+def test_file_with_different_logits_is_not_written(tmp_path, monkeypatch):
     def damaged(network, images, metadata=""):
         with torch.no_grad():
             network.classifier.bias += 1
-        return whole(network, images, metadata)
+        return onnx_bytes(network, images, metadata)
 
-    whole = exporting.onnx_bytes
-    monkeypatch.setattr(exporting, "onnx_bytes", damaged)
-    with pytest.raises(WavezooError, match="its logits differ by"):
+    monkeypatch.setattr("wavenet_zoo.deployment.export.onnx_bytes", damaged)
+    with pytest.raises(WavezooError, match="not written, because its logits differ by"):
         export("waveletnet_cifar_m1", "onnx", tmp_path / "m1.onnx")
     assert not list(tmp_path.iterdir())
 
@@ -79,32 +78,49 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("m1.pth",), "m1.pth: a file for onnx ends in .onnx"),
-        (("missing/m1.onnx",), "its folder does not exist"),
+        (["--out", "m1.pth"], "m1.pth: the suffix for onnx must be .onnx"),
+        (["--out", "missing/m1.onnx"], "its folder does not exist"),
+        (["--form", "slit"], "unknown form 'slit'"),
+        (["--form", "split3"], "unknown form 'split3'"),
+        (["--form", "missing.json"], "missing.json: cannot be read"),
     ],
 )
-def test_a_wrong_place_is_refused_before_the_work(arguments, message, wavezoo):
-    finished = wavezoo("export", "waveletnet_cifar_m1", "--to", "onnx", "--out", *arguments)
+def test_invalid_path_or_form_is_refused_before_the_export(arguments, message, wavezoo, monkeypatch):
+    monkeypatch.delattr("wavenet_zoo.deployment.export.fold")
+    finished = wavezoo("export", "waveletnet_cifar_m1", "--to", "onnx", *arguments)
     assert finished.code == 2
     assert message in finished.err
+    assert len(finished.err.strip().splitlines()) == 1
 
 
-def test_damaged_and_foreign_files_are_named_in_one_line(onnx_file, tmp_path, wavezoo):
+def test_unknown_format_is_refused():
+    with pytest.raises(WavezooError, match="unknown format 'tflite'"):
+        export("waveletnet_cifar_m1", "tflite")
+
+
+def test_one_image_is_enough_for_the_comparison(tmp_path):
+    (tmp_path / "data" / "0").mkdir(parents=True)
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "data" / "0" / "0.png")
+    result = export("waveletnet_cifar_m1", "onnx", tmp_path / "m1.onnx", data=tmp_path / "data")
+    assert result.compared_on.startswith("1 images")
+
+
+def test_damaged_and_foreign_files_are_refused_in_one_line(onnx_file, tmp_path, wavezoo):
     _, path = onnx_file
     (tmp_path / "cut.onnx").write_bytes(path.read_bytes()[:1000])
     (tmp_path / "text.pt2").write_text("no archive")
-    silent = onnx.load(str(path))
-    del silent.metadata_props[:]
-    onnx.save(silent, str(tmp_path / "silent.onnx"))
-    lying = onnx.load(str(path))
-    onnx.helper.set_model_props(lying, {METADATA_KEY: '{"model": "waveletnet_cifar_m1", "num_classes": 7}'})
-    onnx.save(lying, str(tmp_path / "lying.onnx"))
+    foreign = onnx.load(str(path))
+    del foreign.metadata_props[:]
+    onnx.save(foreign, str(tmp_path / "foreign.onnx"))
+    invalid = onnx.load(str(path))
+    onnx.helper.set_model_props(invalid, {METADATA_KEY: '{"model": "waveletnet_cifar_m1", "num_classes": 7}'})
+    onnx.save(invalid, str(tmp_path / "invalid.onnx"))
     for name, message in {
-        "missing.onnx": "no such file",
-        "cut.onnx": "not an ONNX file that can be run",
-        "text.pt2": "not an exported program that can be run",
-        "silent.onnx": "does not say how images go into it",
-        "lying.onnx": "what it says of itself is not valid: preprocessing",
+        "missing.onnx": "file not found",
+        "cut.onnx": "is not a valid ONNX file",
+        "text.pt2": "is not a valid exported program",
+        "foreign.onnx": "contains no wavenet_zoo metadata",
+        "invalid.onnx": "invalid metadata: preprocessing",
     }.items():
         finished = wavezoo("eval", tmp_path / name, "--data", "digits")
         assert finished.code == 2, name
@@ -113,10 +129,10 @@ def test_damaged_and_foreign_files_are_named_in_one_line(onnx_file, tmp_path, wa
         assert message in finished.err
     finished = wavezoo("eval", path, "--weights", "none")
     assert finished.code == 2
-    assert "has its weights" in finished.err
+    assert "weights and form of an exported file are fixed" in finished.err
 
 
-def test_a_format_whose_extra_is_missing_names_it(wavezoo, monkeypatch):
+def test_missing_extra_is_named(wavezoo, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     finished = wavezoo("export", "waveletnet_cifar_m1", "--to", "onnx")
     assert finished.code == 2

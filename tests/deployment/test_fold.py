@@ -14,17 +14,17 @@ def batch_norms(model):
 
 
 @pytest.mark.parametrize(
-    ("name", "left"),
+    ("name", "kept"),
     [
         ("waveletnet_x1", 0),
         ("mobilenetv2_100", 0),
         ("resnet18", 0),
-        ("tf_efficientnet_b0", 0),  # convolutions that pad by themselves
-        ("preresnet164_cifar", 54),  # norms before a convolution are not after one
-        ("resnetv2_50x1_bit", 0),  # standardized weights, group norm: stays
+        ("tf_efficientnet_b0", 0),  # Conv2dSame
+        ("preresnet164_cifar", 54),  # pre-activation: these batch norms precede a convolution
+        ("resnetv2_50x1_bit", 0),  # standardized weights and group norm are kept
     ],
 )
-def test_batch_norms_fold_into_convolutions_of_any_timm_model_and_the_outputs_stay(name, left):
+def test_fold_keeps_the_outputs_of_any_timm_model(name, kept):
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=10).eval()
     for module in model.modules():
@@ -33,16 +33,16 @@ def test_batch_norms_fold_into_convolutions_of_any_timm_model_and_the_outputs_st
             module.running_var.uniform_(0.5, 1.5)
     before = copy.deepcopy(model.state_dict())
     folded = fold(model)
-    assert batch_norms(folded) == left
+    assert batch_norms(folded) == kept
     size = model.pretrained_cfg["input_size"][-1]
     images = torch.randn(1, 3, min(size, 64), min(size, 64))
     with torch.no_grad():
         expected = model(images)
         torch.testing.assert_close(folded(images), expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())  # the model stays
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())  # the model is unchanged
 
 
-def test_a_convolution_that_two_norms_or_a_sum_look_at_is_left_alone():
+def test_convolution_with_two_users_or_two_calls_is_not_folded():
     class Shared(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -65,21 +65,21 @@ def test_a_convolution_that_two_norms_or_a_sum_look_at_is_left_alone():
     torch.testing.assert_close(folded(images), model(images))
 
 
-def test_each_unit_can_have_a_form_of_its_own():
+def test_each_unit_can_have_its_own_form():
     model = timm.create_model("waveletnet_cifar_m1").eval()
     assert units_of(model) == ["blocks.0.0", "blocks.1.0", "blocks.2.0"]
     folded = fold(model, {"blocks.1.0": "halves", "blocks.2.0": "split2"})
     assert forms_of(folded) == {"blocks.0.0": "dense", "blocks.1.0": "halves", "blocks.2.0": "split2"}
     with pytest.raises(WavezooError, match=r"no unit 'blocks\.9\.0'"):
         fold(model, {"blocks.9.0": "dense"})
-    with pytest.raises(WavezooError, match="no form 'slit'") as error:
+    with pytest.raises(WavezooError, match="unknown form 'slit'") as error:
         fold(model, "slit")
     assert "split" in error.value.hint
 
 
-def test_a_network_without_batch_norms_is_not_run_to_fold_it():
+def test_network_without_batch_norms_is_not_traced():
     class Engine(torch.nn.Module):
         def forward(self, x):
-            raise SystemExit("run with a tracer's values")  # ONNX Runtime ends in a segmentation fault
+            raise SystemExit("called with a tracer's values")  # ONNX Runtime ends in a segmentation fault
 
     fold(Engine())

@@ -10,7 +10,7 @@ from wavenet_zoo.models import UNIT_FORMS, WaveletNetUnit, set_form
 from wavenet_zoo.models._folded_unit import fold_unit
 
 VARIANTS = [
-    ("waveletnet_x0_75", {}),  # uneven depths
+    ("waveletnet_x0_75", {}),  # depths differ between units
     ("waveletnet_x1", {}),
     ("waveletnet_x1_25", {}),
     ("waveletnet_x1_k5", {}),
@@ -25,8 +25,8 @@ VARIANTS = [
 ]
 
 
-def as_trained(name, kwargs):
-    """Return a model whose batch norms are no identities, in evaluation mode, and images for it."""
+def model_and_images(name, kwargs):
+    """Return a model with nontrivial batch norms, in evaluation mode, and images for it."""
     torch.manual_seed(0)
     model = timm.create_model(name, **kwargs).eval()
     with torch.no_grad():
@@ -41,11 +41,11 @@ def as_trained(name, kwargs):
 
 
 @pytest.mark.parametrize(("name", "kwargs"), VARIANTS)
-def test_every_form_gives_the_logits_of_the_network_as_written(name, kwargs):
-    model, images = as_trained(name, kwargs)
+def test_every_form_gives_the_logits_of_the_network(name, kwargs):
+    model, images = model_and_images(name, kwargs)
     with torch.no_grad():
         expected = model(images)
-        assert expected.abs().max() > 0.5  # activations of a real scale
+        assert expected.abs().max() > 0.5  # not vanishing
         for form in UNIT_FORMS:
             folded = copy.deepcopy(model)
             for stage in folded.blocks:
@@ -58,45 +58,53 @@ def test_every_form_gives_the_logits_of_the_network_as_written(name, kwargs):
         torch.testing.assert_close(composed(images), expected, rtol=0, atol=1e-4)
 
 
-def test_timms_reparameterize_model_folds_the_units():
-    model, images = as_trained("waveletnet_x1", {})
+def test_reparameterize_model_of_timm_folds_the_units():
+    model, images = model_and_images("waveletnet_x1", {})
     folded = reparameterize_model(model)
     assert {unit.form for stage in folded.blocks for unit in stage} == {"dense"}
     with torch.no_grad():
         torch.testing.assert_close(folded(images), model(images), rtol=0, atol=1e-4)
-    assert isinstance(model.blocks[0][0], WaveletNetUnit)  # the model itself stays as it was
+    assert isinstance(model.blocks[0][0], WaveletNetUnit)  # the model is unchanged
 
 
-def test_a_form_says_what_the_depths_of_the_unit_allow():
+def test_form_of_a_folded_unit_is_limited_by_its_depths():
     forms = {}
-    for kwargs in ({}, {"kappas": (0, 2, 2)}, {"kappas": (0, 0, 0)}, {"use_dfwt": False}, {"dfwt_after": "expand"}):
+    for kwargs in (
+        {},
+        {"kappas": (0, 2, 2)},
+        {"kappas": (0, 3, 1)},
+        {"kappas": (0, 0, 0)},
+        {"use_dfwt": False},
+        {"dfwt_after": "expand"},
+    ):
         unit = timm.create_model("waveletnet_cifar_m1", **kwargs).eval().blocks[0][0]
         forms[str(kwargs)] = [fold_unit(unit, form).form for form in UNIT_FORMS]
-    all_of_them = list(UNIT_FORMS)
-    assert forms.pop("{}") == all_of_them
-    assert forms.pop("{'kappas': (0, 2, 2)}") == ["factored", "dense", "split", "split2", "split2", "halves"]
-    for answer in forms.values():
-        assert answer == ["factored", *["dense"] * 5]
+    assert UNIT_FORMS == ("factored", "dense", "split", "split2", "halves")
+    assert forms.pop("{}") == forms.pop("{'kappas': (0, 2, 2)}") == list(UNIT_FORMS)
+    assert forms.pop("{'kappas': (0, 3, 1)}") == ["factored", "dense", "split", "split", "halves"]
+    for others in forms.values():
+        assert others == ["factored", *["dense"] * 4]
 
 
-def test_a_split_unit_multiplies_as_little_as_the_specification_says():
+def test_split_and_halves_reduce_the_multiplications_by_9_16_and_half():
     unit = timm.create_model("waveletnet_x1").eval().blocks[3][1]
     weights = {
-        form: sum(p.numel() for p in _projection(fold_unit(unit, form))) for form in ("dense", "split", "halves")
+        form: sum(p.numel() for p in projection_weights(fold_unit(unit, form))) for form in ("dense", "split", "halves")
     }
     assert weights["split"] / weights["dense"] == 9 / 16
     assert weights["halves"] / weights["dense"] == 1 / 2
 
 
-def _projection(unit):
+def projection_weights(unit):
     parts = [unit.projection] if hasattr(unit, "projection") else [unit.conv_difference, unit.conv_sum]
     return [p for part in parts for name, p in part.named_parameters() if name.endswith("weight")]
 
 
-def test_another_form_or_normalization_is_refused_by_name():
+def test_unknown_form_or_normalization_is_refused_by_name():
     unit = timm.create_model("waveletnet_cifar_m1").eval().blocks[0][0]
-    with pytest.raises(ValueError, match="'halved'"):
-        unit.fuse("halved")
+    for form in ("halved", "split3"):
+        with pytest.raises(ValueError, match=f"unknown form '{form}'"):
+            unit.fuse(form)
     with pytest.raises(ValueError, match="'split'"):
         set_form(unit, "split")
     other = timm.create_model("waveletnet_cifar_m1", norm_layer="groupnorm1").eval().blocks[0][0]
@@ -105,7 +113,7 @@ def test_another_form_or_normalization_is_refused_by_name():
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"kappas": (3, 3, 3)}, {"haar": "neighbours"}, {"dfwt_after": "expand"}])
-def test_the_dense_training_form_has_the_gradients_and_the_state_dict_of_the_factored_one(kwargs):
+def test_dense_training_form_has_the_gradients_of_the_factored_one(kwargs):
     torch.manual_seed(0)
     factored = timm.create_model("waveletnet_cifar_m1", **kwargs).double().train()
     dense = copy.deepcopy(factored)

@@ -54,3 +54,20 @@ def test_train_command_shows_the_dry_run(wavezoo, digit_folder):
     for words in ("20 x 3 x 32 x 32 -> 20 x 10", "5 per epoch, 20 epochs", "peak ", "s per step"):
         assert words in result.out
     assert wavezoo(*args, "--json").json["steps_per_epoch"] == 5
+
+
+def test_first_step_of_a_dry_run_is_that_of_the_run(digit_folder, tmp_path):
+    recipe = [
+        *SHORT,
+        "accumulation=2",
+        "augmentation.mixup=0.3",
+        "regularization.label_smoothing=0.1",
+        "regularization.drop_path=0.5",
+        "model.name=waveletnet_cifar_m2",
+        "optimizer.clip_grad=1.0",
+        "ema.decay=0.9",
+    ]
+    trial = dry_run("digits", digit_folder, tmp_path / "run", recipe, workers=0)
+    train("digits", digit_folder, tmp_path / "run", [*recipe, "schedule.epochs=1"], workers=0)
+    first = json.loads((tmp_path / "run" / "steps.jsonl").read_text().splitlines()[0])
+    assert trial.loss == first["loss"]

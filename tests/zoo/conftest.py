@@ -1,7 +1,9 @@
-"""A Hub of our own, and real processes with an empty cache that talk to it."""
+"""A local Hub, and real processes with an empty cache that use it."""
 
 import importlib.util
+import logging
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -26,7 +28,7 @@ def fault():
 
 @pytest.fixture
 def hub(request, tmp_path):
-    """A Hub; with ``indirect`` parameter ``xet`` one that stores large files in hf_xet's filesystem store."""
+    """A local Hub; with ``indirect`` parameter ``xet`` it stores large files in hf_xet's filesystem store."""
     store = None
     if getattr(request, "param", None) == "xet":
         pytest.importorskip("hf_xet", reason="needs hf_xet")
@@ -38,7 +40,7 @@ def hub(request, tmp_path):
 
 @pytest.fixture
 def environment(hub, tmp_path):
-    """Variables of a process whose Hub is ours; ``home`` names its cache, empty where it is a new name."""
+    """Environment of a process that uses the local Hub; ``home`` names its cache."""
 
     def make(home="home", token="hf_write", **more):
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "WAVEZOO_", "HUGGING"))}
@@ -57,7 +59,7 @@ def environment(hub, tmp_path):
 
 @pytest.fixture
 def run(environment, tmp_path):
-    """Run ``wavezoo`` in a real process, or Python code where the first argument is ``-c``."""
+    """Run ``wavezoo`` in a real process, or Python code if the first argument is ``-c``."""
 
     def start(*args, timeout=120, **variables):
         command = [sys.executable, *([] if args[0] == "-c" else ["-m", "wavenet_zoo"]), *map(str, args)]
@@ -70,7 +72,7 @@ def run(environment, tmp_path):
 
 @pytest.fixture(scope="session")
 def evaluated(tmp_path_factory):
-    """The shipped digits weights in a folder as a run leaves it, with their evaluation and things that are private."""
+    """A folder of a run with the shipped digits weights, their evaluation, and private files."""
     from wavenet_zoo import evaluate
     from wavenet_zoo.models import read_manifest
     from wavenet_zoo.recipes import find_recipe
@@ -88,6 +90,34 @@ def evaluated(tmp_path_factory):
 
 @pytest.fixture
 def weights(evaluated, tmp_path):
-    """A copy of that folder's weights, to do anything to."""
+    """Weights in a copy of that folder, for tests that change it."""
     shutil.copytree(evaluated, tmp_path / "run", symlinks=True)
     return tmp_path / "run" / "model.safetensors"
+
+
+@pytest.fixture
+def global_state():
+    """Return a function that captures the state that no public function may change."""
+    import numpy as np
+    import sklearn.datasets  # noqa: F401  sets environment variables when it is first imported
+    import torch
+
+    def capture():
+        loggers = (logging.getLogger(name) for name in (None, "huggingface_hub", "timm", "wavenet_zoo"))
+        return {
+            "random": random.getstate(),
+            "numpy": [list(part) if np.ndim(part) else part for part in np.random.get_state()],
+            "torch": torch.random.get_rng_state().tolist(),
+            "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+            "flags": (
+                torch.is_grad_enabled(),
+                torch.get_default_dtype(),
+                torch.are_deterministic_algorithms_enabled(),
+                torch.backends.cudnn.benchmark,
+            ),
+            "loggers": [(logger.level, list(logger.handlers), logger.propagate) for logger in loggers],
+            "environment": dict(os.environ),
+            "folder": Path.cwd(),
+        }
+
+    return capture

@@ -1,7 +1,7 @@
-"""A Hub of our own on 127.0.0.1, small, for the real huggingface_hub and timm to talk to; with faults to switch on.
+"""A small local Hub on 127.0.0.1 for the real clients huggingface_hub and timm, which can inject faults.
 
-It imitates what these clients read, and is not the Hub. State is a history of commits per repository, each a mapping
-of paths to content; large files are known by their sha256, as with Git LFS.
+It implements the part of the Hub's protocol that these clients use. Each repository is a history of commits, which map
+paths to contents; large files are stored by their sha256, as with Git LFS.
 """
 
 import base64
@@ -44,7 +44,7 @@ class Repository:
 
 @dataclass
 class Fault:
-    """What to do with the next ``times`` requests whose ``METHOD /path`` matches ``pattern``, after ``skip`` others.
+    """A fault in the next ``times`` requests whose ``METHOD /path`` matches ``pattern``, after ``skip`` others.
 
     ``action`` is a status, or ``truncate``, ``flip``, ``hang``, ``drop``.
     """
@@ -56,15 +56,15 @@ class Fault:
 
 
 class Hub:
-    """The server and its state; ``requests`` has every request so far as ``METHOD /path``."""
+    """The server and its state; ``requests`` has every request as ``METHOD /path``."""
 
     def __init__(self, xet: Any = None):
         self.repositories: dict[str, Repository] = {}
         self.stored: dict[str, bytes] = {}
         self.requests: list[str] = []
-        self.received: list[str] = []  # Authorization of uploads to the store, which must have none
+        self.received: list[str] = []  # Authorization headers of uploads to the store, which must be empty
         self.faults: list[Fault] = []
-        self.xet = xet  # an XetStore, or None where this Hub has none
+        self.xet = xet  # an XetStore, or None without Xet
         self.lock = threading.Lock()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.server.daemon_threads = True
@@ -80,7 +80,7 @@ class Hub:
 
     @property
     def writes(self) -> list[str]:
-        """Requests that send something for good."""
+        """Requests that change the state of the Hub."""
         return [
             request for request in self.requests if re.search(r"^(PUT|POST /api/repos/create|POST .*/commit/)", request)
         ]
@@ -174,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    # -------------------------------------------------------------------------------------------------------- who asks
+    # ------------------------------------------------------------------------------------------------------ access
 
     @property
     def user(self) -> tuple[str, str, list[str]] | None:
@@ -209,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
             }
         )
 
-    # ----------------------------------------------------------------------------------------------------- to write
+    # ----------------------------------------------------------------------------------------------------- write
 
     def create(self) -> Any:
         value = json.loads(self.body)
@@ -301,7 +301,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"X_Xet_Cas_Url": self.hub.xet.endpoint, "X_Xet_Access_Token": "xet"}
         return lambda: self._json(value, X_Xet_Token_Expiration=str(expires), **headers)
 
-    # ------------------------------------------------------------------------------------------------------ to read
+    # ------------------------------------------------------------------------------------------------------ read
 
     def info(self, repo: str, revision: str = "main") -> Any:
         repository = self._repository(repo)

@@ -3,7 +3,7 @@ import pytest
 from wavenet_zoo import WavezooError, info, list_models
 
 
-def test_the_list_holds_our_models_with_cost_and_weights():
+def test_list_has_all_waveletnets_with_cost_and_weights():
     models = {m.model: m for m in list_models()}
     assert len(models) == 11
     assert (models["waveletnet_x1"].params, models["waveletnet_x1"].macs) == (2_722_272, 204_806_400)
@@ -11,13 +11,13 @@ def test_the_list_holds_our_models_with_cost_and_weights():
     assert models["waveletnet_cifar_m24"].weights == []
 
 
-def test_a_pattern_looks_through_all_of_timm():
+def test_a_pattern_matches_all_models_of_timm():
     assert [m.model for m in list_models("mobilenetv2_1?0")] == ["mobilenetv2_100", "mobilenetv2_140"]
     with pytest.raises(WavezooError, match=r"no model matches 'waveletnet_x9' .did you mean"):
         list_models("waveletnet_x9")
 
 
-def test_the_stages_of_x1_are_table_4():
+def test_stages_of_x1_are_those_of_table_4():
     stages = info("waveletnet_x1").stages
     printed = [  # input side, operator, C, repeat, stride, kappas
         (224, "conv 3x3", 32, 1, 2, None),
@@ -41,20 +41,28 @@ def test_the_stages_of_x1_are_table_4():
 
 
 @pytest.mark.parametrize("name", ["waveletnet_x0_75", "waveletnet_cifar_m3", "resnet18"])
-def test_the_stages_add_up_to_the_model(name):
+def test_counts_of_stages_sum_to_those_of_the_model(name):
     about = info(name)
     assert sum(stage.params for stage in about.stages) == about.complexity.params
     assert sum(stage.macs for stage in about.stages) == about.complexity.macs
 
 
-def test_depths_that_channels_do_not_allow_are_shown_as_they_are():
+def test_info_shows_depths_limited_by_the_channels():
     stages = [stage for stage in info("waveletnet_x0_75").stages if stage.kappas]
     assert stages[0].kappas[2] == [2, 2]  # 12 channels
 
 
-def test_weights_say_where_they_come_from():
+def test_info_shows_the_origin_of_weights():
     (weights,) = info("waveletnet_cifar_m1").weights
     assert weights["name"] == "waveletnet_cifar_m1.digits" and "shipped" in weights["origin"]
     assert info("mobilenetv2_100").weights[0]["origin"] == "hf-hub:timm/mobilenetv2_100.ra_in1k"
     assert info("waveletnet_x1").weights[0]["name"] == "waveletnet_x1.tiny_in200"
     assert info("waveletnet_x1_25").weights == []
+
+
+def test_info_and_list_leave_global_state_unchanged(global_state):
+    before = global_state()
+    info("waveletnet_cifar_m1", model_kwargs={"kappas": (0, 2, 2)})
+    info("resnet18")
+    list_models("waveletnet_cifar_m*")
+    assert global_state() == before

@@ -1,4 +1,4 @@
-"""``wavezoo publish``: the real clients against a Hub of our own."""
+"""``wavezoo publish``: the real clients with a local Hub."""
 
 import hashlib
 import json
@@ -15,8 +15,9 @@ import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
-from wavenet_zoo import WavezooError, evaluate, train
+from wavenet_zoo import WavezooError, count, evaluate, publish, train
 from wavenet_zoo.runtime.records import write_json
+from wavenet_zoo.zoo.card import model_card
 from wavenet_zoo.zoo.package import make_package
 
 REPO = "zoo/waveletnet-digits"
@@ -49,11 +50,11 @@ def assert_published(hub, weights):
     files = hub.repositories[REPO].files
     assert set(files) == FILES | {".gitattributes"}
     assert files["model.safetensors"] == weights.read_bytes()
-    assert len(hub.repositories[REPO].commits) == 2  # that of its making, and ours
+    assert len(hub.repositories[REPO].commits) == 2  # that of its creation, and ours
 
 
 @pytest.mark.reliability(30)
-def test_what_is_published_comes_back_in_every_form_in_a_fresh_process_with_an_empty_cache(hub, run, weights, tmp_path):
+def test_a_fresh_process_loads_published_weights_from_every_source(hub, run, weights, tmp_path):
     finished = run(*arguments(weights, "--json"))
     assert finished.returncode == 0, finished.stderr
     assert_published(hub, weights)
@@ -78,7 +79,7 @@ def test_what_is_published_comes_back_in_every_form_in_a_fresh_process_with_an_e
 @pytest.mark.reliability(30)
 @pytest.mark.long
 @pytest.mark.parametrize("hub", ["xet"], indirect=True)
-def test_with_xet_it_comes_back_the_same_and_is_not_sent_twice(hub, run, weights):
+def test_xet_gives_the_same_weights_and_uploads_them_once(hub, run, weights):
     finished = run(*arguments(weights), HF_HUB_DISABLE_XET=None)
     if finished.returncode and "local://" in finished.stderr:
         pytest.skip(f"hf_xet no longer takes local://: {finished.stderr.splitlines()[-1]}")
@@ -94,7 +95,7 @@ def test_with_xet_it_comes_back_the_same_and_is_not_sent_twice(hub, run, weights
 
 
 @pytest.mark.reliability(29)
-def test_one_commit_with_five_files_and_a_card_whose_figures_were_measured(hub, run, weights):
+def test_one_commit_has_five_files_and_a_card_of_measured_figures(hub, run, weights):
     finished = run(*arguments(weights))
     assert finished.returncode == 0, finished.stderr
     assert_published(hub, weights)
@@ -119,12 +120,12 @@ def test_one_commit_with_five_files_and_a_card_whose_figures_were_measured(hub, 
 
     before = len(hub.requests)
     again = run(*arguments(weights))
-    assert again.returncode == 0 and "nothing was sent" in again.stderr
+    assert again.returncode == 0 and "nothing was uploaded" in again.stderr
     assert not [r for r in hub.requests[before:] if r in hub.writes] and len(hub.repositories[REPO].commits) == 2
 
 
 @pytest.mark.long
-def test_a_dry_run_writes_the_files_shows_the_card_and_asks_nobody(hub, run, weights, tmp_path):
+def test_a_dry_run_writes_files_prints_the_card_and_sends_nothing(hub, run, weights, tmp_path):
     finished = run(*arguments(weights, "--dry-run"), token=None)
     assert finished.returncode == 0, finished.stderr
     folder = tmp_path / "publications" / REPO
@@ -138,7 +139,7 @@ def test_a_dry_run_writes_the_files_shows_the_card_and_asks_nobody(hub, run, wei
 
 
 @pytest.mark.long
-def test_a_pull_request_leaves_the_main_branch_as_it_is(hub, run, weights):
+def test_a_pull_request_does_not_change_the_main_branch(hub, run, weights):
     hub.create(REPO)
     head = hub.repositories[REPO].head
     finished = run(*arguments(weights, "--pr", "--json"))
@@ -148,9 +149,51 @@ def test_a_pull_request_leaves_the_main_branch_as_it_is(hub, run, weights):
 
 
 @pytest.mark.long
-def test_a_new_repository_is_private_where_asked_for(hub, run, weights):
+def test_private_creates_a_private_repository(hub, run, weights):
     assert run(*arguments(weights, "--private")).returncode == 0
     assert hub.repositories[REPO].private
+
+
+def test_the_card_names_the_commits_of_training_and_evaluation(weights):
+    package = make_package("waveletnet_cifar_m1", weights, REPO)
+    cost, record = count("waveletnet_cifar_m1"), package.record.model_copy(deep=True)
+    record.environment.git = {"commit": "e" * 40, "dirty": False}
+    metadata = package.metadata.model_copy(update={"git": {"commit": "a" * 40, "dirty": True}})
+    card = " ".join(model_card(REPO, "mit", metadata, record, cost, "0" * 64).split())
+    trained, evaluated = card.partition("Trained with ")[2].split(". Evaluated with ")
+    assert trained.endswith(", commit aaaaaaaaaaaa (modified)") and ", commit eeeeeeeeeeee. `recipe" in evaluated
+    record.environment.git = None
+    card = model_card(REPO, "mit", metadata.model_copy(update={"git": None}), record, cost, "0" * 64)
+    assert "commit" not in card
+
+
+def test_a_dry_run_leaves_global_state_unchanged(weights, tmp_path, global_state):
+    before = global_state()
+    publish("waveletnet_cifar_m1", weights, REPO, dry_run=True, out=tmp_path / "out")
+    assert global_state() == before
+
+
+@pytest.mark.long
+def test_publishing_leaves_the_session_and_generators_unchanged(run, weights):
+    code = """
+import sys, torch, wavenet_zoo
+from huggingface_hub import get_session
+def state():
+    return str(get_session().timeout), torch.random.get_rng_state().tolist()
+before = state()
+assert wavenet_zoo.publish("waveletnet_cifar_m1", sys.argv[1], sys.argv[2]).changed
+assert state() == before
+"""
+    finished = run("-c", code, weights, REPO)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_record_is_a_deprecated_name_of_write_manifest(wavezoo, weights, monkeypatch, tmp_path):
+    finished = wavezoo(*arguments(weights, "--dry-run", "--record"))
+    assert finished.code == 0 and "--record is deprecated: use --write-manifest" in finished.err
+    monkeypatch.setattr("wavenet_zoo.zoo.publish.CHECKOUT", tmp_path)
+    finished = wavezoo(*arguments(weights, "--write-manifest"))
+    assert finished.code == 2 and "requires a checkout" in finished.err
 
 
 # ------------------------------------------------------------------------------------------------------------- refusals
@@ -163,7 +206,7 @@ def refused(reason, weights, repo=REPO, **more):
 
 
 @pytest.mark.reliability(27)
-def test_what_is_not_ready_is_refused_before_anything_is_asked(weights, tmp_path):
+def test_invalid_input_is_refused_before_any_request(weights, tmp_path):
     for repo in ("noslash", "a/b/c", "zoo/na me", "zoo/..", ""):
         refused("--repo", weights, repo)
     refused("weights file not found", tmp_path / "nowhere.safetensors")
@@ -171,36 +214,38 @@ def test_what_is_not_ready_is_refused_before_anything_is_asked(weights, tmp_path
     with pytest.raises(WavezooError, match="weights of waveletnet_cifar_m1, not of waveletnet_cifar_m2"):
         make_package("waveletnet_cifar_m2", weights, REPO)
     (weights.parent / "evaluation.json").rename(tmp_path / "elsewhere.json")
-    refused("no evaluation record", weights)
+    refused("evaluation record of .* not found", weights)
     make_package("waveletnet_cifar_m1", weights, REPO, tmp_path / "elsewhere.json")
     record = json.loads((tmp_path / "elsewhere.json").read_text())
     for change, reason in (
         ({"weights": {**record["weights"], "sha256": "0" * 64}}, "other weights"),
-        ({"skipped": ["one.png"]}, "1 images were left out"),
-        ({"data": None}, "no evaluation record"),
+        ({"skipped": ["one.png"]}, "1 images were skipped"),
+        ({"data": None}, "invalid key 'data'"),
+        ({"data": {**record["data"], "fingerprint": 1}}, "invalid key 'data.fingerprint'"),
+        ({"top1": "high"}, "invalid key 'top1'"),
     ):
         (weights.parent / "evaluation.json").write_text(json.dumps({**record, **change}))
         refused(reason, weights)
 
 
 @pytest.mark.reliability(27)
-def test_weights_that_are_damaged_or_not_finite_are_refused(weights, tmp_path):
+def test_damaged_or_not_finite_weights_are_refused(weights, tmp_path):
     tensors = load_file(weights)
     content = weights.read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     tensors["classifier.bias"][0] = float("nan")
     save_file(tensors, weights, header["__metadata__"])
-    refused("classifier.bias holds values that are not finite", weights)
+    refused("classifier.bias has values that are not finite", weights)
     weights.write_bytes(weights.read_bytes()[:-100])
     refused("truncated", weights)
 
 
-def test_a_recipe_that_is_not_the_one_of_the_weights_is_refused(weights, monkeypatch):
+def test_a_recipe_of_other_weights_is_refused(weights, monkeypatch):
     monkeypatch.setattr("wavenet_zoo.zoo.package.list_recipes", dict)
     make_package("waveletnet_cifar_m1", weights, REPO)
     recipe = weights.parent / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("seed: 0", "seed: 1"))
-    refused("the recipe that it was trained by", weights)
+    refused("its recipe .* is neither beside it nor shipped", weights)
 
 
 @pytest.mark.reliability(26)
@@ -208,12 +253,12 @@ def test_a_recipe_that_is_not_the_one_of_the_weights_is_refused(weights, monkeyp
     ("token", "repo", "reason"),
     [
         (None, REPO, "no token for the Hub"),
-        pytest.param("hf_read", REPO, "may only read", marks=pytest.mark.long),
+        pytest.param("hf_read", REPO, "is read-only", marks=pytest.mark.long),
         pytest.param("hf_write", "others/model", "may not publish under 'others'", marks=pytest.mark.long),
-        pytest.param("hf_wrong", REPO, "not valid", marks=pytest.mark.long),
+        pytest.param("hf_wrong", REPO, "is invalid", marks=pytest.mark.long),
     ],
 )
-def test_who_may_not_publish_sends_nothing(hub, run, weights, token, repo, reason):
+def test_a_missing_or_insufficient_token_is_refused(hub, run, weights, token, repo, reason):
     finished = run("publish", "waveletnet_cifar_m1", "--weights", weights, "--repo", repo, token=token)
     assert finished.returncode == 2 and len(finished.stderr.splitlines()) == 1 and reason in finished.stderr
     assert not hub.writes and not hub.repositories
@@ -239,7 +284,7 @@ def test_who_may_not_publish_sends_nothing(hub, run, weights, token, repo, reaso
         ("GET .*/resolve/.*/config.json", 500, 1),
     ],
 )
-def test_what_passes_is_tried_again_until_it_is_done(hub, fault, run, weights, pattern, action, times):
+def test_transient_errors_are_retried_until_it_succeeds(hub, fault, run, weights, pattern, action, times):
     hub.faults.append(fault(pattern, action, times))
     finished = run(*arguments(weights))
     assert finished.returncode == 0, finished.stderr
@@ -252,16 +297,14 @@ def test_what_passes_is_tried_again_until_it_is_done(hub, fault, run, weights, p
 @pytest.mark.parametrize(
     ("pattern", "action", "reason"),
     [
-        ("POST .*/commit/", 500, "sending the files: 500"),
-        ("PUT /_lfs/", "drop", "sending the files"),
-        ("POST .*/commit/", 403, "lacks the right"),
-        ("POST .*/commit/", 412, "has changed meanwhile"),
-        ("GET /api/whoami", 500, "who the token belongs to"),
+        ("POST .*/commit/", 500, "uploading the files: 500"),
+        ("PUT /_lfs/", "drop", "uploading the files"),
+        ("POST .*/commit/", 403, "lacks the permission"),
+        ("POST .*/commit/", 412, "was changed by another commit"),
+        ("GET /api/whoami", 500, "reading the owner of the token"),
     ],
 )
-def test_what_does_not_pass_ends_in_one_line_with_the_repository_as_it_was(
-    hub, fault, run, weights, pattern, action, reason
-):
+def test_lasting_errors_end_in_one_line_and_change_nothing(hub, fault, run, weights, pattern, action, reason):
     hub.create(REPO)
     head = hub.repositories[REPO].head
     hub.faults.append(fault(pattern, action, 1000))
@@ -271,14 +314,18 @@ def test_what_does_not_pass_ends_in_one_line_with_the_repository_as_it_was(
     assert last.startswith("error: Hub: ") and reason in last, finished.stderr
     assert "Traceback" not in finished.stderr
     for note in notes:  # ours, and those of the Hub's client
-        assert note.startswith(("Hub: ", "Retrying in ")) or "thrown while requesting" in note or "HTTP Error" in note
+        assert (
+            note.startswith(("warning: Hub: ", "Retrying in "))
+            or "thrown while requesting" in note
+            or "HTTP Error" in note
+        )
     assert "hf_write" not in finished.stderr + finished.stdout
     assert hub.repositories[REPO].head == head
 
 
 @pytest.mark.reliability(26)
 @pytest.mark.long
-def test_the_token_is_in_no_traceback(hub, fault, run, weights):
+def test_no_traceback_contains_the_token(hub, fault, run, weights):
     hub.faults.append(fault("POST .*/commit/", 403, 1000))
     finished = run(*arguments(weights, "--debug"), WAVEZOO_DEBUG="1", HF_DEBUG="1")
     assert "Traceback" in finished.stderr and "hf_write" not in finished.stderr + finished.stdout
@@ -286,26 +333,26 @@ def test_the_token_is_in_no_traceback(hub, fault, run, weights):
 
 @pytest.mark.reliability(28)
 @pytest.mark.long
-def test_a_hub_that_does_not_answer_is_asked_again(hub, fault, run, weights):
+def test_a_hub_that_does_not_answer_is_retried(hub, fault, run, weights):
     hub.faults.append(fault("GET /api/whoami", "hang", 1))
     hub.faults.append(fault("POST .*/commit/", "hang", 1))
     finished = run(*arguments(weights), HF_HUB_DOWNLOAD_TIMEOUT="1")
     assert finished.returncode == 0, finished.stderr
-    assert finished.stderr.count("trying again") == 2
+    assert finished.stderr.count("; retrying in ") == 2
     assert_published(hub, weights)
 
 
 @pytest.mark.reliability(30)
 @pytest.mark.long
-def test_a_byte_that_flips_on_the_way_back_is_found(hub, fault, run, weights):
+def test_a_byte_flipped_in_the_download_is_found(hub, fault, run, weights):
     hub.faults.append(fault("GET .*/resolve/.*/model.safetensors", "flip", 1000))
     finished = run(*arguments(weights))
-    assert finished.returncode == 1 and "model.safetensors came back changed" in finished.stderr
+    assert finished.returncode == 1 and "model.safetensors differs after the download" in finished.stderr
 
 
 @pytest.mark.reliability(28)
 @pytest.mark.long
-def test_a_commit_whose_answer_is_lost_is_not_made_twice(hub, fault, run, weights, monkeypatch):
+def test_a_commit_whose_answer_is_lost_is_not_repeated(hub, fault, run, weights, monkeypatch):
     import hub_server
 
     answer = hub_server._Handler.commit
@@ -324,9 +371,7 @@ def test_a_commit_whose_answer_is_lost_is_not_made_twice(hub, fault, run, weight
 
 @pytest.mark.reliability(28)
 @pytest.mark.long
-def test_killed_between_upload_and_commit_and_run_again_sends_no_weights_twice(
-    hub, fault, run, environment, weights, tmp_path
-):
+def test_after_a_kill_before_the_commit_weights_are_uploaded_once(hub, fault, run, environment, weights, tmp_path):
     hub.faults.append(fault("POST .*/commit/", "hang", 1))
     command = [sys.executable, "-m", "wavenet_zoo", *map(str, arguments(weights))]
     killed = subprocess.Popen(
@@ -345,7 +390,7 @@ def test_killed_between_upload_and_commit_and_run_again_sends_no_weights_twice(
 
 
 @pytest.mark.long
-def test_a_hub_without_xet_gets_the_advice(hub, run, weights):
+def test_a_hub_without_xet_gives_advice(hub, run, weights):
     pytest.importorskip("hf_xet")
     finished = run(*arguments(weights), HF_HUB_DISABLE_XET=None)
     assert finished.returncode in (1, 2) and "HF_HUB_DISABLE_XET=1" in finished.stderr
@@ -353,14 +398,14 @@ def test_a_hub_without_xet_gets_the_advice(hub, run, weights):
 
 
 @pytest.mark.long
-def test_weights_that_need_arguments_come_back_with_them_and_have_no_tag(hub, run, small_digits, tmp_path):
+def test_weights_with_model_arguments_load_with_them_without_a_tag(hub, run, small_digits, tmp_path):
     overrides = ["schedule.epochs=1", "batch_size=50", "model.kwargs.use_dfwt=false"]
     train("digits", small_digits, tmp_path / "run", overrides, workers=0)
     file = tmp_path / "run" / "model.safetensors"
     evaluation = evaluate("waveletnet_cifar_m1", file, small_digits)
     write_json(tmp_path / "run" / "evaluation.json", evaluation.to_dict())
-    refused = run(*arguments(file, "--record"))
-    assert refused.returncode == 2 and "which a tag cannot say" in refused.stderr and not hub.requests
+    refused = run(*arguments(file, "--write-manifest"))
+    assert refused.returncode == 2 and "cannot be expressed by a tag" in refused.stderr and not hub.requests
     finished = run(*arguments(file, "--json"))
     assert finished.returncode == 0, finished.stderr
     assert json.loads(finished.stdout)["entry"] is None
@@ -369,13 +414,13 @@ def test_weights_that_need_arguments_come_back_with_them_and_have_no_tag(hub, ru
 
 
 @pytest.mark.long
-def test_the_entry_is_written_into_the_manifest_where_asked_for(hub, run, weights, tmp_path):
+def test_write_manifest_adds_the_entry_to_the_checkout(hub, run, weights, tmp_path):
     package = tmp_path / "package"
     package.mkdir()
     source = make_package.__globals__["__file__"].rpartition("/wavenet_zoo/")[0]
     for name in ("wavenet_zoo", "checkpoints", "recipes"):
         shutil.copytree(f"{source}/{name}", package / name)
-    finished = run(*arguments(weights, "--record", "--tag", "mine"), PYTHONPATH=str(package))
+    finished = run(*arguments(weights, "--write-manifest", "--tag", "mine"), PYTHONPATH=str(package))
     assert finished.returncode == 0, finished.stderr
     entries = json.loads((package / "checkpoints" / "manifest.json").read_text())["checkpoints"]
     (entry,) = [entry for entry in entries if entry["name"] == "waveletnet_cifar_m1.mine"]

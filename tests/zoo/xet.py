@@ -1,6 +1,6 @@
-"""The filesystem store of hf_xet, behind our Hub: which file is which, and reading one back.
+"""The filesystem store of hf_xet, used by the local Hub: list its files and read one.
 
-``local://`` is not a documented feature of hf_xet; tests that use it skip where it is gone.
+``local://`` is not a documented feature of hf_xet; tests that use it are skipped without it.
 """
 
 import struct
@@ -14,7 +14,7 @@ HAS_VERIFICATION, HAS_METADATA = 1 << 31, 1 << 30
 
 
 class XetStore:
-    """A folder that hf_xet uploads to and downloads from in place of Hugging Face's store."""
+    """A folder that hf_xet uploads to and downloads from instead of Hugging Face's store."""
 
     def __init__(self, folder: Path):
         self.folder = folder

@@ -2,11 +2,20 @@
 
 import csv
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from wavenet_zoo.cli._options import model_kwargs_option, output_options, plot_option
+from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._options import (
+    fold_option,
+    form_option,
+    model_kwargs_option,
+    output_options,
+    plot_option,
+    size_option,
+)
 from wavenet_zoo.cli._output import Output, facts, table
 
 if TYPE_CHECKING:
@@ -15,36 +24,51 @@ if TYPE_CHECKING:
 COLUMNS = ("engine", "batch", "model", "form", "median, ms", "p90, ms", "images/s", "ratio", "quartiles", "rounds")
 
 
-def _words(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
-    return [word.strip() for word in value.split(",") if word.strip()] if value is not None else None
+def _parse_words(ctx: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    return _split(value)
 
 
-def _numbers(ctx: click.Context, parameter: click.Parameter, value: str) -> list[int]:
+def _split(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _parse_integers(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[int] | None:
     try:
-        return [int(word) for word in value.split(",")]
+        return [int(word) for word in value.split(",")] if value is not None else None
     except ValueError:
-        raise click.BadParameter(f"'{value}' is not a list of numbers, 1,16 for example") from None
+        raise click.BadParameter(f"'{value}' is not a list of integers such as 1,16") from None
 
 
-@click.command(name="bench", short_help="Measure how fast models are here, against a reference.")
-@click.argument("models", nargs=-1, required=True)
-@click.option("--against", metavar="MODEL", help="Reference, folded.  [default: the first MODEL plain, in NCHW]")
-@click.option(
-    "--engine", "engines", default="torch", show_default=True, callback=_words, metavar="NAME,...",
-    help="Out of torch, compile, onnxruntime, openvino, executorch.",
-)  # fmt: skip
-@click.option("--batch", "batches", default="1,16", show_default=True, callback=_numbers, metavar="N,...")
-@click.option(
-    "--form", "forms", callback=_words, metavar="FORM,...",
-    help="Out of plain, factored, dense, split, split2, split3, halves; auto, measured unit by unit; or a json file.  "
-    "[default: auto; with --train factored,dense]",
-)  # fmt: skip
-@click.option("--train", is_flag=True, help="Measure a training step in place of inference.")
-@click.option("--size", type=click.IntRange(min=1), metavar="N", help="Side of the input in pixels.")
-@click.option(
-    "--seconds", type=click.FloatRange(min=0), default=3, show_default=True, help="How long to measure each network."
+@click.command(
+    name="bench",
+    cls=Command,
+    short_help="Measure the throughput of models against a baseline.",
+    examples=[
+        "wavezoo bench waveletnet_x1 --against mobilenetv2_100 --form factored,dense,auto",
+        "wavezoo bench waveletnet_x1 --engine onnxruntime --batch 1 --save-forms forms.json",
+        "wavezoo bench waveletnet_x1 mobilenetv2_100 --no-fold --plot bench.png",
+        "wavezoo bench waveletnet_cifar_m2 --train --batch 64 --csv",
+    ],
 )
-@click.option("--save-forms", metavar="FILE", help="Write what auto has picked, for --form FILE and wavezoo export.")
+@click.argument("models", nargs=-1, required=True)
+@click.option("--against", metavar="MODEL", help="Baseline.  [default: the first MODEL as timm builds it, NCHW]")
+@click.option(
+    "--engine", "engines", default="torch", show_default=True, callback=_parse_words, metavar="NAME,...",
+    help="Engines: torch, compile, onnxruntime, openvino, executorch.",
+)  # fmt: skip
+@click.option(
+    "--batch", "batches", callback=_parse_integers, metavar="N,...",
+    help="Batch sizes.  [default: 1,16, or 64 with --train]",
+)  # fmt: skip
+@form_option("auto, or factored,dense without folding")
+@fold_option
+@click.option("--train", is_flag=True, help="Measure a training step, not folded, instead of inference.")
+@size_option("that of the baseline")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0), default=3, show_default=True, metavar="N",
+    help="Time to measure each network.",
+)  # fmt: skip
+@click.option("--save-forms", metavar="FILE", help="Write the forms that auto chose, for --form FILE.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the result as CSV.")
 @plot_option
 @model_kwargs_option
@@ -53,8 +77,9 @@ def command(
     models: tuple[str, ...],
     against: str | None,
     engines: list[str],
-    batches: list[int],
-    forms: list[str] | None,
+    batches: list[int] | None,
+    form: str | None,
+    fold: bool,
     train: bool,
     size: int | None,
     seconds: float,
@@ -65,21 +90,53 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Measure MODELS, any of timm's, on the CPU: time per run, and its ratio to a reference's.
+    """Measure MODELS, any of timm's, on the CPU: time per run, and its ratio to that of a baseline.
 
-    All networks of an engine and batch size take turns, so that a machine that slows down slows them all; the ratio is
-    the median over the rounds, with its quartiles. Weights and images are random.
+    In each engine, at each batch size, all networks alternate, so that a machine that slows down slows all of them. The
+    ratio is the median over the rounds, with its quartiles. Weights and images are random.
+
+    --form, --engine and --batch take comma-separated lists.
     """
     from wavenet_zoo import bench
+    from wavenet_zoo.deployment.plots import plot_benchmark
+    from wavenet_zoo.runtime.figures import check_figure_path
+    from wavenet_zoo.runtime.files import check_writable
 
     if as_json and as_csv:
-        raise click.UsageError("--json or --csv, not both")
+        raise click.UsageError("--json and --csv cannot be combined")
+    forms = _split(form) if form else None
+    if save_forms:
+        if (len(models), len(engines), len(batches or []), forms or ["auto"], fold, train) != (
+            1,
+            1,
+            1,
+            ["auto"],
+            True,
+            False,
+        ):
+            raise click.UsageError("--save-forms requires one model, one engine, one batch size and --form auto")
+        check_writable(Path(save_forms))
+    if plot:
+        check_figure_path(Path(plot))
     output = Output(as_json, quiet)
     result = bench(
-        models, against, engines=engines, batches=batches, forms=forms, train=train, size=size, seconds=seconds,
-        model_kwargs=model_kwargs, save_forms_to=save_forms, plot=plot, progress=output.progress, note=output.note,
-    )  # fmt: skip
+        models,
+        against,
+        engines=engines,
+        batches=batches,
+        forms=forms,
+        fold=fold,
+        train=train,
+        size=size,
+        seconds=seconds,
+        model_kwargs=model_kwargs,
+        progress=output.progress,
+    )
+    if save_forms:
+        _write_forms(Path(save_forms), result)
+        output.info(f"forms: {save_forms}")
     if plot:
+        plot_benchmark(Path(plot), result)
         output.info(f"figure: {plot}")
     if as_json:
         output.json(result.to_dict())
@@ -87,6 +144,14 @@ def command(
         _print_csv(result)
     else:
         _show(output, result)
+
+
+def _write_forms(path: Path, result: "Benchmark") -> None:
+    from wavenet_zoo.deployment.forms import save_forms
+
+    row = next(row for row in result.rows if row.form == "auto")
+    measured_on = {"model": row.model, "engine": row.engine, "batch_size": row.batch_size, "size": row.size}
+    save_forms(path, row.forms, {**measured_on, "environment": result.environment})
 
 
 def _show(output: Output, result: "Benchmark") -> None:
@@ -105,15 +170,18 @@ def _show(output: Output, result: "Benchmark") -> None:
         )
         for row in result.rows
     ]
+    baseline = result.rows[0]
+    as_built = " (as timm builds it: not folded, NCHW)" if baseline.form == "plain" else ""
+    folding = "" if any(row.folded for row in result.rows) else ", not folded"
     versions = {**result.environment["versions"], **result.versions}
-    named = ", ".join(f"{name} {version}" for name, version in versions.items())
     output.show(
         table(COLUMNS, rows, text=["engine", "model", "form"]),
         facts(
             [
-                ("measured", f"{result.task}, {result.rows[0].size} px, {result.threads} threads"),
-                ("ratio", f"to {result.against}, in the same engine at the same batch size, round by round"),
-                ("versions", named),
+                ("measured", f"{result.task}{folding}, {baseline.size} px, {result.threads} threads"),
+                ("baseline", f"{result.against}{as_built}"),
+                ("ratio", "to the baseline in the same engine at the same batch size, round by round"),
+                ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
             ]
         ),
     )

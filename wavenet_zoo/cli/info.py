@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wavenet_zoo.cli._command import Command
 from wavenet_zoo.cli._options import model_kwargs_option, output_options
 from wavenet_zoo.cli._output import Output, facts, table
 
@@ -11,15 +12,24 @@ if TYPE_CHECKING:
     from wavenet_zoo.zoo.catalog import Stage
 
 
-@click.command(name="info", short_help="Describe a model by stage, with its weights.")
+@click.command(
+    name="info",
+    cls=Command,
+    short_help="Describe a model by stage, with its weights.",
+    examples=[
+        "wavezoo info waveletnet_x1",
+        "wavezoo info waveletnet_x1 --model-kwargs kappas=0,5,5",
+        "wavezoo info mobilenetv2_100 --json",
+    ],
+)
 @click.argument("model")
 @model_kwargs_option
 @output_options
 def command(model: str, model_kwargs: dict[str, Any], as_json: bool, quiet: bool) -> None:
-    """Describe MODEL: architecture by stage, preprocessing, weights.
+    """Describe MODEL: architecture by stage, preprocessing and pretrained weights.
 
-    For a WaveletNet the architecture is the paper's Table 4: C output channels, n units, s stride of the first, t
-    expansion, and the depths κ that the channels allow.
+    For a WaveletNet the architecture is Table 4 of the paper: C output channels, n units, s stride of the first unit, t
+    expansion, and the depths κ of the first WConv, DFWT and the last WConv, as the numbers of channels allow.
     """
     from wavenet_zoo import info
 
@@ -62,12 +72,12 @@ def _depths(depths: list[int] | None) -> str:
 
 def _weights(weights: list[dict[str, Any]]) -> list[tuple[str, str]]:
     if not weights:
-        return [("weights", "none yet")]
+        return [("weights", "none")]
     rows = []
     for entry in weights:
         rows.append(("weights", f"{entry['name']}, {entry['origin']}"))
         for name, result in entry.get("results", {}).items():
-            rows.append(("", f"{name}: top-1 {result['top1']:.2f} % of {result['images']} images"))
+            rows.append(("", f"{name}: top-1 {result['top1']:.2f} % of {result['images']:,} images"))
         if "recipe" in entry:
-            rows.append(("", f"recipe {entry['recipe']}, sha256 {entry['sha256']}"))
+            rows.append(("", f"recipe {entry['recipe']}, {entry['size']:,} bytes, license {entry['license']}"))
     return rows

@@ -2,25 +2,35 @@
 
 import click
 
+from wavenet_zoo.cli._command import Command
 from wavenet_zoo.cli._options import output_options
 from wavenet_zoo.cli._output import Output, facts, table
 
 
-@click.command(name="list")
+@click.command(
+    name="list",
+    cls=Command,
+    short_help="List models with parameters, MACs and weights.",
+    examples=[
+        "wavezoo list",
+        'wavezoo list "mobilenetv2*"  # models of timm',
+        "wavezoo list --peers --json",
+    ],
+)
 @click.argument("pattern", required=False)
-@click.option("--peers", is_flag=True, help="List the systems that the paper compares with, measured beside printed.")
+@click.option("--peers", is_flag=True, help="List the paper's baselines: measured and published figures.")
 @output_options
 def command(pattern: str | None, peers: bool, as_json: bool, quiet: bool) -> None:
     """List models with parameters, MACs and weights.
 
-    Without PATTERN: this project's models. PATTERN is a name with wildcards over all of timm's: "mobilenetv2*".
+    Without PATTERN it lists the WaveletNets. PATTERN is a name with wildcards, for all models of timm.
     """
     from wavenet_zoo import list_models
 
     output = Output(as_json, quiet)
     if peers:
         if pattern:
-            raise click.UsageError("--peers lists all systems that the paper compares with: no PATTERN")
+            raise click.UsageError("--peers lists all baselines and does not accept a PATTERN")
         _show_peers(output)
         return
     models = list_models(pattern, progress=output.progress)

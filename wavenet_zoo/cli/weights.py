@@ -4,23 +4,31 @@ from typing import Any, Literal
 
 import click
 
+from wavenet_zoo.cli._command import Command, Group
 from wavenet_zoo.cli._options import output_options
 from wavenet_zoo.cli._output import Output, facts, table
 from wavenet_zoo.errors import BELOW_THRESHOLD
 
+STATES = {"whole": "hash ok", "not here": "not downloaded"}  # words for values of the JSON output
 
-@click.group(name="weights", short_help="List, verify, download and convert weights.")
+
+@click.group(name="weights", cls=Group, short_help="List, verify, download and convert weights.")
 def command() -> None:
     """List, verify, download and convert weights.
 
-    They are those of the package's manifest, and those in a folder of the same form that WAVEZOO_CHECKPOINTS names.
+    The weights are those of the package's manifest, and of the folder that WAVEZOO_CHECKPOINTS names, which has a
+    manifest.json of the same form.
     """
 
 
-@command.command(name="list")
+@command.command(
+    name="list",
+    cls=Command,
+    examples=["wavezoo weights list", "wavezoo weights list --json  # with hashes and recipes"],
+)
 @output_options
 def list_(as_json: bool, quiet: bool) -> None:
-    """List the weights that there are."""
+    """List the available weights."""
     from wavenet_zoo.zoo.collection import list_weights
 
     output = Output(as_json, quiet)
@@ -29,46 +37,60 @@ def list_(as_json: bool, quiet: bool) -> None:
         output.json([entry.to_dict() for entry in entries])
         return
     rows = [
-        (e.name, e.data, _results(e.results), f"{e.size:,}", e.sha256[:12], "yes" if e.here else "no", e.source)
+        (e.name, e.data or "-", _results(e.results), f"{e.size:,}", "cached" if e.here else "not downloaded", e.source)
         for e in entries
     ]
-    columns = ["weights", "data", "top-1 %", "bytes", "sha256", "here", "source"]
-    output.show(table(columns, rows, text=["weights", "data", "sha256", "here", "source"]))
+    columns = ["weights", "data", "top-1, %", "bytes", "state", "source"]
+    output.show(table(columns, rows, text=["weights", "data", "top-1, %", "state", "source"]))
 
 
-@command.command()
-@click.argument("names", nargs=-1)
-@click.option(
-    "--data",
-    metavar="DIR",
-    multiple=True,
-    help="Images to evaluate on, for weights that state results on them; may be repeated.",
+@command.command(
+    name="verify",
+    cls=Command,
+    short_help="Check hashes and reproduce results.",
+    examples=[
+        "wavezoo weights verify",
+        "wavezoo weights verify waveletnet_cifar_m1.digits",
+        "wavezoo weights verify --data tiny-imagenet-200 --data cifar10-jpeg",
+    ],
 )
+@click.argument("names", nargs=-1)
+@click.option("--data", metavar="DIR", multiple=True,
+              help="Images that results were measured on. May be repeated.")  # fmt: skip
 @output_options
 @click.pass_context
 def verify(ctx: click.Context, names: tuple[str, ...], data: tuple[str, ...], as_json: bool, quiet: bool) -> None:
-    """Hash the weights NAMES, by default all, and evaluate them again.
+    """Check the hash of the weights NAMES (default: all), and reproduce their results.
 
-    Every count has to be what the manifest states; exit code 3 where one is not.
+    Every result of the manifest whose images are available is evaluated, and its counts must be equal. Exit code 3 if
+    one differs.
     """
     from wavenet_zoo.zoo.collection import verify_weights
 
     output = Output(as_json, quiet)
-    checked = verify_weights(names, data, progress=output.progress)
+    verified = verify_weights(names, data, progress=output.progress)
     if as_json:
-        output.json([entry.to_dict() for entry in checked])
+        output.json([entry.to_dict() for entry in verified])
     else:
-        output.show(facts([(entry.state, f"{entry.name}: {entry.detail}") for entry in checked]))
-    if any(entry.state == "failed" for entry in checked):
+        output.show(facts([(STATES.get(v.state, v.state), f"{v.name}: {v.detail}") for v in verified]))
+    if any(entry.state == "failed" for entry in verified):
         ctx.exit(BELOW_THRESHOLD)
 
 
-@command.command()
+@command.command(
+    name="download",
+    cls=Command,
+    short_help="Download weights and print their path.",
+    examples=[
+        "wavezoo weights download waveletnet_cifar_m1.digits",
+        "wavezoo weights download waveletnet_cifar_m1.digits --out weights/",
+    ],
+)
 @click.argument("name")
-@click.option("--out", metavar="FILE|DIR", help="Copy them there.  [default: the Hub's cache]")
+@click.option("--out", metavar="FILE|DIR/", help="Copy them there; a slash makes a new folder.")
 @output_options
 def download(name: str, out: str | None, as_json: bool, quiet: bool) -> None:
-    """Fetch the weights NAME, hashed on arrival, and print where they are."""
+    """Download the weights NAME, check their hash, and print the path of their file."""
     from wavenet_zoo.zoo.collection import download_weights
 
     output = Output(as_json, quiet)
@@ -76,25 +98,30 @@ def download(name: str, out: str | None, as_json: bool, quiet: bool) -> None:
     output.json({"name": name, "file": path}) if as_json else output.text(f"{path}\n")
 
 
-@command.command()
+@command.command(
+    name="convert",
+    cls=Command,
+    short_help="Convert a training checkpoint to safetensors.",
+    examples=[
+        "wavezoo weights convert waveletnet_cifar_m1 runs/digits/best.pt digits.safetensors",
+        "wavezoo weights convert waveletnet_cifar_m1 runs/digits/best.pt digits.safetensors --variant raw",
+    ],
+)
 @click.argument("model")
 @click.argument("checkpoint")
 @click.argument("out")
-@click.option("--variant", type=click.Choice(["raw", "ema"]), help="Which.  [default: the average where there is one]")
+@click.option("--variant", type=click.Choice(["raw", "ema"]),
+              help="Weights to write.  [default: ema if available]")  # fmt: skip
 @output_options
 def convert(
     model: str, checkpoint: str, out: str, variant: Literal["raw", "ema"] | None, as_json: bool, quiet: bool
 ) -> None:
-    """Write the weights of MODEL in a training CHECKPOINT to OUT, a safetensors file.
-
-    Where the run kept a moving average of the weights it is that which is written; the command says which.
-    """
+    """Write the weights of MODEL in a training CHECKPOINT to OUT, a safetensors file."""
     from wavenet_zoo.zoo.collection import convert_weights
 
     output = Output(as_json, quiet)
-    lines: list[str] = []
-    path = convert_weights(model, checkpoint, out, variant, lines.append)
-    output.json({"file": str(path), "weights": lines[0]}) if as_json else output.text(f"{lines[0]}\n")
+    converted = convert_weights(model, checkpoint, out, variant)
+    output.json(converted.to_dict()) if as_json else output.text(f"{converted.weights}\n")
 
 
 def _results(results: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Convert a network to the formats of other engines, as bytes."""
+"""Convert a network to the file formats of other engines, as bytes."""
 
 import warnings
 from typing import Any
@@ -6,27 +6,32 @@ from typing import Any
 import torch
 from torch import nn
 
-from wavenet_zoo.deployment.exported import missing_extra, quiet_loggers
+from wavenet_zoo.deployment.optional import missing_extra, quiet_loggers
 from wavenet_zoo.weights.metadata import METADATA_KEY
 
 __all__ = ["executorch_bytes", "exported_program", "onnx_bytes"]
 
 
 def onnx_bytes(network: nn.Module, images: torch.Tensor, metadata: str = "") -> bytes:
-    """Return a network as an ONNX file that takes any number of images of this size.
+    """Convert a network to an ONNX file with a dynamic batch size.
+
+    Args:
+        network: The network, in evaluation mode.
+        images: Example input, (B, C, H, W).
+        metadata: JSON text to store in the file.
 
     Raises:
-        WavezooError: If the extra is not installed.
+        WavezooError: If onnx or onnxscript is not installed.
     """
     try:
         import onnx
-        import onnxscript  # noqa: F401  which the exporter needs
+        import onnxscript  # noqa: F401  torch.onnx.export requires it
     except ImportError as error:
         raise missing_extra("onnx", error) from error
     with warnings.catch_warnings(), quiet_loggers():
-        warnings.simplefilter("ignore")  # of what the exporter's own parts deprecate
+        warnings.simplefilter("ignore")  # deprecations inside the exporter
         program = torch.onnx.export(
-            network, (images,), dynamo=True, input_names=["images"], output_names=["logits"],
+            network, (_at_least_two(images),), dynamo=True, input_names=["images"], output_names=["logits"],
             dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,
         )  # fmt: skip
     assert program is not None
@@ -36,17 +41,17 @@ def onnx_bytes(network: nn.Module, images: torch.Tensor, metadata: str = "") -> 
     return proto.SerializeToString()
 
 
-def executorch_bytes(folded: nn.Module, images: torch.Tensor, metadata: str = "", largest_batch: int = 0) -> bytes:
-    """Return a network as an ExecuTorch program for XNNPACK.
+def executorch_bytes(network: nn.Module, images: torch.Tensor, metadata: str = "", max_batch_size: int = 0) -> bytes:
+    """Convert a network to an ExecuTorch program for XNNPACK.
 
     Args:
-        folded: The network, in evaluation mode.
-        images: (B, C, H, W).
-        metadata: What the program says of itself.
-        largest_batch: What its memory is planned for; 0: it takes just as many images as these.
+        network: The network, in evaluation mode.
+        images: Example input, (B, C, H, W).
+        metadata: JSON text to store in the program.
+        max_batch_size: Maximum batch size, for which memory is planned. 0 fixes the batch size to that of ``images``.
 
     Raises:
-        WavezooError: If the extra is not installed.
+        WavezooError: If executorch is not installed.
     """
     try:
         with warnings.catch_warnings(), quiet_loggers():
@@ -54,7 +59,7 @@ def executorch_bytes(folded: nn.Module, images: torch.Tensor, metadata: str = ""
             from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
             from executorch.exir import to_edge_transform_and_lower
 
-            program = exported_program(folded, images, largest_batch)
+            program = exported_program(network, images, max_batch_size)
             lowered = to_edge_transform_and_lower(
                 program,
                 partitioner=[XnnpackPartitioner()],
@@ -65,7 +70,20 @@ def executorch_bytes(folded: nn.Module, images: torch.Tensor, metadata: str = ""
         raise missing_extra("executorch", error) from error
 
 
-def exported_program(network: nn.Module, images: torch.Tensor, largest_batch: int | None = None) -> Any:
-    """Return a program for any number of images up to ``largest_batch``, or for as many as these where it is 0."""
-    shapes = None if largest_batch == 0 else ({0: torch.export.Dim("batch", max=largest_batch)},)
-    return torch.export.export(network, (images,), dynamic_shapes=shapes)
+def exported_program(network: nn.Module, images: torch.Tensor, max_batch_size: int | None = None) -> Any:
+    """Export a network by torch.export, with a dynamic batch size.
+
+    Args:
+        network: The network, in evaluation mode.
+        images: Example input, (B, C, H, W).
+        max_batch_size: Maximum batch size; None for any. 0 fixes the batch size to that of ``images``.
+    """
+    if max_batch_size == 0:
+        return torch.export.export(network, (images,))
+    shapes = ({0: torch.export.Dim("batch", max=max_batch_size)},)
+    return torch.export.export(network, (_at_least_two(images),), dynamic_shapes=shapes)
+
+
+def _at_least_two(images: torch.Tensor) -> torch.Tensor:
+    """Return at least two images: torch.export specializes a batch size of 1."""
+    return images if len(images) > 1 else images.repeat(2, 1, 1, 1)

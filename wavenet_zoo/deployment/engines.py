@@ -1,76 +1,131 @@
-"""What runs a network: PyTorch, torch.compile, ONNX Runtime, OpenVINO, ExecuTorch."""
+"""Engines that run networks on the CPU: PyTorch, torch.compile, ONNX Runtime, OpenVINO, ExecuTorch."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from wavenet_zoo.deployment.convert import executorch_bytes, onnx_bytes
-from wavenet_zoo.deployment.exported import missing_extra
+from wavenet_zoo.deployment.optional import missing_extra, quiet_loggers
 
-__all__ = ["ENGINES", "engine_versions", "prepare"]
+__all__ = ["ENGINES", "TRAINING_ENGINES", "build_runner", "build_training_runner", "engine_versions"]
 
 ENGINES = ("torch", "compile", "onnxruntime", "openvino", "executorch")
-PACKAGES = {"compile": "torch"}  # where a package is not called like the engine
+TRAINING_ENGINES = ("torch", "compile")
+PACKAGES = {"compile": "torch"}  # engines whose package has another name
+RECOMPILE_LIMIT = 1000  # Dynamo's default of 8 is for one network of a class; a benchmark compiles many
 
 
-def prepare(engine: str, network: nn.Module, images: torch.Tensor, channels_last: bool = True) -> Callable[[], object]:
-    """Return a function that runs ``network`` on ``images`` in an engine, with as many threads as torch has.
+def build_runner(
+    engine: str, network: nn.Module, images: torch.Tensor, channels_last: bool = True
+) -> Callable[[], object]:
+    """Return a function that runs a network on ``images`` in an engine, with torch's number of threads.
+
+    Call this function and the returned one in inference mode.
 
     Args:
         engine: One of :data:`ENGINES`.
-        network: In evaluation mode.
+        network: The network, in evaluation mode. ``torch`` and ``compile`` change its memory format.
         images: (B, C, H, W).
-        channels_last: Memory format for ``torch`` and ``compile``; the others choose their own.
+        channels_last: Memory format for ``torch`` and ``compile``. The other engines choose their own.
 
     Raises:
-        WavezooError: If the engine's extra is not installed.
+        WavezooError: If the engine is not installed.
     """
-    if engine in ("torch", "compile"):
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        network, images = network.to(memory_format=layout), images.contiguous(memory_format=layout)
-        if engine == "torch":
-            return lambda: network(images)
-        torch._dynamo.config.recompile_limit = 1000  # many networks of one class: each is compiled, none left out
-        compiled = torch.compile(network, dynamic=False, options={"freezing": True})
-        return lambda: compiled(images)
     if engine == "onnxruntime":
-        return _prepare_onnxruntime(network, images)
+        return _build_onnxruntime(network, images)
     if engine == "openvino":
-        return _prepare_openvino(network, images)
-    return _prepare_executorch(network, images)
+        return _build_openvino(network, images)
+    if engine == "executorch":
+        return _build_executorch(network, images)
+    network, images = _set_layout(network, images, channels_last)
+    if engine == "torch":
+        return lambda: network(images)
+    compiled = torch.compile(network, dynamic=False, options={"freezing": True})
+    with _compilation():
+        compiled(images)
+    return lambda: compiled(images)
+
+
+def build_training_runner(
+    engine: str, network: nn.Module, images: torch.Tensor, labels: torch.Tensor, channels_last: bool = True
+) -> Callable[[], object]:
+    """Return a function that runs a training step: forward, cross entropy, backward, SGD with momentum.
+
+    Args:
+        engine: One of :data:`TRAINING_ENGINES`.
+        network: The network; it is set to training mode, and its weights change.
+        images: (B, C, H, W).
+        labels: Class indices, (B,).
+        channels_last: Memory format.
+    """
+    network, images = _set_layout(network.train(), images, channels_last)
+    forward = torch.compile(network, dynamic=False) if engine == "compile" else network
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
+
+    def step() -> None:
+        F.cross_entropy(forward(images), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    if engine == "compile":
+        with _compilation():
+            step()
+    return step
 
 
 def engine_versions(engines: tuple[str, ...]) -> dict[str, str]:
-    """Return the versions of what runs the networks."""
+    """Return the version of each engine's package."""
     return {engine: version(PACKAGES.get(engine, engine)) for engine in engines}
 
 
-def _prepare_onnxruntime(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
+def _set_layout(network: nn.Module, images: torch.Tensor, channels_last: bool) -> tuple[nn.Module, torch.Tensor]:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return network.to(memory_format=layout), images.contiguous(memory_format=layout)
+
+
+@contextlib.contextmanager
+def _compilation() -> Iterator[None]:
+    """Raise Dynamo's limits for the first call of a compiled network, and restore what Inductor sets in os.environ."""
+    environ = dict(os.environ)
+    limits = {"recompile_limit": RECOMPILE_LIMIT, "accumulated_recompile_limit": RECOMPILE_LIMIT}
+    try:
+        with torch._dynamo.config.patch(limits), quiet_loggers():
+            yield
+    finally:
+        for name in set(os.environ) - set(environ):
+            del os.environ[name]
+        os.environ.update(environ)
+
+
+def _build_onnxruntime(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
     try:
         import onnxruntime
     except ImportError as error:
         raise missing_extra("onnx", error) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry("session.force_spinning_stop", "1")  # or it takes time from whoever runs next
-    content = onnx_bytes(network, _at_least_two(images))
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads slow down the other candidates
+    content = onnx_bytes(network, images)
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     array = images.contiguous().numpy()
     return lambda: session.run(None, {"images": array})
 
 
-def _prepare_openvino(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
+def _build_openvino(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
     core = _openvino_core()
-    model = core.read_model(onnx_bytes(network, _at_least_two(images)))
+    model = core.read_model(onnx_bytes(network, images))
     model.reshape(list(images.shape))
     settings = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",  # where it could, it would compute in bf16
+        "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 on CPUs that support it
     }
     compiled = core.compile_model(model, "CPU", settings)
     array = images.contiguous().numpy()
@@ -79,8 +134,10 @@ def _prepare_openvino(network: nn.Module, images: torch.Tensor) -> Callable[[], 
 
 @functools.cache
 def _openvino_core() -> Any:
-    """Return the process's one core: each sets the stack that signals run on, and the next one puts back a stack that
-    is gone by then, so that with several of them Ctrl-C is a segmentation fault.
+    """Return the only Core of this process.
+
+    Each Core installs a signal stack and later restores the previous one. With several of them that stack may be freed
+    by then, and Ctrl-C ends in a segmentation fault.
     """
     try:
         import openvino
@@ -89,7 +146,7 @@ def _openvino_core() -> Any:
     return openvino.Core()
 
 
-def _prepare_executorch(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
+def _build_executorch(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
     images = images.contiguous()
     content = executorch_bytes(network, images)
     from executorch.runtime import Runtime
@@ -98,12 +155,7 @@ def _prepare_executorch(network: nn.Module, images: torch.Tensor) -> Callable[[]
     method = program.load_method("forward")
 
     def run() -> object:
-        assert content and program  # the method points into both and keeps neither
+        assert content and program  # keeps both alive: the method points into them
         return method.execute([images])
 
     return run
-
-
-def _at_least_two(images: torch.Tensor) -> torch.Tensor:
-    """Return a batch that torch.export does not take for one of a fixed size."""
-    return images if len(images) > 1 else images.repeat(2, 1, 1, 1)

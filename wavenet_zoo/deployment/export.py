@@ -1,10 +1,10 @@
-"""A network as a file for another engine: ONNX, torch.export, ExecuTorch; compared with the original, then kept."""
+"""Export a folded network to ONNX, torch.export or ExecuTorch, and compare the file with the network."""
 
 import io
 import logging
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,11 @@ from wavenet_zoo.deployment.exported import (
     open_exported_file,
 )
 from wavenet_zoo.deployment.fold import fold, forms_of
+from wavenet_zoo.deployment.forms import check_form
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 from wavenet_zoo.runtime.environment import git_state, package_versions
 from wavenet_zoo.runtime.files import check_writable, sha256_of, write_atomically
+from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.weights.loading import Weights, load_model
 from wavenet_zoo.weights.metadata import METADATA_KEY
 
@@ -33,26 +35,26 @@ __all__ = ["Export", "export"]
 
 logger = logging.getLogger(__name__)
 
-IMAGES_COMPARED = 8
-MAX_DIFFERENCE = 1e-4  # of the logits' largest magnitude
+COMPARED_IMAGES = 8
+MAX_RELATIVE_DIFFERENCE = 1e-4  # of the largest logit
 
 
 @dataclass
-class Export:
+class Export(Result):
     """The result of :func:`export`.
 
     Attributes:
-        file: What was written.
-        to: Its format: onnx, pt2 or executorch.
-        bytes: Its size.
+        file: Path of the file.
+        to: Its format: ``onnx``, ``pt2`` or ``executorch``.
+        bytes: Its size in bytes.
         sha256: Its hash.
         model: Name of the model.
-        weights: What is known of its weights, in words.
-        form: Form of the units: one for all, or ``mixed``.
-        forms: Form of every unit that has one.
-        preprocessing: How images have to become tensors, in words.
-        largest_difference: Of the logits from those of the network as written.
-        compared_on: The images that the two were compared on.
+        weights: Description of the weights.
+        form: Form of all units, or ``mixed``.
+        forms: Form of each unit by name.
+        preprocessing: Description of the preprocessing.
+        largest_difference: Largest absolute difference between the logits of the file and of the network.
+        compared_on: Description of the images that they were compared on.
     """
 
     file: str
@@ -67,10 +69,6 @@ class Export:
     largest_difference: float
     compared_on: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain values, for JSON."""
-        return asdict(self)
-
 
 def export(
     model: str,
@@ -84,50 +82,53 @@ def export(
     model_kwargs: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> Export:
-    """Write a network, folded, as a file for another engine.
+    """Fold a network and write it as a file for another engine.
 
-    The file takes ``images``, (B, C, H, W) of float32 with any B, and gives logits. It holds the preprocessing and the
-    names of the classes. Before it is kept it is run on real images, alone and in a batch, and its logits are compared
-    with those of the network as written.
+    The file maps ``images``, (B, C, H, W) of float32 with dynamic B, to logits, (B, classes). It contains the
+    preprocessing and the class names. It is written only if its logits on real images, one by one and as a batch, equal
+    those of the network before folding, up to rounding.
 
     Args:
-        model: Name, with or without a tag.
-        to: ``onnx``, ``pt2`` (torch.export) or ``executorch`` (for XNNPACK).
-        out: The file; by default the model's name, with the suffix of the format.
-        weights: A tag, a file, or ``none`` for random weights; by default the model's pretrained ones.
-        forms: Form of the units, one for all or by name: see :func:`wavenet_zoo.deployment.fold.fold`.
-        size: Side of the input in pixels, in place of the weights'.
-        data: Data whose first images the two are compared on; by default pieces of a photograph.
-        model_kwargs: Arguments for the model.
-        note: Called with a line on random weights.
+        model: Name of any timm model, with or without a tag.
+        to: ``onnx``, ``pt2`` (torch.export) or ``executorch`` (for XNNPACK; B at most 8).
+        out: Path of the file. Default: the model's name with the suffix of the format.
+        weights: A tag, a file, or ``none`` for random weights. Default: the model's pretrained weights.
+        form: How WaveletNet's units compute DFWT and WConv: ``factored``, ``dense``, ``split``, ``split2``,
+            ``halves``, ``auto``, a file of forms, or a form by name of the unit.
+        size: Input size in pixels. Default: that of the weights.
+        data: Data whose first images are used for the comparison. Default: crops of a photograph.
+        model_kwargs: Model arguments.
+        progress: Show progress on stderr.
 
     Raises:
-        WavezooError: If the model or weights are not there, the format's extra is not installed, or the file does not
-            do what the network does; nothing is written then.
+        WavezooError: If the model or its weights do not exist, the format requires an extra that is not installed, or
+            the logits differ. No file is written then.
     """
     if to not in SUFFIXES:
-        raise WavezooError(f"no format '{to}' to export to", f"one of {', '.join(SUFFIXES)}")
-    network, known = load_model(model, weights, model_kwargs)
+        raise WavezooError(f"unknown format '{to}'", f"use {', '.join(SUFFIXES)}")
+    if isinstance(form, str):
+        check_form(form)
+    network, source = load_model(model, weights, model_kwargs)
+    network.eval()
     name = model.partition(".")[0]
     path = Path(out) if out is not None else Path(f"{name}{SUFFIXES[to]}")
     if path.suffix != SUFFIXES[to]:
-        raise WavezooError(f"{path}: a file for {to} ends in {SUFFIXES[to]}")
+        raise WavezooError(f"{path}: the suffix for {to} must be {SUFFIXES[to]}")
     check_writable(path)
-    if known.kind == "random":
-        logger.info("weights: %s", known.describe())
-    preprocessing = (known.metadata.preprocessing or preprocessing_of(network)).with_overrides(size)
-    images, compared_on = _real_images(preprocessing, data)
-    network.eval()
+    if source.kind == "random":
+        logger.info("weights: %s", source.describe())
+    preprocessing = (source.metadata.preprocessing or preprocessing_of(network)).with_overrides(size)
+    images, compared_on = _comparison_images(preprocessing, data)
     if isinstance(form, str):
         engine = {"onnx": "onnxruntime"}.get(to, "torch")
         form = resolve_forms(form, network, preprocessing.input_size, engine=engine, progress=progress)
     folded = fold(network, form)
-    metadata = _describe(name, network, known, preprocessing, forms_of(folded))
+    metadata = _build_metadata(name, network.num_classes, source, preprocessing, forms_of(folded))
     content = _to_bytes(to, folded, images, metadata)
     with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder, path.name)
-        trial.write_bytes(content)
-        difference = _compare(network, trial, images)
+        candidate = Path(folder, path.name)
+        candidate.write_bytes(content)
+        difference = _compare(network, candidate, images)
     write_atomically(path, content)
     return Export(
         file=str(path),
@@ -135,7 +136,7 @@ def export(
         bytes=len(content),
         sha256=sha256_of(path),
         model=name,
-        weights=known.describe(),
+        weights=source.describe(),
         form=metadata.form,
         forms=metadata.forms,
         preprocessing=str(preprocessing),
@@ -156,34 +157,36 @@ def _to_bytes(to: str, folded: nn.Module, images: torch.Tensor, metadata: Export
 
 
 def _compare(network: nn.Module, file: Path, images: torch.Tensor) -> float:
-    """Return the largest difference of the file's logits, by image and in a batch.
+    """Return the largest difference of the file's logits from the network's, as a batch and image by image.
 
     Raises:
-        WavezooError: If it is above what rounding explains.
+        WavezooError: If the file does not run, or the difference exceeds rounding.
     """
     exported = open_exported_file(file)[0]
     with torch.inference_mode():
         expected = network(images)
         try:
             found = [exported(images), torch.cat([exported(image[None]) for image in images])]
-        except RuntimeError as error:  # ExecuTorch cannot run every form with every number of images
+        except RuntimeError as error:  # ExecuTorch does not support every form at every batch size
             raise WavezooError(
-                f"{file.name}: does not run, so it was not kept: {error}", "another --form", INTERNAL_FAILURE
+                f"{file.name}: not written, because it does not run: {error}", "use another --form", INTERNAL_FAILURE
             ) from error
     difference = max(float((logits - expected).abs().max()) for logits in found)
-    if not difference <= MAX_DIFFERENCE * float(expected.abs().max()):  # also where it is not a number
+    if not difference <= MAX_RELATIVE_DIFFERENCE * float(expected.abs().max()):  # true for nan too
         raise WavezooError(
-            f"{file.name}: its logits differ by {difference:g} from the network's, so it was not kept",
-            exit_code=INTERNAL_FAILURE,
+            f"{file.name}: not written, because its logits differ by {difference:g} from the network's",
+            "use another --form or --to",
+            INTERNAL_FAILURE,
         )
     return difference
 
 
-def _real_images(preprocessing: Preprocessing, data: str | Path | None) -> tuple[torch.Tensor, str]:
+def _comparison_images(preprocessing: Preprocessing, data: str | Path | None) -> tuple[torch.Tensor, str]:
+    """Return real images, (B, C, H, W), and their description."""
     transform = evaluation_transform(preprocessing)
     if data is not None:
         source = open_data(data, "val")
-        count = min(IMAGES_COMPARED, len(source.targets))
+        count = min(COMPARED_IMAGES, len(source.targets))
         images = [source.load(index) for index in range(count)]
         return torch.stack([transform(image) for image in images]), f"{count} images of {source.name}"
     from matplotlib.cbook import get_sample_data
@@ -191,24 +194,24 @@ def _real_images(preprocessing: Preprocessing, data: str | Path | None) -> tuple
     with Image.open(str(get_sample_data("grace_hopper.jpg", asfileobj=False))) as opened:
         photograph = opened.convert("RGB")
     width, height = photograph.size
-    corners = [(x * width // 4, y * height // 5) for x in range(2) for y in range(IMAGES_COMPARED // 2)]
-    pieces = [photograph.crop((x, y, x + width // 2, y + height // 2)) for x, y in corners]
-    return torch.stack([transform(piece) for piece in pieces]), f"{len(pieces)} pieces of a photograph"
+    corners = [(x * width // 4, y * height // 5) for x in range(2) for y in range(COMPARED_IMAGES // 2)]
+    crops = [photograph.crop((x, y, x + width // 2, y + height // 2)) for x, y in corners]
+    return torch.stack([transform(crop) for crop in crops]), f"{len(crops)} crops of a photograph"
 
 
-def _describe(
-    name: str, network: Any, known: Weights, preprocessing: Preprocessing, forms: dict[str, str]
+def _build_metadata(
+    name: str, num_classes: int, source: Weights, preprocessing: Preprocessing, forms: dict[str, str]
 ) -> ExportMetadata:
-    stored = known.metadata.model_dump(exclude={"model", "preprocessing", "versions", "git"})
+    stored = source.metadata.model_dump(exclude={"model", "preprocessing", "versions", "git"})
     return ExportMetadata(
         **stored,
         model=name,
-        num_classes=network.num_classes,
+        num_classes=num_classes,
         preprocessing=preprocessing,
         preprocessing_text=str(preprocessing),
         forms=forms,
-        weights=known.name if known.kind != "file" else Path(known.name).name,
-        weights_sha256=known.sha256,
+        weights=source.name if source.kind != "file" else Path(source.name).name,
+        weights_sha256=source.sha256,
         versions=package_versions(),
         git=git_state(),
     )

@@ -1,16 +1,16 @@
-"""Files that ``wavezoo export`` writes: what they say of themselves, and running them."""
+"""Open and run the files of ``wavezoo export``, with their metadata."""
 
-import contextlib
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ConfigDict, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 
 from wavenet_zoo.data.preprocessing import Preprocessing
+from wavenet_zoo.deployment.forms import one_form
+from wavenet_zoo.deployment.optional import missing_extra, quiet_loggers
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.files import sha256_of
 from wavenet_zoo.weights.loading import Weights
@@ -21,9 +21,7 @@ __all__ = [
     "SUFFIXES",
     "ExportMetadata",
     "is_exported_file",
-    "missing_extra",
     "open_exported_file",
-    "quiet_loggers",
 ]
 
 MAX_EXECUTORCH_BATCH = 8  # ExecuTorch plans memory for a maximum batch size
@@ -31,7 +29,7 @@ SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "executorch": ".pte"}
 
 
 class ExportMetadata(WeightsMetadata):
-    """Metadata of an exported file: those of its weights, and how to feed it and read its outputs.
+    """Metadata of an exported file: that of its weights, its preprocessing, its forms and its outputs.
 
     Attributes:
         num_classes: Number of outputs.
@@ -47,7 +45,7 @@ class ExportMetadata(WeightsMetadata):
     num_classes: int
     preprocessing: Preprocessing
     preprocessing_text: str
-    forms: dict[str, str] = {}
+    forms: dict[str, str] = Field(default_factory=dict)
     weights: str
     weights_sha256: str | None = None
 
@@ -60,12 +58,11 @@ class ExportMetadata(WeightsMetadata):
     @property
     def form(self) -> str:
         """The form of all units, ``mixed``, or ``dense`` for a model without units."""
-        forms = set(self.forms.values())
-        return forms.pop() if len(forms) == 1 else "mixed" if forms else "dense"
+        return one_form(self.forms)
 
 
 class _ExportedModel(nn.Module):
-    """A network behind a function that takes a batch and returns logits, with what timm's models know of themselves."""
+    """An exported file as a module with the attributes of a timm model."""
 
     def __init__(self, run: Callable[[torch.Tensor], torch.Tensor], metadata: ExportMetadata):
         super().__init__()
@@ -76,12 +73,16 @@ class _ExportedModel(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits = self.run(x)
         if logits.shape != (len(x), self.num_classes):
-            raise WavezooError(f"the file says that it has {self.num_classes} outputs and gives {list(logits.shape)}")
+            raise WavezooError(
+                f"the exported file returns logits of shape {tuple(logits.shape)}, but its metadata states "
+                f"{self.num_classes} classes",
+                "export the model again",
+            )
         return logits
 
 
 def is_exported_file(model: str) -> bool:
-    """Return whether a model is given as a file, by its suffix."""
+    """Return whether a model's name is the path of an exported file, by its suffix."""
     return model.endswith(tuple(SUFFIXES.values()))
 
 
@@ -99,31 +100,15 @@ def open_exported_file(path: Path) -> tuple[nn.Module, Weights, ExportMetadata]:
         raise WavezooError(f"{path}: file not found", "'wavezoo export' writes such files")
     run, text = {".onnx": _open_onnx, ".pt2": _open_pt2, ".pte": _open_executorch}[path.suffix](path)
     if not text:
-        raise WavezooError(f"{path}: has no wavenet_zoo metadata", "use a file of 'wavezoo export'")
+        raise WavezooError(f"{path}: contains no wavenet_zoo metadata", "use a file of 'wavezoo export'")
     try:
         metadata = ExportMetadata.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise WavezooError(f"{path}: invalid metadata: {key}: {first['msg']}") from None
+        raise WavezooError(f"{path}: invalid metadata: {key}: {first['msg']}", "export the model again") from None
     weights = Weights(name=str(path), kind="file", metadata=metadata, sha256=sha256_of(path))
     return _ExportedModel(run, metadata), weights, metadata
-
-
-def missing_extra(extra: str, error: ImportError) -> WavezooError:
-    """Return the error for a library that is not installed."""
-    return WavezooError(f"{error.name or error} is not installed", f"pip install 'wavenet_zoo[{extra}]'")
-
-
-@contextlib.contextmanager
-def quiet_loggers() -> Iterator[None]:
-    """Keep what other libraries log about their own inner life from a user's terminal; errors are raised anyway."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(previous)
 
 
 def _open_onnx(path: Path) -> tuple[Any, str]:
@@ -131,11 +116,12 @@ def _open_onnx(path: Path) -> tuple[Any, str]:
         import onnxruntime
     except ImportError as error:
         raise missing_extra("onnx", error) from error
-    onnxruntime.set_default_logger_severity(3)  # errors are raised; what else it has to say is for its developers
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own classes of errors have no common one
-        raise WavezooError(f"{path}: not an ONNX file that can be run: {_first_line(error)}") from error
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        raise WavezooError(f"{path}: is not a valid ONNX file: {_first_line(error)}") from error
     name = session.get_inputs()[0].name
 
     def run(x: torch.Tensor) -> torch.Tensor:
@@ -149,10 +135,10 @@ def _open_pt2(path: Path) -> tuple[Any, str]:
     try:
         with quiet_loggers():
             program = torch.export.load(str(path), extra_files=extra)
-    except Exception as error:  # whatever unpacking a damaged archive comes upon
-        raise WavezooError(f"{path}: not an exported program that can be run: {_first_line(error)}") from error
+    except Exception as error:  # a damaged archive raises many types
+        raise WavezooError(f"{path}: is not a valid exported program: {_first_line(error)}") from error
     module = program.module()
-    return lambda x: module(x), extra[METADATA_KEY]  # a function: it cannot be put into evaluation mode, nor has to
+    return lambda x: module(x), extra[METADATA_KEY]  # a function: this module refuses eval()
 
 
 def _open_executorch(path: Path) -> tuple[Any, str]:
@@ -165,13 +151,13 @@ def _open_executorch(path: Path) -> tuple[Any, str]:
         program = Runtime.get().load_program(path)
         method = program.load_method("forward")
         text = program.load_method(METADATA_KEY).execute([])[0] if METADATA_KEY in program.method_names else ""
-    except Exception as error:  # a RuntimeError with a code, or worse
-        raise WavezooError(f"{path}: not an ExecuTorch program that can be run: {_first_line(error)}") from error
+    except Exception as error:  # mostly a RuntimeError with a code
+        raise WavezooError(f"{path}: is not a valid ExecuTorch program: {_first_line(error)}") from error
 
     def run(x: torch.Tensor) -> torch.Tensor:
-        assert program  # the method points into it and does not keep it
+        assert program  # keeps it alive: the method points into it
         parts = x.contiguous().split(MAX_EXECUTORCH_BATCH)
-        return torch.cat([method.execute([part])[0].clone() for part in parts])  # what it returns is its own memory
+        return torch.cat([method.execute([part])[0].clone() for part in parts])  # the next call overwrites its memory
 
     return run, text
 

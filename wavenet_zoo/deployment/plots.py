@@ -1,4 +1,4 @@
-"""Time against MACs: whether what a network saves in arithmetic is saved on the clock."""
+"""Plot a benchmark: time against MACs."""
 
 from pathlib import Path
 
@@ -9,7 +9,13 @@ __all__ = ["plot_benchmark"]
 
 
 def plot_benchmark(path: Path, result: Benchmark) -> None:
-    """Draw a panel for every engine and batch size: a point for each network, and the line of equal time per MAC."""
+    """Plot time per image, from median to p90, against MACs.
+
+    There is one panel per engine and batch size. A point is a network; the line marks the baseline's time per MAC.
+
+    Raises:
+        WavezooError: If the file cannot be written, or its suffix is not supported.
+    """
     engines = list(dict.fromkeys(row.engine for row in result.rows))
     batches = list(dict.fromkeys(row.batch_size for row in result.rows))
     models = list(dict.fromkeys((row.model, row.form) for row in result.rows))
@@ -23,21 +29,23 @@ def plot_benchmark(path: Path, result: Benchmark) -> None:
                 panel.set_axis_off()
                 continue
             for row in rows:
-                mark = models.index((row.model, row.form))
+                style = models.index((row.model, row.form))
                 panel.errorbar(
                     row.macs / 1e6, row.median_ms / batch_size, [[0], [(row.p90_ms - row.median_ms) / batch_size]],
-                    fmt="os^Dvphx*"[mark % 9], color=f"C{mark}", capsize=3,
+                    fmt="os^Dvphx*"[style % 9], color=f"C{style}", capsize=3,
                 )  # fmt: skip
-            first = rows[0]
-            panel.axline((0, 0), (first.macs / 1e6, first.median_ms / batch_size), color="0.7", linewidth=1, zorder=0)
+            baseline = rows[0]
+            panel.axline(
+                (0, 0), (baseline.macs / 1e6, baseline.median_ms / batch_size), color="0.7", linewidth=1, zorder=0
+            )
             panel.set_xlim(0, 1.15 * max(row.macs for row in rows) / 1e6)
             panel.set_ylim(0, 1.2 * max(row.p90_ms for row in rows) / batch_size)
             panel.set_title(f"{engine}, batch size {batch_size}", fontsize=9)
             panel.set_xlabel("million MACs")
             panel.set_ylabel("ms per image")
     handles = [
-        axes[0][0].plot([], [], "os^Dvphx*"[mark % 9], color=f"C{mark}", label=f"{model}, {form}")[0]
-        for mark, (model, form) in enumerate(models)
+        axes[0][0].plot([], [], "os^Dvphx*"[style % 9], color=f"C{style}", label=f"{model}, {form}")[0]
+        for style, (model, form) in enumerate(models)
     ]
-    figure.legend(handles=handles, loc="outside right upper", fontsize=8, title=f"{result.task}, to p90")
+    figure.legend(handles=handles, loc="outside right upper", fontsize=8, title=f"{result.task}, median to p90")
     save_figure(figure, path)

@@ -1,22 +1,25 @@
-"""Timing several things against each other, in turn, so that a machine that slows down slows them all."""
+"""Interleaved timing: the candidates alternate, so a machine that slows down slows all of them."""
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
-__all__ = ["Timing", "quantile", "ratio", "take_turns"]
+__all__ = ["Timings", "quantile", "ratio_quartiles", "time_interleaved"]
 
-WARM_UP = 2
+WARM_UP_ROUNDS = 2
 MIN_ROUNDS = 5
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass
-class Timing:
-    """What was measured of one contender.
+class Timings:
+    """Times of one candidate.
 
     Attributes:
-        seconds: Of every round.
+        seconds: One value per round.
     """
 
     seconds: list[float]
@@ -30,44 +33,42 @@ class Timing:
         return quantile(self.seconds, 0.9)
 
 
-def take_turns(
-    contenders: Mapping[str, Callable[[], object]], seconds: float, after_round: Callable[[], None] = lambda: None
-) -> dict[str, Timing]:
-    """Run every contender once a round, each round beginning with the next one, after two rounds that are not timed.
+def time_interleaved(candidates: Mapping[Name, Callable[[], object]], seconds: float) -> dict[Name, Timings]:
+    """Time candidates in rounds. Each round runs every candidate once and starts with the next one.
+
+    Two rounds run first without being timed.
 
     Args:
-        contenders: What to run, by name; a call returns when the work is done.
-        seconds: How long, roughly, for each contender; five rounds at least.
-        after_round: Called after every round.
+        candidates: Functions that return when their work is done.
+        seconds: Approximate time per candidate, in seconds. At least five rounds run.
     """
-    names = list(contenders)
-    for _ in range(WARM_UP):
+    names = list(candidates)
+    for _ in range(WARM_UP_ROUNDS):
         for name in names:
-            contenders[name]()
-    times: dict[str, list[float]] = {name: [] for name in names}
+            candidates[name]()
+    times: dict[Name, list[float]] = {name: [] for name in names}
     end = time.perf_counter() + seconds * len(names)
     rounds = 0
     while rounds < MIN_ROUNDS or time.perf_counter() < end:
         for i in range(len(names)):
             name = names[(rounds + i) % len(names)]
             started = time.perf_counter()
-            contenders[name]()
+            candidates[name]()
             times[name].append(time.perf_counter() - started)
         rounds += 1
-        after_round()
-    return {name: Timing(values) for name, values in times.items()}
+    return {name: Timings(values) for name, values in times.items()}
 
 
-def ratio(ours: Timing, theirs: Timing) -> tuple[float, float, float]:
-    """Return the median, the lower and the upper quartile of the ratios round by round."""
-    ratios = [a / b for a, b in zip(ours.seconds, theirs.seconds)]
+def ratio_quartiles(timings: Timings, baseline: Timings) -> tuple[float, float, float]:
+    """Return median, lower and upper quartile of the ratios to the baseline, taken round by round."""
+    ratios = [ours / theirs for ours, theirs in zip(timings.seconds, baseline.seconds)]
     return statistics.median(ratios), quantile(ratios, 0.25), quantile(ratios, 0.75)
 
 
-def quantile(values: list[float], share: float) -> float:
-    """Return the value below which ``share`` of ``values`` lie, interpolated."""
+def quantile(values: list[float], fraction: float) -> float:
+    """Return a quantile of ``values``, interpolated linearly; ``fraction`` is 0.5 for the median."""
     ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    below = int(place)
+    position = fraction * (len(ordered) - 1)
+    below = int(position)
     above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    return ordered[below] + (position - below) * (ordered[above] - ordered[below])

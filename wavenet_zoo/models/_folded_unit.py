@@ -1,42 +1,45 @@
-"""The WaveletNet unit for inference: batch norms folded, DFWT and the last WConv in the form that is fastest."""
+"""Inference forms of the WaveletNet unit: batch norms folded, DFWT and WConv factored, composed or split."""
 
 from typing import Any, List, Tuple
 
 import torch
 import torch.nn as nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import skip_init
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..layers import WConv2d, fold_dfwt, halve
 
 __all__ = ["UNIT_FORMS", "FoldedUnit", "HalvedUnit", "fold_unit"]
 
-UNIT_FORMS = ("factored", "dense", "split", "split2", "split3", "halves")
+UNIT_FORMS = ("factored", "dense", "split", "split2", "halves")
 
 
 def fold_unit(unit: Any, form: str = "dense") -> nn.Module:
-    """Return a unit's map with its batch norms folded, exact up to rounding.
+    """Return an equivalent of a unit for inference, with batch norms folded; equal up to rounding.
 
-    DFWT and WConv are linear in the channels and next to each other, so that together they are one matrix M of known
-    structure: outputs that are fed by the first L difference bands see every channel, and all others see sums alone.
+    DFWT and the WConv after it are linear in the channels. Their product is one matrix M with a known structure: rows
+    that read one of the first L difference bands depend on every channel, all other rows depend on sums of channels
+    only.
 
     Args:
-        unit: A WaveletNetUnit.
-        form: ``factored``: DFWT, then WConv, as written. ``dense``: M as one 1x1 convolution. ``split`` (``split2``,
-            ``split3``): one 1x1 convolution for the outputs of the first difference band (the first two, three), and
-            one over the sums of channels for the rest; 9/16 of the multiplications at kappa 3. ``halves``: the two
-            halves of the expanded channels are tensors of their own from the start, and their difference and sum go
-            into two convolutions; half the multiplications, and nothing is sliced.
+        unit: A WaveletNetUnit with batch norms.
+        form: ``factored``: DFWT, then WConv, as in the paper. ``dense``: M as one 1x1 convolution. ``split``: one 1x1
+            convolution over all channels for the rows of the first difference band, and one over sums of channels for
+            the other rows; 9/16 of the multiplications at kappa 3. ``split2``: the same for the first two difference
+            bands. ``halves``: the two halves of the expanded channels are computed as separate tensors, and their
+            difference and sum are convolved separately; half of the multiplications of the projection, no slicing.
 
     Returns:
-        The module for inference; its ``form`` is what was possible: the deepest split that the unit's depths allow, and
-        ``dense`` where DFWT or WConv have none, or the DFWT stands elsewhere.
+        The module. Its ``form`` may differ from ``form``: ``split2`` becomes ``split`` in a unit of depth 1, and
+        ``split``, ``split2`` and ``halves`` become ``dense`` if DFWT or WConv has depth 0, or if the DFWT precedes the
+        depthwise convolution.
 
     Raises:
-        ValueError: If there is no such form, or a normalization is not batch norm.
+        ValueError: If the form is unknown, or a normalization is not batch norm with running statistics.
     """
     if form not in UNIT_FORMS:
-        raise ValueError(f"a unit's form is one of {', '.join(UNIT_FORMS)}, got {form!r}")
+        raise ValueError(f"unknown form {form!r}: must be one of {', '.join(UNIT_FORMS)}")
     depth = 0 if unit.dfwt_first else min(unit.dfwt.depth, unit.conv_pwl.depth)
     if form != "factored" and depth == 0:
         form = "dense"
@@ -51,19 +54,22 @@ def fold_unit(unit: Any, form: str = "dense") -> nn.Module:
         if form == "dense":
             projection = _conv(_fold_dfwt_of(unit, weight), bias)
         else:
-            levels = min(int(form.removeprefix("split") or 1), depth)
-            form = "split" if levels == 1 else f"split{levels}"
+            levels = min(2 if form == "split2" else 1, depth)
+            form = "split2" if levels == 2 else "split"
             projection = SplitProjection(unit, weight, bias, levels)
     return FoldedUnit(unit, projection, form)
 
 
 class FoldedUnit(nn.Module):
-    """``expand, act, depthwise, act, projection`` without a batch norm.
+    """A WaveletNet unit without batch norms: ``expand, act, depthwise, act, projection``.
 
     Args:
-        unit: The WaveletNetUnit that it stands for.
-        projection: What follows the depthwise convolution, with its bias.
-        form: What to call it.
+        unit: The WaveletNetUnit to fold.
+        projection: The layers after the depthwise convolution, with bias.
+        form: Name of the form.
+
+    Shape:
+        (B, in_chs, H, W) -> (B, out_chs, H / stride, W / stride)
     """
 
     def __init__(self, unit: Any, projection: nn.Module, form: str):
@@ -97,11 +103,14 @@ class FoldedUnit(nn.Module):
 
 
 class FoldedWConv(nn.Module):
-    """A 1x1 WConv with its batch norm, in its pieces.
+    """A 1x1 WConv with its batch norm folded, computed piece by piece.
 
     Args:
         wconv: The layer.
-        norm: The batch norm behind it.
+        norm: The batch norm after it.
+
+    Shape:
+        (B, D, H, W) -> (B, D', H, W)
     """
 
     def __init__(self, wconv: WConv2d, norm: nn.Module):
@@ -124,13 +133,16 @@ class FoldedWConv(nn.Module):
 
 
 class SplitProjection(nn.Module):
-    """DFWT and WConv as two 1x1 convolutions: over all channels, and over their sums.
+    """DFWT and WConv as two 1x1 convolutions: one over all channels, one over their sums.
 
     Args:
-        unit: The WaveletNetUnit that it stands for.
-        weight: Kernel behind the DFWT, (out_chs, mid_chs, 1, 1).
-        bias: One value per output channel.
-        levels: Number of difference bands whose outputs see all channels.
+        unit: The WaveletNetUnit to fold.
+        weight: Kernel after the DFWT, (out_chs, mid_chs, 1, 1).
+        bias: One value per output channel, (out_chs,).
+        levels: Number of difference bands whose outputs depend on all channels.
+
+    Shape:
+        (B, mid_chs, H, W) -> (B, out_chs, H, W)
     """
 
     def __init__(self, unit: Any, weight: torch.Tensor, bias: torch.Tensor, levels: int):
@@ -152,10 +164,13 @@ class SplitProjection(nn.Module):
 
 
 class HalvedUnit(nn.Module):
-    """The unit with the two halves that its DFWT pairs as tensors of their own.
+    """A WaveletNet unit without batch norms that computes the two halves paired by its DFWT as separate tensors.
 
     Args:
-        unit: A WaveletNetUnit whose DFWT and last WConv have a depth of 1 or more.
+        unit: A WaveletNetUnit whose DFWT and last WConv have depth 1 or more.
+
+    Shape:
+        (B, in_chs, H, W) -> (B, out_chs, H / stride, W / stride)
     """
 
     def __init__(self, unit: Any):
@@ -200,7 +215,7 @@ def _halve_depthwise(conv: nn.Conv2d, haar: str) -> List[nn.Conv2d]:
 
 
 def _projection(unit: Any) -> Tuple[torch.Tensor, torch.Tensor]:
-    """Return the last WConv with its batch norm: a kernel over what comes out of the DFWT, and a bias."""
+    """Fold batch norm into the last WConv: return a dense kernel over the DFWT's output, and a bias."""
     return _fold(unit.conv_pwl.dense_weight(), unit.bn3)
 
 
@@ -210,7 +225,7 @@ def _fold_dfwt_of(unit: Any, weight: torch.Tensor) -> torch.Tensor:
 
 def _fold(weight: torch.Tensor, norm: nn.Module) -> Tuple[torch.Tensor, torch.Tensor]:
     if not isinstance(norm, _BatchNorm) or norm.running_mean is None or norm.running_var is None:
-        raise ValueError(f"only batch norm with running statistics can be folded, not {type(norm).__name__}")
+        raise ValueError(f"cannot fold {type(norm).__name__}: must be batch norm with running statistics")
     return fuse_conv_bn_weights(weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
 
 
@@ -221,9 +236,9 @@ def _depthwise(unit: Any) -> nn.Conv2d:
 
 
 def _conv(weight: torch.Tensor, bias: torch.Tensor, stride: Any = 1, padding: Any = 0, groups: int = 1) -> nn.Conv2d:
-    conv = nn.Conv2d(
-        weight.shape[1] * groups, weight.shape[0], (weight.shape[2], weight.shape[3]), stride, padding, groups=groups,
-        device=weight.device, dtype=weight.dtype,
+    conv: nn.Conv2d = skip_init(  # initializing would advance the global random number generator
+        nn.Conv2d, weight.shape[1] * groups, weight.shape[0], (weight.shape[2], weight.shape[3]), stride, padding,
+        groups=groups, device=weight.device, dtype=weight.dtype,
     )  # fmt: skip
     with torch.no_grad():
         conv.weight.copy_(weight)

@@ -1,4 +1,4 @@
-"""Pretrained weights: the manifest that lists them, timm's configurations made from it, and checked loading."""
+"""Pretrained weights: the manifest, timm's pretrained configurations of its entries, and checked loading."""
 
 import hashlib
 import json
@@ -31,14 +31,14 @@ __all__ = [
 ]
 
 SCHEMA = "wavenet_zoo.checkpoints/1"
-COLLECTION = "WAVEZOO_CHECKPOINTS"  # environment variable: a folder with a manifest.json of this form and its files
+COLLECTION = "WAVEZOO_CHECKPOINTS"  # environment variable: a folder with a manifest.json and its files
 PREPROCESSING = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
 WEIGHTS_FILE = "model.safetensors"
-SECONDS_TO_ANSWER = 3.0  # the Hub's own client goes on trying for most of a minute
+HUB_TIMEOUT = 3.0  # seconds; the Hub client retries for most of a minute
 
 
 def checkpoints_folder() -> Optional[Path]:
-    """Return the folder of shipped weights: inside the installed package, or beside it in a checkout; None without."""
+    """Return the folder of shipped weights in the installed package or the checkout, or None."""
     package = Path(__file__).resolve().parent.parent
     for folder in (package / "_shipped" / "checkpoints", package.parent / "checkpoints"):
         if (folder / "manifest.json").is_file():
@@ -48,11 +48,11 @@ def checkpoints_folder() -> Optional[Path]:
 
 @lru_cache(maxsize=1)
 def read_manifest() -> Dict[str, Dict[str, Any]]:
-    """Return the weights that there are by name (``architecture.tag``).
+    """Return the entries of all available weights by name (``architecture.tag``).
 
-    The shipped ones, and those of the folder that ``WAVEZOO_CHECKPOINTS`` names, which come first where both have a
-    name. An entry has its ``path`` where it is a file, ``hub`` (``ORG/NAME@REVISION``) where it is on the Hub; entries
-    whose file is not there are left out, so that nothing is promised that cannot be loaded.
+    They are the shipped weights, and those of the folder that ``WAVEZOO_CHECKPOINTS`` names, which override shipped
+    weights of the same name. An entry has ``path`` for a file, or ``hub`` (``ORG/NAME@REVISION``) for weights on the
+    Hub. Entries whose file does not exist are skipped.
     """
     entries: Dict[str, Dict[str, Any]] = {}
     folder = checkpoints_folder()
@@ -63,7 +63,7 @@ def read_manifest() -> Dict[str, Dict[str, Any]]:
         try:
             entries.update(read_collection(Path(own)))
         except (OSError, ValueError) as error:
-            warnings.warn(f"{COLLECTION}={own}: left out: {error}", stacklevel=2)
+            warnings.warn(f"{COLLECTION}={own}: ignored: {error}", stacklevel=2)
     return entries
 
 
@@ -71,18 +71,18 @@ def read_collection(folder: Path, strict: bool = True) -> Dict[str, Dict[str, An
     """Return the entries of a folder's ``manifest.json`` by name.
 
     Args:
-        folder: Holds ``manifest.json`` and the files that it names.
-        strict: Refuse a manifest of another form; otherwise it counts as none.
+        folder: Folder with ``manifest.json`` and the files that it names.
+        strict: Raise for a manifest of another form, instead of returning no entries.
 
     Raises:
-        OSError: If it cannot be read.
-        ValueError: If it is not a manifest, or names a file outside the folder.
+        OSError: If the manifest cannot be read.
+        ValueError: If it is invalid, or names a file outside the folder.
     """
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         if strict:
             raise ValueError(f"manifest.json is not of the form {SCHEMA}")
-        return {}  # somebody else's manifest.json beside a copied models/ folder
+        return {}  # a manifest.json of another project, next to a copied models/ folder
     if not isinstance(manifest.get("checkpoints"), list):
         raise ValueError("manifest.json has no list of checkpoints")
     entries = {}
@@ -92,7 +92,7 @@ def read_collection(folder: Path, strict: bool = True) -> Dict[str, Dict[str, An
         except (KeyError, TypeError) as error:
             raise ValueError(f"manifest.json has an entry without {error}") from error
         if not all(isinstance(entry.get(key, ""), str) for key in ("name", "sha256", "file", "hub")):
-            raise ValueError(f"manifest.json has an entry whose name, sha256, file or hub is no text: {name!r}")
+            raise ValueError(f"manifest.json has an entry whose name, sha256, file or hub is not a string: {name!r}")
         if "file" in entry:
             path = folder / entry["file"]
             if path.parent != folder:
@@ -105,10 +105,10 @@ def read_collection(folder: Path, strict: bool = True) -> Dict[str, Dict[str, An
 
 
 def with_weights(cfgs: Dict[str, Dict[str, Any]]) -> Dict[str, Dict[str, Any]]:
-    """Return the pretrained configurations of a family: for every entry of the manifest one with its tag.
+    """Return the pretrained configurations of a model family, with one for every entry of the manifest.
 
     Args:
-        cfgs: The configuration of every architecture without weights, by name.
+        cfgs: Configuration of every architecture, without weights, by name.
     """
     tagged = {
         name: {**cfgs[name.split(".")[0]], **pretrained_cfg(entry)}
@@ -120,7 +120,7 @@ def with_weights(cfgs: Dict[str, Dict[str, Any]]) -> Dict[str, Dict[str, Any]]:
 
 
 def pretrained_cfg(entry: Dict[str, Any]) -> Dict[str, Any]:
-    """Return the fields of timm's PretrainedCfg that a manifest entry decides."""
+    """Return the fields of timm's PretrainedCfg that a manifest entry sets."""
     preprocessing = {key: entry["preprocessing"][key] for key in PREPROCESSING}
     source = {"hf_hub_id": entry["hub"]} if "hub" in entry else {"file": entry.get("path") or entry["file"]}
     return {
@@ -141,21 +141,22 @@ def build_with_checked_weights(
     filter_fn: Callable[..., Dict[str, Any]] = lambda state_dict, model: state_dict,
     **kwargs: Any,
 ) -> Any:
-    """Build a model as ``build_model_with_cfg`` does, its weights hashed and a Hub out of reach found out at once.
+    """Build a model with ``build_model_with_cfg``, and check the hash of its weights.
 
-    Without ``pretrained`` and a tag, and with a state dict of the caller's own, the model is that of its architecture,
-    with the classes and the image size that go with it, whatever weights there are.
+    If the Hub cannot be reached, this fails at once instead of after the retries of its client. Without ``pretrained``
+    and without a tag, or with a state dict of the caller, the model has the classes and input size of its
+    architecture, not those of available weights.
 
     Args:
-        builder: Makes the model.
+        builder: Builds the model.
         variant: Name of the architecture.
         pretrained: Load weights.
-        cfg: Pretrained configuration of the architecture without weights.
-        filter_fn: Makes a state dict fit.
-        **kwargs: For ``build_model_with_cfg``.
+        cfg: Pretrained configuration of the architecture, without weights.
+        filter_fn: Converts a state dict for the model.
+        **kwargs: Arguments of ``build_model_with_cfg``.
 
     Raises:
-        RuntimeError: If the weights are missing, cannot be reached, or are not those that the manifest lists.
+        RuntimeError: If the weights are missing, cannot be downloaded, or do not match their hash.
     """
     own_weights = "state_dict" in (kwargs.get("pretrained_cfg_overlay") or {})
     if (not pretrained or own_weights) and kwargs.get("pretrained_cfg") is None:
@@ -175,31 +176,29 @@ def check_reachable(
     name: str,
     hub_id: str,
     cache_dir: Optional[str] = None,
-    advice: str = f"connect, or put them into a folder that {COLLECTION} names",
+    advice: str = f"check the connection, or copy them to a folder that {COLLECTION} names",
 ) -> None:
-    """Make sure that weights on the Hub are in the cache, or that the Hub answers.
+    """Check that weights on the Hub are in its cache, or that the Hub can be reached.
 
     Args:
-        name: Of the weights, for the message.
+        name: Name of the weights, for the message.
         hub_id: ``ORG/NAME`` or ``ORG/NAME@REVISION``.
-        cache_dir: In place of the Hub's own cache.
-        advice: What to do where it does not answer.
+        cache_dir: Overrides the Hub's cache.
+        advice: What the user can do if the Hub cannot be reached.
 
     Raises:
-        RuntimeError: If neither is so.
+        RuntimeError: If they are not cached and the Hub cannot be reached.
     """
     if cached_file(hub_id, cache_dir) is not None:
         return
     if constants.HF_HUB_OFFLINE:
-        raise RuntimeError(
-            f"{name}: its weights are on the Hub at {hub_id}, which HF_HUB_OFFLINE switches off ({advice})"
-        )
+        raise RuntimeError(f"{name}: its weights are on the Hub at {hub_id}, but HF_HUB_OFFLINE is set ({advice})")
     repo, _, revision = hub_id.partition("@")
     request = urllib.request.Request(hf_hub_url(repo, WEIGHTS_FILE, revision=revision or None), method="HEAD")
     try:
-        urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER).close()
+        urllib.request.urlopen(request, timeout=HUB_TIMEOUT).close()
     except urllib.error.HTTPError:
-        pass  # it answers; what it says is for its own client to tell
+        pass  # it answers; its client reports the error
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise RuntimeError(
@@ -208,21 +207,27 @@ def check_reachable(
 
 
 def check_hash(path: Path, sha256: str, advice: str) -> None:
-    """Make sure that a file is the one that was listed.
+    """Check the hash of a file.
+
+    Args:
+        path: The file.
+        sha256: Expected hash.
+        advice: What the user can do if it differs.
 
     Raises:
-        RuntimeError: If it is not, with what to do.
+        RuntimeError: If it differs.
     """
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while chunk := file.read(1 << 20):
             digest.update(chunk)
-    if digest.hexdigest() != sha256:
-        raise RuntimeError(f"{path}: is not the file that was published, its sha256 is another ({advice})")
+    found = digest.hexdigest()
+    if found != sha256:
+        raise RuntimeError(f"{path}: hash mismatch: sha256 {found[:12]}, expected {sha256[:12]} ({advice})")
 
 
 def cached_file(hub_id: str, cache_dir: Optional[str] = None) -> Optional[Path]:
-    """Return the weights file in the Hub's cache, or None."""
+    """Return the file of weights in the Hub's cache, or None."""
     repo, _, revision = hub_id.partition("@")
     found = try_to_load_from_cache(repo, WEIGHTS_FILE, cache_dir=cache_dir, revision=revision or None)
     return Path(found) if isinstance(found, str) else None
@@ -235,19 +240,21 @@ def _check_source(variant: str, kwargs: Dict[str, Any]) -> None:
         return
     if cfg.file and cfg.source != "hf-hub":
         if not Path(cfg.file).is_file():
-            raise RuntimeError(f"{cfg.file}: the weights of {name} are missing (install wavenet_zoo again)")
+            raise RuntimeError(f"{cfg.file}: the weights of {name} are missing (reinstall wavenet_zoo)")
     elif cfg.hf_hub_id:
         check_reachable(name, cfg.hf_hub_id, kwargs.get("cache_dir"))
 
 
 def _check_loaded(variant: str, cfg: Dict[str, Any], cache_dir: Optional[str]) -> None:
-    """Hash what has just been read: against the manifest, or against the name that the Hub's cache gave it."""
+    """Check the hash of loaded weights: that of the manifest, or that in the name of a file in the Hub's cache."""
     if cfg.get("state_dict") is not None or cfg.get("source") == "local-dir":
         return
     entry = read_manifest().get(f"{variant}.{cfg.get('tag')}", {})
     if cfg.get("file") and cfg.get("source") != "hf-hub":
         if cfg["file"] == entry.get("path"):
-            check_hash(Path(cfg["file"]), entry["sha256"], "it was changed or damaged: install it again")
+            check_hash(
+                Path(cfg["file"]), entry["sha256"], "changed or damaged after installation: reinstall wavenet_zoo"
+            )
     elif cfg.get("hf_hub_id"):
         path = cached_file(cfg["hf_hub_id"], cache_dir)
         if path is None:
@@ -259,6 +266,6 @@ def _check_loaded(variant: str, cfg: Dict[str, Any], cache_dir: Optional[str]) -
             and re.fullmatch("[0-9a-f]{64}", blob.name)
             and blob.parent.parent.name.startswith("models--")
         ):
-            listed = blob.name  # its sha256; what came through Xet lies elsewhere, under a hash of Xet's own
+            listed = blob.name  # its sha256; files downloaded with Xet have a different name
         if listed is not None:
-            check_hash(path, listed, f"damaged on the way: remove {blob} and load it again")
+            check_hash(path, listed, f"damaged download: remove {blob} and try again")

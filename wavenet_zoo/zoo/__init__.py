@@ -1,1 +1,1 @@
-"""The maintained collection: models, weights, and publishing them on the Hub."""
+"""The maintained collection of models and weights, and publishing weights on the Hub."""

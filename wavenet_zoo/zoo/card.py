@@ -1,31 +1,39 @@
-"""The model card: what the weights are, what was measured, and how to load them."""
+"""The model card of a repository of weights."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from wavenet_zoo.complexity import Complexity
 from wavenet_zoo.weights.metadata import WeightsMetadata
+from wavenet_zoo.zoo.record import EvaluationRecord
 
 __all__ = ["model_card"]
 
+SEEN = {"training": ", the training images", "validation": ", the validation images of the training run"}
+
 
 def model_card(
-    repo: str, license: str, metadata: WeightsMetadata, record: dict[str, Any], cost: Complexity, sha256: str
+    repo: str, license: str, metadata: WeightsMetadata, record: EvaluationRecord, cost: Complexity, sha256: str
 ) -> str:
-    """Return README.md of a repository of weights, all figures from the evaluation record and the counter.
+    """Return README.md of a repository of weights; its figures come from the evaluation and the counter.
 
     Args:
         repo: ORG/NAME.
-        license: Of the weights.
-        metadata: What the weights say of themselves.
-        record: Of an evaluation of these very weights, without paths.
-        cost: Of the model at the evaluated size.
-        sha256: Of the weights.
+        license: License of the weights.
+        metadata: Metadata of the weights.
+        record: An evaluation of these weights, without paths of this machine.
+        cost: Parameters and MACs of the model, at the input size of the evaluation.
+        sha256: Hash of the weights.
     """
-    data, preprocessing = record["data"], record["preprocessing"]
-    dataset = {"task_type": "image-classification", "dataset_type": data["name"], "dataset_name": data["name"],
-               "dataset_split": data["split"]}  # fmt: skip
+    data, environment = record.data, record.environment
+    dataset: dict[str, Any] = {
+        "task_type": "image-classification",
+        "dataset_type": data.name,
+        "dataset_name": data.name,
+        "dataset_split": data.split,
+    }
     header = ModelCardData(
         license=license,
         library_name="timm",
@@ -33,12 +41,11 @@ def model_card(
         tags=["image-classification", "timm", "waveletnet", "wavenet_zoo"],
         model_name=repo.partition("/")[2],
         eval_results=[
-            EvalResult(metric_type="accuracy", metric_name=name, metric_value=round(record[key], 4), **dataset)
-            for name, key in (("top-1", "top1"), ("top-5", "top5"))
+            EvalResult(metric_type="accuracy", metric_name=name, metric_value=round(value, 4), **dataset)
+            for name, value in (("top-1", record.top1), ("top-5", record.top5))
         ],
     )
     arguments = "".join(f", {key}={value!r}" for key, value in metadata.model_kwargs.items())
-    versions = record["environment"]["versions"]
     return f"""---
 {header.to_yaml()}
 ---
@@ -46,11 +53,11 @@ def model_card(
 # {metadata.model}{f" ({arguments[2:]})" if arguments else ""}, trained on {metadata.data}
 
 A model of wavenet_zoo, which implements *WaveletNet: Logarithmic Scale Efficient Convolutional Neural Networks for Edge
-Devices* (Jing, Dangovski, Soljačić) on timm. It tells {len(metadata.classes or [])} classes apart.
+Devices* (Jing, Dangovski, Soljačić) on timm. It has {len(metadata.classes or [])} classes.
 
 ```python
 import timm
-import wavenet_zoo  # registers the architecture; without it timm says "Unknown model"
+import wavenet_zoo  # registers the architecture; without this import timm raises "Unknown model"
 
 model = timm.create_model("hf-hub:{repo}", pretrained=True).eval()
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
@@ -58,26 +65,26 @@ transform = timm.data.create_transform(**timm.data.resolve_model_data_config(mod
 
 | | |
 |---|---|
-| evaluated on | {data["name"]}, {data["split"]}: {record["images"]:,} images{_seen(data)} |
-| top-1 | {record["top1"]:.2f} % ({record["correct_top1"]} of {record["images"]}) |
-| top-5 | {record["top5"]:.2f} % ({record["correct_top5"]} of {record["images"]}) |
-| preprocessing | {preprocessing["description"]} |
+| evaluated on | {data.name}, {data.split}: {record.images:,} images{SEEN.get(str(data.seen), "")} |
+| top-1 | {record.top1:.2f} % ({record.correct_top1} of {record.images}) |
+| top-5 | {record.top5:.2f} % ({record.correct_top5} of {record.images}) |
+| preprocessing | {record.preprocessing} |
 | parameters | {cost.params:,} |
 | MACs at {cost.input_size[1]} px | {cost.macs:,} |
 | recipe | {metadata.recipe}, seed {metadata.seed}, {metadata.epoch} epochs, sha256 {str(metadata.recipe_sha256)[:12]} |
-| weights | {"moving average of the weights" if metadata.variant == "ema" else "weights of the last epoch"} |
+| weights | {"moving average (EMA) of the weights" if metadata.variant == "ema" else "weights of the last epoch"} |
 | sha256 of model.safetensors | `{sha256}` |
-| licence | {license} |
+| license | {license} |
 
-Trained with {_versions(metadata.versions)}; evaluated with {_versions(versions)}. `recipe.yaml` is the recipe with
-every value in effect, `results.json` the evaluation; repeat it with
-`wavezoo eval {metadata.model} --weights model.safetensors`.
+Trained with {_software(metadata.versions, metadata.git)}. Evaluated with
+{_software(environment.versions, environment.git)}. `recipe.yaml` is the recipe with every default, `results.json` the
+evaluation. To reproduce it: `wavezoo eval {metadata.model} --weights model.safetensors`.
 """
 
 
-def _seen(data: dict[str, Any]) -> str:
-    return {"training": ", which it learned from", "validation": ", which it was validated on"}.get(data["seen"], "")
-
-
-def _versions(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {versions[name]}" for name in ("wavenet_zoo", "timm", "torch") if name in versions)
+def _software(versions: Mapping[str, str], git: Mapping[str, Any] | None) -> str:
+    """Return versions and commit in words."""
+    parts = [f"{name} {versions[name]}" for name in ("wavenet_zoo", "timm", "torch") if name in versions]
+    if git:
+        parts.append(f"commit {str(git.get('commit'))[:12]}{' (modified)' if git.get('dirty') else ''}")
+    return ", ".join(parts)

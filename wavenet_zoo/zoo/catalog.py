@@ -1,34 +1,36 @@
-"""What there is: models with their cost and weights, and one model's architecture by stage."""
+"""Models with their cost and weights, and the architecture of one model by stage."""
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from timm import list_models as timm_list_models
 from timm.models import get_pretrained_cfg, model_entrypoint
 
-from wavenet_zoo.complexity import Complexity, count
+from wavenet_zoo.complexity import Complexity, ModuleComplexity, count
 from wavenet_zoo.data.preprocessing import Preprocessing, preprocessing_of
 from wavenet_zoo.errors import WavezooError, did_you_mean
-from wavenet_zoo.models import WaveletNet, checkpoints_folder, read_manifest
+from wavenet_zoo.models import WaveletNet, checkpoints_folder
 from wavenet_zoo.runtime.progress import Progress
+from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.weights.loading import build_model, check_model_name, pretrained_tags
+from wavenet_zoo.weights.manifest import list_entries
 
 __all__ = ["ModelInfo", "ModelSummary", "Stage", "info", "list_models"]
 
 
 @dataclass
-class ModelSummary:
-    """One line of :func:`list_models`.
+class ModelSummary(Result):
+    """Cost of a model, as :func:`list_models` returns it.
 
     Attributes:
         model: Name of the model.
-        params: Parameters.
-        macs: Standard count, at the model's own input size.
+        params: Number of parameters.
+        macs: Number of multiply-accumulates, at the model's input size.
         input_size: (C, H, W).
-        weights: Tags under which weights exist, the default one first.
+        weights: Tags of its pretrained weights, the default first.
     """
 
     model: str
@@ -37,26 +39,22 @@ class ModelSummary:
     input_size: list[int]
     weights: list[str]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
-
 
 @dataclass
 class Stage:
-    """One row of an architecture, as in the paper's Table 4.
+    """One row of an architecture, as in Table 4 of the paper.
 
     Attributes:
-        input: Shape of the input.
-        operator: What it does.
-        channels: Output channels.
+        input: Shape of the input, (C, H, W).
+        operator: Kind of layer.
+        channels: Number of output channels.
         repeat: Number of units.
-        stride: Of the first unit.
-        expansion: Expansion t of the first unit; None where there is none.
-        kappas: Depths in use of (first WConv, DFWT, last WConv), each as (smallest, largest) over the units; None
-            where there is none.
-        params: Parameters.
-        macs: Standard count.
+        stride: Stride of the first unit.
+        expansion: Expansion t of the first unit; None for a layer without.
+        kappas: Depths of (first WConv, DFWT, last WConv), each as (smallest, largest) over the units; None for a layer
+            without.
+        params: Number of parameters.
+        macs: Number of multiply-accumulates.
     """
 
     input: list[int]
@@ -71,16 +69,16 @@ class Stage:
 
 
 @dataclass
-class ModelInfo:
-    """The result of :func:`info`.
+class ModelInfo(Result):
+    """Result of :func:`info`.
 
     Attributes:
         model: Name of the model.
-        description: First line of its documentation.
-        complexity: Its counts.
+        description: First line of its docstring.
+        complexity: Its parameters, MACs and other counts.
         stages: Its architecture.
-        preprocessing: How its pretrained configuration wants images.
-        weights: For each tag, where the weights come from and what was measured.
+        preprocessing: Preprocessing of its pretrained configuration.
+        weights: Origin of its pretrained weights, and what the manifest states about them.
     """
 
     model: str
@@ -90,16 +88,12 @@ class ModelInfo:
     preprocessing: Preprocessing
     weights: list[dict[str, Any]]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
-
 
 def list_models(pattern: str | None = None, *, progress: bool = False) -> list[ModelSummary]:
     """List models with their cost.
 
     Args:
-        pattern: A name with wildcards, over all of timm's models; by default this project's own.
+        pattern: Name of timm models, with wildcards. Default: all WaveletNets.
         progress: Show progress on stderr.
 
     Raises:
@@ -107,7 +101,7 @@ def list_models(pattern: str | None = None, *, progress: bool = False) -> list[M
     """
     names = timm_list_models(pattern) if pattern else timm_list_models(module="waveletnet")
     if pattern and not names:
-        hint = did_you_mean(pattern, timm_list_models(), "wildcards help: 'wavezoo list \"waveletnet*\"'")
+        hint = did_you_mean(pattern, timm_list_models(), "use wildcards, for example 'wavezoo list \"waveletnet*\"'")
         raise WavezooError(f"no model matches '{pattern}'", hint)
     summaries = []
     with Progress("counting", len(names), "models", enabled=progress and len(names) > 20) as bar:
@@ -119,19 +113,19 @@ def list_models(pattern: str | None = None, *, progress: bool = False) -> list[M
 
 
 def info(model: str, *, model_kwargs: Mapping[str, Any] | None = None) -> ModelInfo:
-    """Describe one model: architecture by stage, preprocessing, weights.
+    """Describe one model: architecture by stage, preprocessing and pretrained weights.
 
     Args:
         model: Name of any timm model, with or without a tag.
-        model_kwargs: Arguments for the model.
+        model_kwargs: Model arguments.
 
     Raises:
-        WavezooError: If there is no such model.
+        WavezooError: If the model does not exist, or refuses an argument.
     """
     architecture, tag = check_model_name(model)
     module = build_model(model, model_kwargs, device="meta")
     cost = count(model, depth=2, model_kwargs=model_kwargs)
-    stages = _waveletnet_stages(module, cost) if isinstance(module, WaveletNet) else _other_stages(cost)
+    stages = _waveletnet_stages(module, cost) if isinstance(module, WaveletNet) else _module_stages(cost)
     cost.modules = []
     return ModelInfo(
         model=model,
@@ -144,74 +138,93 @@ def info(model: str, *, model_kwargs: Mapping[str, Any] | None = None) -> ModelI
 
 
 def _describe_weights(architecture: str, tag: str) -> dict[str, Any]:
+    """Return name and origin of weights, and the facts that the manifest states."""
     name = architecture if tag == "default" else f"{architecture}.{tag}"
-    entry = read_manifest().get(name)
-    if entry is not None:
-        keys = ("sha256", "size", "data", "recipe", "results", "versions", "license")
-        shipped = checkpoints_folder() is not None and Path(entry.get("path", "")).parent == checkpoints_folder()
-        origin = "shipped with wavenet_zoo" if shipped else entry.get("path") or f"hf-hub:{entry['hub']}"
-        return {"name": name, "origin": origin, **{key: entry[key] for key in keys}}
-    cfg = get_pretrained_cfg(name)
-    return {"name": name, "origin": f"hf-hub:{cfg.hf_hub_id}" if cfg.hf_hub_id else cfg.url or cfg.file}
+    entry = list_entries().get(name)
+    if entry is None:
+        cfg = get_pretrained_cfg(name)
+        return {"name": name, "origin": f"hf-hub:{cfg.hf_hub_id}" if cfg.hf_hub_id else cfg.url or cfg.file}
+    is_shipped = entry.path is not None and Path(entry.path).parent == checkpoints_folder()
+    return {
+        "name": name,
+        "origin": "shipped with wavenet_zoo" if is_shipped else entry.path or f"hf-hub:{entry.hub}",
+        "sha256": entry.sha256,
+        "size": entry.size,
+        "data": entry.data,
+        "recipe": entry.recipe,
+        "results": entry.results,
+        "versions": entry.versions,
+        "license": entry.license,
+    }
 
 
 def _waveletnet_stages(model: WaveletNet, cost: Complexity) -> list[Stage]:
-    by_name = {module.name: module for module in cost.modules}
+    """Return one row for the stem, each stage of units, and each layer of the head."""
+    modules = {module.name: module for module in cost.modules}
+    stages: list[Stage] = []
     shape = cost.input_size
-    stages = []
 
-    def add(paths: list[str], operator: str, **details: Any) -> None:
+    def add(operator: str, *names: str, **details: Any) -> None:
         nonlocal shape
-        parts = [by_name[path] for path in paths]
-        output = parts[-1].output_shape
-        stages.append(
-            Stage(
-                input=shape,
-                operator=operator,
-                channels=output[0],
-                repeat=details.get("repeat", 1),
-                stride=details.get("stride", 1),
-                expansion=details.get("expansion"),
-                kappas=details.get("kappas"),
-                params=sum(part.params for part in parts),
-                macs=sum(part.macs for part in parts),
-            )
-        )
-        shape = output
+        stages.append(_stage(shape, operator, [modules[name] for name in names], **details))
+        shape = modules[names[-1]].output_shape
 
-    add(["conv_stem", "bn1"], "conv 3x3", stride=model.conv_stem.stride[0])
+    add("conv 3x3", "conv_stem", "bn1", stride=model.conv_stem.stride[0])
     for i, stage in enumerate(model.blocks):
-        units: list[Any] = list(stage.children())
-        first = units[0]
-        depths = [
-            [unit.conv_pw.depth for unit in units if hasattr(unit.conv_pw, "depth")],
-            [unit.dfwt.depth for unit in units],
-            [unit.conv_pwl.depth for unit in units],
-        ]
-        inputs = first.conv_pw.in_channels if hasattr(first.conv_pw, "depth") else first.conv_dw.in_channels
-        add(
-            [f"blocks.{i}"],
-            "unit",
-            repeat=len(units),
-            stride=first.stride,
-            expansion=first.conv_dw.in_channels / inputs,
-            kappas=[[min(d), max(d)] if d else None for d in depths],
-        )
-    if "conv_head" in by_name and by_name["conv_head"].params:
-        add(["conv_head", "bn2"], "conv 1x1")
-    add(["global_pool"], "average pool")
-    add(["classifier"], "linear")
+        add("unit", f"blocks.{i}", **_unit_details(list(stage.children())))
+    if "conv_head" in modules and modules["conv_head"].params:
+        add("conv 1x1", "conv_head", "bn2")
+    add("average pool", "global_pool")
+    add("linear", "classifier")
     return stages
 
 
-def _other_stages(cost: Complexity) -> list[Stage]:
-    stages = []
+def _unit_details(units: list[Any]) -> dict[str, Any]:
+    """Return number, stride, expansion and depths of the units of a stage."""
+    first = units[0]
+    depths = [
+        [unit.conv_pw.depth for unit in units if hasattr(unit.conv_pw, "depth")],
+        [unit.dfwt.depth for unit in units],
+        [unit.conv_pwl.depth for unit in units],
+    ]
+    inputs = first.conv_pw.in_channels if hasattr(first.conv_pw, "depth") else first.conv_dw.in_channels
+    return {
+        "repeat": len(units),
+        "stride": first.stride,
+        "expansion": first.conv_dw.in_channels / inputs,
+        "kappas": [[min(d), max(d)] if d else None for d in depths],
+    }
+
+
+def _module_stages(cost: Complexity) -> list[Stage]:
+    """Return one row for each child of a model that is not a WaveletNet."""
+    stages: list[Stage] = []
     shape = cost.input_size
     for module in cost.modules:
         if "." not in module.name:
-            stages.append(
-                Stage(shape, f"{module.name} ({module.kind})", module.output_shape[0], 1, 1, None, None,
-                      module.params, module.macs)
-            )  # fmt: skip
+            stages.append(_stage(shape, f"{module.name} ({module.kind})", [module]))
             shape = module.output_shape
     return stages
+
+
+def _stage(
+    input_shape: list[int],
+    operator: str,
+    modules: list[ModuleComplexity],
+    *,
+    repeat: int = 1,
+    stride: int = 1,
+    expansion: float | None = None,
+    kappas: list[list[int] | None] | None = None,
+) -> Stage:
+    return Stage(
+        input=input_shape,
+        operator=operator,
+        channels=modules[-1].output_shape[0],
+        repeat=repeat,
+        stride=stride,
+        expansion=expansion,
+        kappas=kappas,
+        params=sum(module.params for module in modules),
+        macs=sum(module.macs for module in modules),
+    )

@@ -1,36 +1,50 @@
-"""The weights that the manifest lists: what there is, whether it is whole and does what it is said to, fetching it."""
+"""The weights of the manifest: list, verify, download and convert them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from wavenet_zoo.data.open import NAMED_DATA, open_data
-from wavenet_zoo.errors import WavezooError, did_you_mean
+from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.evaluation.evaluate import evaluate
-from wavenet_zoo.models import cached_file, read_manifest
-from wavenet_zoo.runtime.files import write_atomically
+from wavenet_zoo.models import cached_file
+from wavenet_zoo.runtime.files import check_writable, write_atomically, write_error
+from wavenet_zoo.runtime.results import Result
+from wavenet_zoo.runtime.seeds import preserve_rng_state
 from wavenet_zoo.weights.files import read_metadata, weights_bytes
 from wavenet_zoo.weights.loading import fetch_weights, load_model
+from wavenet_zoo.weights.manifest import ManifestEntry, find_entry, list_entries
 
-__all__ = ["Checked", "ListedWeights", "convert_weights", "download_weights", "list_weights", "verify_weights"]
+__all__ = [
+    "Converted",
+    "ListedWeights",
+    "Verification",
+    "convert_weights",
+    "download_weights",
+    "list_weights",
+    "verify_weights",
+]
 
 MUST_MATCH = ("images", "correct_top1", "correct_top5")
 
+Folders = Mapping[tuple[str, str], str | Path]  # folder of images by their fingerprint and split
+
 
 @dataclass
-class ListedWeights:
-    """An entry of the manifest.
+class ListedWeights(Result):
+    """Weights of the manifest, as :func:`list_weights` returns them.
 
     Attributes:
         name: ``architecture.tag``.
         source: File beside the manifest, or ``ORG/NAME@REVISION`` on the Hub.
-        here: The file on this machine, or None.
-        size: In bytes.
-        sha256: Of the file.
-        data: Data set that they were trained on.
+        here: Path of the file on this machine; None if it is not downloaded.
+        size: Size in bytes.
+        sha256: Hash of the file.
+        data: Name of the training data set.
         recipe: Name of the recipe.
-        results: What was measured, by data set and split.
+        results: Measured results, by data set and split.
         description: One sentence.
     """
 
@@ -39,174 +53,217 @@ class ListedWeights:
     here: str | None
     size: int
     sha256: str
-    data: str
-    recipe: str
+    data: str | None
+    recipe: str | None
     results: dict[str, Any]
     description: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
-
 
 @dataclass
-class Checked:
-    """What came of verifying weights.
+class Verification(Result):
+    """Verification of weights, as :func:`verify_weights` returns it.
 
     Attributes:
         name: ``architecture.tag``.
-        state: ``verified``; ``whole``, where the data to evaluate it on is not at hand; ``not here``, where it has not
-            been downloaded; or ``failed``.
-        detail: What agrees, or what does not.
+        state: ``failed`` if the hash or a result differs from the manifest; ``verified`` if at least one result was
+            reproduced; ``whole`` if only the hash could be checked; ``not here`` if the file is not downloaded.
+        detail: Every result of the manifest: reproduced, different, or not checked.
     """
 
     name: str
-    state: str
+    state: Literal["failed", "verified", "whole", "not here"]
     detail: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
+
+@dataclass
+class Converted(Result):
+    """Result of :func:`convert_weights`.
+
+    Attributes:
+        file: The new file.
+        weights: Which weights of the checkpoint it contains, in words.
+    """
+
+    file: str
+    weights: str
 
 
 def list_weights() -> list[ListedWeights]:
-    """Return what the manifest lists, and that of ``WAVEZOO_CHECKPOINTS``."""
-    return [
-        ListedWeights(
-            name=name,
-            source=entry.get("hub") or entry["file"],
-            here=str(path) if (path := _here(entry)) else None,
-            size=entry["size"],
-            sha256=entry["sha256"],
-            data=entry["data"],
-            recipe=entry["recipe"],
-            results=entry["results"],
-            description=entry["description"],
+    """List the weights of the manifest, and of the collection in ``WAVEZOO_CHECKPOINTS``.
+
+    Raises:
+        WavezooError: If an entry of a manifest is invalid.
+    """
+    listed = []
+    for entry in list_entries().values():
+        path = _local_path(entry)
+        listed.append(
+            ListedWeights(
+                name=entry.name,
+                source=entry.source,
+                here=str(path) if path else None,
+                size=entry.size,
+                sha256=entry.sha256,
+                data=entry.data,
+                recipe=entry.recipe,
+                results=entry.results,
+                description=entry.description,
+            )
         )
-        for name, entry in read_manifest().items()
-    ]
+    return listed
 
 
 def verify_weights(
     names: Sequence[str] = (), data: Sequence[str | Path] = (), *, progress: bool = False
-) -> list[Checked]:
-    """Hash weights and evaluate them again; every count has to be what the manifest states.
+) -> list[Verification]:
+    """Check the hash of weights, and reproduce every result of the manifest whose images are available.
 
     Args:
-        names: Which; by default all.
-        data: Folders of images, each for the weights that state results on these very images; data sets that need no
-            folder go without saying.
+        names: Names of the weights. Default: all.
+        data: Folders of images. Each is used for the results that were measured on the same images; data sets with a
+            name, such as ``digits``, need no folder.
         progress: Show progress on stderr.
 
     Raises:
-        WavezooError: If there are no such weights, or a folder has no images of any split that they state results on.
+        WavezooError: If weights are not in the manifest, or a folder has none of the splits of their results.
     """
-    checked = []
-    entries = {name: _entry(name) for name in names or read_manifest()}
-    at_hand = _by_fingerprint(data, {key.rpartition("/")[2] for e in entries.values() for key in e["results"]})
-    for name, entry in entries.items():
-        if _here(entry) is None:
-            checked.append(Checked(name, "not here", f"wavezoo weights download {name}"))
-            continue
-        try:
-            path = fetch_weights(entry)
-            checked.append(_evaluate_again(name, entry, path, at_hand, progress))
-        except WavezooError as error:
-            checked.append(Checked(name, "failed", str(error)))
-    return checked
+    entries = [find_entry(name) for name in dict.fromkeys(names)] if names else list(list_entries().values())
+    splits = {key.rpartition("/")[2] for entry in entries for key in entry.results}
+    folders = _find_images(data, splits)
+    return [_verify(entry, folders, progress) for entry in entries]
 
 
 def download_weights(name: str, out: str | Path | None = None) -> Path:
-    """Fetch weights into the Hub's cache, hash them, and copy them to a file where asked for.
+    """Download weights into the Hub's cache, check their hash, and copy them if requested.
 
     Args:
         name: ``architecture.tag``.
-        out: File or folder to copy to.
+        out: File or folder to copy them to. A folder is created if the path ends with a slash.
 
     Returns:
-        Where they are.
+        Path of the copy, or of the file in the cache.
 
     Raises:
-        WavezooError: If there are no such weights, or they cannot be had.
+        WavezooError: If the weights are not in the manifest, cannot be downloaded or written.
     """
-    path = fetch_weights(_entry(name))
+    entry = find_entry(name)
     if out is None:
-        return path
-    target = Path(out) / f"{name}.safetensors" if Path(out).is_dir() else Path(out)
-    write_atomically(target, path.read_bytes())
+        return fetch_weights(entry)
+    target, is_new_folder = Path(out), str(out).endswith(("/", os.sep))
+    if is_new_folder or target.is_dir():
+        target = target / f"{name}.safetensors"
+    if not is_new_folder:
+        check_writable(target)
+    content = fetch_weights(entry).read_bytes()
+    try:
+        if is_new_folder:
+            target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(target, error, len(content)) from error
+    write_atomically(target, content)
     return target
 
 
 def convert_weights(
-    model: str,
-    checkpoint: str | Path,
-    out: str | Path,
-    variant: Literal["raw", "ema"] | None = None,
-    note: Callable[[str], None] = lambda line: None,
-) -> Path:
-    """Write the weights of a training checkpoint as safetensors, the moving average where there is one.
+    model: str, checkpoint: str | Path, out: str | Path, variant: Literal["raw", "ema"] | None = None
+) -> Converted:
+    """Write the weights of a training checkpoint as a safetensors file.
 
     Args:
         model: Name of the architecture.
-        checkpoint: ``best.pt`` of a run, for example.
-        out: File to write; one that is there stays.
-        variant: ``raw`` or ``ema``; by default the average where there is one.
-        note: Called with a line on which weights these are.
+        checkpoint: Checkpoint of a run, for example ``best.pt``.
+        out: The new file; an existing file is not overwritten.
+        variant: ``raw`` or ``ema``. Default: ``ema`` if the checkpoint has both.
 
     Raises:
-        WavezooError: If the checkpoint is damaged, unsafe or of another model, or ``out`` is there already.
+        WavezooError: If the checkpoint is damaged, unsafe or of another model, or ``out`` already exists.
     """
     target = Path(out)
     if target.suffix != ".safetensors":
-        raise WavezooError(f"{target}: weights go into a .safetensors file")
+        raise WavezooError(f"{target}: must be a .safetensors file")
     if target.exists():
-        raise WavezooError(f"{target}: is there already", "another file, or remove it first")
-    built, known = load_model(model, checkpoint, variant=variant)
-    metadata = read_metadata(Path(checkpoint)).model_copy(update={"variant": known.variant})
+        raise WavezooError(f"{target}: already exists", "pass another file, or remove it")
+    with preserve_rng_state():
+        built, known = load_model(model, checkpoint, variant=variant)
+    metadata = read_metadata(Path(checkpoint)).model_copy(update={"variant": known.metadata.variant})
     write_atomically(target, weights_bytes(built.state_dict(), metadata))
-    which = "the moving average of the weights" if known.variant == "ema" else "the weights as trained, not an average"
-    note(f"{target}: {which}, after epoch {metadata.epoch}")
-    return target
+    words = "moving average (EMA) of the weights" if metadata.variant == "ema" else "raw weights, not a moving average"
+    return Converted(str(target), f"{target}: {words}, after epoch {metadata.epoch}")
 
 
-def _evaluate_again(
-    name: str, entry: dict[str, Any], path: Path, at_hand: dict[str, str | Path], progress: bool
-) -> Checked:
-    for key, stated in entry["results"].items():
-        dataset, _, split = key.rpartition("/")
-        where = dataset if dataset in NAMED_DATA else at_hand.get(entry["validation_fingerprint"])
-        if where is None:
-            continue
-        result = evaluate(name.split(".")[0], path, where, split=split, progress=progress)
-        differing = [f"{k} {getattr(result, k)}, stated {stated[k]}" for k in MUST_MATCH
-                     if getattr(result, k) != stated[k]]  # fmt: skip
-        if differing:
-            return Checked(name, "failed", f"{key}: {'; '.join(differing)}")
-        return Checked(name, "verified", f"{key}: {stated['correct_top1']} of {stated['images']}, as stated")
-    stated_on = ", ".join(entry["results"]) or "no data"
-    return Checked(name, "whole", f"sha256 as stated; results are on {stated_on}, which is not at hand (--data)")
+def _verify(entry: ManifestEntry, folders: Folders, progress: bool) -> Verification:
+    """Check the hash and all results of an entry."""
+    if _local_path(entry) is None:
+        return Verification(entry.name, "not here", f"run 'wavezoo weights download {entry.name}'")
+    try:
+        path = fetch_weights(entry)
+    except WavezooError as error:
+        return Verification(entry.name, "failed", str(error))
+    outcomes, details = set(), []
+    for key, stated in entry.results.items():
+        outcome, detail = _verify_result(entry, path, key, stated, folders, progress)
+        outcomes.add(outcome)
+        details.append(f"{key}: {detail}")
+    if "failed" in outcomes:
+        return Verification(entry.name, "failed", "; ".join(details))
+    if "verified" in outcomes:
+        return Verification(entry.name, "verified", "; ".join(details))
+    return Verification(entry.name, "whole", "; ".join(["its hash matches the manifest", *details]))
 
 
-def _by_fingerprint(data: Sequence[str | Path], splits: set[str]) -> dict[str, str | Path]:
-    found: dict[str, str | Path] = {}
+def _verify_result(
+    entry: ManifestEntry, path: Path, key: str, stated: Mapping[str, Any], folders: Folders, progress: bool
+) -> tuple[str, str]:
+    """Evaluate weights on the images of one result; return ``verified``, ``failed`` or ``not checked``, and why."""
+    dataset, _, split = key.rpartition("/")
+    try:
+        images = _images_of(entry, dataset, split, stated, folders)
+    except WavezooError as error:
+        return "not checked", f"not checked, {error}"
+    if images is None:
+        return "not checked", "not checked, its images are not available (pass --data DIR)"
+    try:
+        result = evaluate(entry.model, path, images, split=split, progress=progress)
+    except WavezooError as error:
+        return "failed", str(error)
+    differing = [
+        f"{count} {getattr(result, count)}, stated {stated.get(count)}"
+        for count in MUST_MATCH
+        if getattr(result, count) != stated.get(count)
+    ]
+    if differing:
+        return "failed", ", ".join(differing)
+    return "verified", f"{result.correct_top1} of {result.images} correct, as stated"
+
+
+def _images_of(
+    entry: ManifestEntry, dataset: str, split: str, stated: Mapping[str, Any], folders: Folders
+) -> str | Path | None:
+    """Return the name or folder of the images that a result was measured on, or None."""
+    if dataset in NAMED_DATA:
+        open_data(dataset, split)  # raises if it is not installed or cannot be downloaded
+        return dataset
+    fingerprints = [stated.get("fingerprint")]
+    if dataset == entry.data:
+        fingerprints += [entry.validation_fingerprint, entry.data_fingerprint]
+    return next((folders[key] for f in fingerprints if f and (key := (f, split)) in folders), None)
+
+
+def _find_images(data: Sequence[str | Path], splits: set[str]) -> dict[tuple[str, str], str | Path]:
+    """Open folders, and return them by fingerprint and split of their images."""
+    found: dict[tuple[str, str], str | Path] = {}
     for folder in data:
         errors = []
         for split in sorted(splits):
             try:
-                found[open_data(folder, split).fingerprint()] = folder
-            except WavezooError as error:  # without this split, perhaps with another
+                found[open_data(folder, split).fingerprint(), split] = folder
+            except WavezooError as error:  # it may have another split
                 errors.append(error)
         if errors and len(errors) == len(splits):
             raise errors[0]
     return found
 
 
-def _here(entry: dict[str, Any]) -> Path | None:
-    return Path(entry["path"]) if "path" in entry else cached_file(entry["hub"])
-
-
-def _entry(name: str) -> dict[str, Any]:
-    manifest = read_manifest()
-    if name not in manifest:
-        raise WavezooError(f"no weights '{name}'", did_you_mean(name, manifest, f"there are: {', '.join(manifest)}"))
-    return manifest[name]
+def _local_path(entry: ManifestEntry) -> Path | None:
+    """Return the file of an entry on this machine, or None."""
+    return Path(entry.path) if entry.path is not None else cached_file(entry.source)

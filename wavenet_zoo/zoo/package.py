@@ -1,4 +1,4 @@
-"""The five files of a repository of weights, made and tried out before anything is sent."""
+"""The five files of a repository of weights, built and loaded through timm before anything is uploaded."""
 
 import json
 import tempfile
@@ -15,123 +15,137 @@ from wavenet_zoo.data.preprocessing import Preprocessing
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.recipes import list_recipes, load_recipe
 from wavenet_zoo.runtime.files import write_atomically
-from wavenet_zoo.runtime.records import read_json
+from wavenet_zoo.runtime.records import read_json, read_record
 from wavenet_zoo.weights.files import read_metadata
 from wavenet_zoo.weights.loading import load_model
 from wavenet_zoo.weights.metadata import WeightsMetadata
 from wavenet_zoo.zoo.card import model_card
 from wavenet_zoo.zoo.client import check_repo_name
+from wavenet_zoo.zoo.record import EvaluationRecord
 
-__all__ = ["LOGITS_TOLERANCE", "Package", "logits_of", "make_package", "write_package"]
+__all__ = ["LOGITS_TOLERANCE", "Package", "compute_logits", "make_package", "write_package"]
 
-LOGITS_TOLERANCE = 1e-5
-TRIAL_IMAGES = 2
+LOGITS_TOLERANCE = 1e-5  # absolute
+TEST_IMAGES = 2
+PUBLISHED_NAME = "model.safetensors"
 
 
 @dataclass
 class Package:
-    """What a repository of weights is to hold.
+    """Content of a repository of weights.
 
     Attributes:
         repo: ORG/NAME.
-        metadata: What the weights say of themselves.
+        metadata: Metadata of the weights.
         record: Their evaluation, without paths of this machine.
-        license: Of the weights.
-        sha256: Of the weights.
-        files: Name and content; README.md is the card.
-        logits: What the weights make of :func:`logits_of`'s images, to compare with after a download.
+        license: License of the weights.
+        files: Content by name; README.md is the model card.
+        logits: Logits for the images of :func:`compute_logits`, (2, classes), to compare with after a download.
     """
 
     repo: str
     metadata: WeightsMetadata
-    record: dict[str, Any]
+    record: EvaluationRecord
     license: str
-    sha256: str
     files: dict[str, bytes]
     logits: torch.Tensor
 
 
 def make_package(model: str, weights: str | Path, repo: str, results: str | Path | None = None) -> Package:
-    """Make the files, and load them through timm as anybody would.
+    """Build the files of a repository, and check that timm loads them.
 
     Args:
         model: Name of the architecture.
-        weights: A safetensors file of a run; ``recipe.yaml`` is looked for beside it, then among the shipped recipes.
+        weights: The safetensors file of a run. Its recipe is ``recipe.yaml`` beside it, or a shipped one.
         repo: ORG/NAME.
-        results: What ``wavezoo eval --save-json`` wrote for these weights; by default ``evaluation.json`` beside them.
+        results: Evaluation record of these weights, written by ``wavezoo eval --save-json``. Default:
+            ``evaluation.json`` beside the weights.
 
     Raises:
-        WavezooError: If the name is not right, the weights are missing, damaged, not finite or of another model, or
-            there is no evaluation record or recipe of these very weights.
+        WavezooError: If the repository's name is invalid, the weights are missing, damaged, not finite or of another
+            model, or their evaluation record or recipe is missing.
     """
     check_repo_name(repo)
     path = Path(weights)
     if path.suffix != ".safetensors":
         raise WavezooError(
-            f"{path}: only safetensors files are published", f"wavezoo weights convert {model} {path} model.safetensors"
+            f"{path}: only safetensors files can be published",
+            f"wavezoo weights convert {model} {path} {PUBLISHED_NAME}",
         )
     built, known = load_model(model, path)
     metadata = read_metadata(path)
-    record = _read_record(model, path, Path(results) if results else path.parent / "evaluation.json", known.sha256)
-    preprocessing = Preprocessing.from_dict({k: v for k, v in record["preprocessing"].items() if k != "description"})
+    record, values = _read_evaluation(
+        model, path, Path(results) if results else path.parent / "evaluation.json", str(known.sha256)
+    )
     license = built.pretrained_cfg.get("license") or "apache-2.0"
-    cost = count(model, preprocessing.input_size[1],
+    cost = count(model, record.preprocessing.input_size[1],
                  model_kwargs={**metadata.model_kwargs, "num_classes": built.num_classes})  # fmt: skip
     files = {
-        "model.safetensors": path.read_bytes(),
-        "config.json": _config(built, metadata, preprocessing, license),
+        PUBLISHED_NAME: path.read_bytes(),
+        "config.json": _config(built, metadata, record.preprocessing, license),
         "README.md": model_card(repo, license, metadata, record, cost, str(known.sha256)).encode(),
         "recipe.yaml": _recipe(path, metadata),
-        "results.json": (json.dumps(record, indent=2) + "\n").encode(),
+        "results.json": (json.dumps(values, indent=2) + "\n").encode(),
     }
-    logits = logits_of(built)
+    logits = compute_logits(built)
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             (Path(folder) / name).write_bytes(content)
-        again = timm.create_model(f"local-dir:{folder}", pretrained=True)
-        if not torch.allclose(logits_of(again), logits, rtol=0, atol=LOGITS_TOLERANCE):
-            raise WavezooError(f"{path}: timm makes another model of the files that would be published")
-    return Package(repo, metadata, record, license, str(known.sha256), files, logits)
+        loaded = timm.create_model(f"local-dir:{folder}", pretrained=True)
+        if not torch.allclose(compute_logits(loaded), logits, rtol=0, atol=LOGITS_TOLERANCE):
+            raise WavezooError(f"{path}: timm loads another model from the files to be published")
+    return Package(repo, metadata, record, license, files, logits)
 
 
-def logits_of(model: Any) -> torch.Tensor:
-    """Return a model's logits for a few images that are the same every time.
+def compute_logits(model: Any) -> torch.Tensor:
+    """Return a model's logits, (2, classes), for random images that are always the same.
 
     Raises:
         WavezooError: If they are not finite.
     """
     size = model.pretrained_cfg["input_size"]
-    images = torch.randn(TRIAL_IMAGES, *size, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(TEST_IMAGES, *size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         logits = model.eval()(images)
     if not logits.isfinite().all():
-        raise WavezooError("the weights make logits that are not finite")
+        raise WavezooError("the weights give logits that are not finite")
     return logits
 
 
-def _read_record(model: str, weights: Path, path: Path, sha256: str | None) -> dict[str, Any]:
-    how = f"wavezoo eval {model} --weights {weights} --save-json {path}"
+def write_package(package: Package, folder: Path) -> None:
+    """Write the files of a package to a folder that contains no other files.
+
+    Raises:
+        WavezooError: If it contains another file, or cannot be written.
+    """
+    others = {path.name for path in folder.iterdir()} - set(package.files) if folder.is_dir() else set()
+    if others:
+        raise WavezooError(f"{folder}: contains other files, for example {min(others)}", "pass another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in package.files.items():
+        write_atomically(folder / name, content)
+
+
+def _read_evaluation(model: str, weights: Path, path: Path, sha256: str) -> tuple[EvaluationRecord, dict[str, Any]]:
+    """Return the evaluation record of weights, and all its values, both without paths of this machine."""
+    command = f"wavezoo eval {model} --weights {weights} --save-json {path}"
     if not path.is_file():
-        raise WavezooError(f"{path}: no evaluation record of {weights}", how)
-    record = read_json(path)
-    try:
-        if record["weights"]["sha256"] != sha256:
-            raise WavezooError(f"{path}: is an evaluation of other weights than {weights}", how)
-        if record["skipped"]:
-            raise WavezooError(f"{path}: {len(record['skipped'])} images were left out of this evaluation", how)
-        own_data = record["data"]["fingerprint"] in (
-            record["weights"]["data_fingerprint"], record["weights"]["validation_fingerprint"],
-        )  # fmt: skip
-        name = record["weights"]["data"] if own_data else Path(record["data"]["name"]).name
-        record["data"] = {**record["data"], "name": name}
-        said = record["weights"]["description"].replace(record["weights"]["name"], "model.safetensors")
-        record["weights"] = {**record["weights"], "name": "model.safetensors", "description": said}
-    except (KeyError, TypeError) as error:
-        raise WavezooError(f"{path}: is no evaluation record: {error} is missing", how) from error
-    return record
+        raise WavezooError(f"{path}: evaluation record of {weights} not found", command)
+    record, values = read_record(path, EvaluationRecord, command), read_json(path, command)
+    known, data = record.weights, record.data
+    if known.sha256 != sha256:
+        raise WavezooError(f"{path}: is an evaluation of other weights than {weights}", command)
+    if record.skipped:
+        raise WavezooError(f"{path}: {len(record.skipped)} images were skipped in this evaluation", command)
+    own_data = data.fingerprint in (known.data_fingerprint, known.validation_fingerprint)
+    values["data"]["name"] = known.data if own_data else Path(data.name).name
+    values["weights"]["name"] = PUBLISHED_NAME
+    values["weights"]["description"] = known.description.replace(known.name, PUBLISHED_NAME)
+    return EvaluationRecord.model_validate(values), values
 
 
 def _config(model: Any, metadata: WeightsMetadata, preprocessing: Preprocessing, license: str) -> bytes:
+    """Return timm's config.json."""
     model.pretrained_cfg.update({**asdict(preprocessing), "license": license, "file": None})
     labels = {"label_names": metadata.classes} if metadata.classes else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -141,28 +155,15 @@ def _config(model: Any, metadata: WeightsMetadata, preprocessing: Preprocessing,
 
 
 def _recipe(weights: Path, metadata: WeightsMetadata) -> bytes:
+    """Return the recipe that weights were trained by, with every default."""
     beside, shipped = weights.parent / "recipe.yaml", list_recipes().get(str(metadata.recipe))
     for path in (beside, shipped):
         if path is not None and path.is_file():
-            plan = load_recipe(path)
-            if plan.sha256() == metadata.recipe_sha256:
-                return plan.to_yaml().encode()
+            recipe = load_recipe(path)
+            if recipe.sha256() == metadata.recipe_sha256:
+                return recipe.to_yaml().encode()
     raise WavezooError(
-        f"{weights}: the recipe that it was trained by ({metadata.recipe}, sha256 "
-        f"{str(metadata.recipe_sha256)[:12]}) is neither beside it nor shipped",
+        f"{weights}: its recipe ({metadata.recipe}, sha256 {str(metadata.recipe_sha256)[:12]}) is neither beside it "
+        f"nor shipped",
         f"copy the run's recipe.yaml to {beside}",
     )
-
-
-def write_package(package: Package, folder: Path) -> None:
-    """Write the files of a package to a folder that holds nothing else.
-
-    Raises:
-        WavezooError: If it does.
-    """
-    others = {path.name for path in folder.iterdir()} - set(package.files) if folder.is_dir() else set()
-    if others:
-        raise WavezooError(f"{folder}: holds something else already, {min(others)} for example", "another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in package.files.items():
-        write_atomically(folder / name, content)

@@ -1,9 +1,9 @@
-"""Publishing weights: five files in one commit, checked before it and downloaded again after it."""
+"""Publish weights on the Hub: five files in one commit, checked before it and downloaded after it."""
 
 import hashlib
+import logging
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,31 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils.sha import git_hash
 
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
-from wavenet_zoo.zoo.client import ask, check_access
-from wavenet_zoo.zoo.package import LOGITS_TOLERANCE, Package, logits_of, make_package, write_package
+from wavenet_zoo.runtime.results import Result
+from wavenet_zoo.runtime.seeds import preserve_rng_state
+from wavenet_zoo.weights.manifest import ManifestEntry
+from wavenet_zoo.zoo.client import call_hub, check_access, hub_timeout
+from wavenet_zoo.zoo.package import LOGITS_TOLERANCE, Package, compute_logits, make_package, write_package
 from wavenet_zoo.zoo.release import CHECKOUT, manifest_entry, write_entry
 
 __all__ = ["Published", "publish"]
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass
-class Published:
-    """The result of :func:`publish`.
+class Published(Result):
+    """Result of :func:`publish`.
 
     Attributes:
         repo: ORG/NAME.
-        revision: Commit that the files were downloaded from again; None for a dry run.
-        url: Of the commit, or of the pull request; None for a dry run.
-        changed: False where the repository held these very files already, so that nothing was sent.
-        folder: Where a dry run wrote the files.
+        revision: Commit that the files were downloaded from to check them; None for a dry run.
+        url: Address of the commit or pull request; None for a dry run.
+        changed: False if the repository already had these files, so that nothing was uploaded.
+        folder: Folder of a dry run.
         files: Size and sha256 of every file.
-        entry: The line for ``checkpoints/manifest.json``; None for weights that need arguments, which a tag cannot say.
+        entry: Entry for ``checkpoints/manifest.json``; None for weights that require model arguments, which a tag
+            cannot express.
         card: README.md.
     """
 
@@ -44,10 +50,6 @@ class Published:
     files: dict[str, dict[str, Any]]
     entry: dict[str, Any] | None
     card: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
 
 
 def publish(
@@ -61,142 +63,174 @@ def publish(
     pull_request: bool = False,
     dry_run: bool = False,
     out: str | Path | None = None,
-    record: bool = False,
-    note: Callable[[str], None] = lambda line: None,
+    write_manifest: bool = False,
 ) -> Published:
-    """Publish weights on the Hub, with configuration, card, recipe and results, in one commit.
+    """Publish weights on the Hub, with configuration, model card, recipe and results, in one commit.
 
-    Nothing is sent before the files have been loaded through timm and the token may write. Afterwards they are
-    downloaded by revision into an empty cache, and their hashes and logits compared. Done twice, nothing is sent the
-    second time.
+    Before anything is uploaded, timm loads the files, and the token must have write access. Afterwards the files are
+    downloaded by revision into an empty cache, and their hashes and logits are compared. A second call with the same
+    files uploads nothing.
 
     Args:
         model: Name of the architecture.
-        weights: A safetensors file of a run.
-        repo: ORG/NAME; made if it is not there.
-        results: What ``wavezoo eval --save-json`` wrote for these weights; by default ``evaluation.json`` beside them.
-        tag: What comes after the dot in ``architecture.tag``; by default the name of the data set.
-        private: Make a new repository a private one.
-        pull_request: Open a pull request in place of a commit.
-        dry_run: Write the files to a folder and send nothing.
-        out: Folder of a dry run; by default ``publications/ORG/NAME``.
-        record: Write the entry into the checkout's ``checkpoints/manifest.json``.
-        note: Called with a line on what is done.
+        weights: The safetensors file of a run.
+        repo: ORG/NAME; created if it does not exist.
+        results: Evaluation record of these weights, written by ``wavezoo eval --save-json``. Default:
+            ``evaluation.json`` beside the weights.
+        tag: Second part of ``architecture.tag``. Default: the name of the data set.
+        private: Create a new repository as private.
+        pull_request: Open a pull request instead of a commit.
+        dry_run: Write the files to a folder and upload nothing.
+        out: Folder of a dry run. Default: ``publications/ORG/NAME``.
+        write_manifest: Write the entry into ``checkpoints/manifest.json`` of the checkout.
 
     Raises:
-        WavezooError: If something is not as it has to be; nothing was sent then. If the Hub fails, the repository is as
-            it was, or holds the whole commit. If what is downloaded again is not what was sent.
+        WavezooError: If the weights, their record or the token are invalid; nothing was uploaded then. If the Hub
+            fails; the repository is then unchanged, or has the whole commit. If the downloaded files differ.
     """
-    manifest = CHECKOUT / "checkpoints"
-    if record and not (manifest / "manifest.json").is_file():
-        raise WavezooError(f"{manifest}: no manifest to record it in", "--record is for a checkout of wavenet_zoo")
-    package = make_package(model, weights, repo, results)
-    if record and package.metadata.model_kwargs:
-        raise WavezooError(f"{weights}: trained with {package.metadata.model_kwargs}, which a tag cannot say",
-                           "publish it without --record")  # fmt: skip
-    tag = tag or str(package.metadata.data).lower().replace("-", "_")
-    name = f"{package.metadata.model}.{tag}"
-    facts = {file: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-             for file, content in package.files.items()}  # fmt: skip
-    card = package.files["README.md"].decode()
-
-    def result(revision: str | None, url: str | None, changed: bool, folder: Path | None) -> Published:
-        source = {"hub": f"{repo}@{revision}" if revision else repo}
-        about = f"Weights of {package.metadata.model} on the Hub at {repo}."
-        weights_file = facts["model.safetensors"]
-        entry = None
-        if not package.metadata.model_kwargs:
-            entry = manifest_entry(name, source, package.metadata, package.record, weights_file, about, package.license)
-        if entry and record and revision:
-            write_entry(entry, manifest)
-        return Published(repo, revision, url, changed, str(folder) if folder else None, facts, entry, card)
-
-    if dry_run:
-        folder = Path(out) if out is not None else Path("publications") / repo
-        write_package(package, folder)
-        return result(None, None, False, folder)
-
-    api = HfApi(library_name="wavenet_zoo")
-    check_access(api, repo, note)
-    head = _head(api, repo, note)
-    if head is not None and _holds(api, repo, head, package, note):
-        note(f"{repo}: holds these very files already; nothing was sent")
-        _download_again(package, head, note)
-        return result(head, f"{api.endpoint}/{repo}/tree/{head}", False, None)
-    if head is None:
-        ask("making the repository", lambda: api.create_repo(repo, private=private, exist_ok=True), note)
-        head = _head(api, repo, note)
-    revision, url = _commit(api, package, head, pull_request, note)
-    _download_again(package, revision, note)
-    return result(revision, url, True, None)
+    checkpoints_dir = CHECKOUT / "checkpoints"
+    if write_manifest and not (checkpoints_dir / "manifest.json").is_file():
+        raise WavezooError(
+            f"{checkpoints_dir / 'manifest.json'}: not found", "--write-manifest requires a checkout of wavenet_zoo"
+        )
+    with preserve_rng_state():
+        package = make_package(model, weights, repo, results)
+        if write_manifest and package.metadata.model_kwargs:
+            raise WavezooError(
+                f"{weights}: its model arguments {package.metadata.model_kwargs} cannot be expressed by a tag",
+                "remove --write-manifest",
+            )
+        if dry_run:
+            folder = Path(out) if out is not None else Path("publications") / repo
+            write_package(package, folder)
+            return _result(package, _entry(package, tag), folder=folder)
+        api = HfApi(library_name="wavenet_zoo")
+        revision, url, changed = _upload(api, package, private, pull_request)
+        _verify_download(package, revision)
+    entry = _entry(package, tag, revision)
+    if write_manifest and entry is not None:
+        write_entry(entry, checkpoints_dir)
+    return _result(package, entry, revision=revision, url=url, changed=changed)
 
 
-def _head(api: HfApi, repo: str, note: Callable[[str], None]) -> str | None:
-    """Return the newest commit, or None where there is no such repository."""
-
-    def head() -> str | None:
-        try:
-            return api.model_info(repo).sha
-        except RepositoryNotFoundError:
-            return None
-
-    return ask("looking at the repository", head, note)
-
-
-def _holds(api: HfApi, repo: str, revision: str, package: Package, note: Callable[[str], None]) -> bool:
-    info = ask("its files", lambda: api.model_info(repo, revision=revision, files_metadata=True), note)
-    there = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or []}
-    return all(
-        there.get(name) in (hashlib.sha256(content).hexdigest(), git_hash(content))
-        for name, content in package.files.items()
+def _result(
+    package: Package,
+    entry: ManifestEntry | None,
+    *,
+    revision: str | None = None,
+    url: str | None = None,
+    changed: bool = False,
+    folder: Path | None = None,
+) -> Published:
+    return Published(
+        repo=package.repo,
+        revision=revision,
+        url=url,
+        changed=changed,
+        folder=str(folder) if folder else None,
+        files={name: {"size": len(content), "sha256": _sha256(content)} for name, content in package.files.items()},
+        entry=entry.to_json() if entry else None,
+        card=package.files["README.md"].decode(),
     )
 
 
-def _commit(
-    api: HfApi, package: Package, parent: str | None, pull_request: bool, note: Callable[[str], None]
-) -> tuple[str, str]:
-    """Send the files in one commit, or find that a try which seemed to fail has made it."""
-    sent = False
+def _entry(package: Package, tag: str | None, revision: str | None = None) -> ManifestEntry | None:
+    metadata, content = package.metadata, package.files["model.safetensors"]
+    if metadata.model_kwargs:
+        return None
+    return manifest_entry(
+        f"{metadata.model}.{tag or str(metadata.data).lower().replace('-', '_')}",
+        metadata,
+        package.record,
+        sha256=_sha256(content),
+        size=len(content),
+        description=f"Weights of {metadata.model} on the Hub at {package.repo}.",
+        license=package.license,
+        hub=f"{package.repo}@{revision}" if revision else package.repo,
+    )
+
+
+def _upload(api: HfApi, package: Package, private: bool, pull_request: bool) -> tuple[str, str, bool]:
+    """Upload a package; return its commit, the address, and whether anything was uploaded."""
+    repo = package.repo
+    check_access(api, repo)
+    head = _head(api, repo)
+    if head is not None and _has_files(api, package, head):
+        logger.info("%s: already has these files; nothing was uploaded", repo)
+        return head, f"{api.endpoint}/{repo}/tree/{head}", False
+    if head is None:
+        call_hub("creating the repository", lambda: api.create_repo(repo, private=private, exist_ok=True))
+        head = _head(api, repo)
+    return (*_commit(api, package, head, pull_request), True)
+
+
+def _head(api: HfApi, repo: str) -> str | None:
+    """Return the newest commit; None if the repository does not exist."""
+
+    def head() -> str | None:
+        try:
+            return api.model_info(repo, timeout=hub_timeout()).sha
+        except RepositoryNotFoundError:
+            return None
+
+    return call_hub("reading the repository", head)
+
+
+def _has_files(api: HfApi, package: Package, revision: str) -> bool:
+    info = call_hub(
+        "reading its files",
+        lambda: api.model_info(package.repo, revision=revision, files_metadata=True, timeout=hub_timeout()),
+    )
+    hashes = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or []}
+    return all(hashes.get(name) in (_sha256(content), git_hash(content)) for name, content in package.files.items())
+
+
+def _commit(api: HfApi, package: Package, parent: str | None, pull_request: bool) -> tuple[str, str]:
+    """Upload the files in one commit; return it and its address."""
+    attempted = False
 
     def commit() -> tuple[str, str]:
-        nonlocal sent
-        if sent and not pull_request:  # the answer of the last try may have been lost on the way
-            head = _head(api, package.repo, note)
-            if head is not None and _holds(api, package.repo, head, package, note):
+        nonlocal attempted
+        if attempted and not pull_request:  # the commit may exist although its answer was lost
+            head = _head(api, package.repo)
+            if head is not None and _has_files(api, package, head):
                 return head, f"{api.endpoint}/{package.repo}/tree/{head}"
-        sent = True
-        done = api.create_commit(
+        attempted = True
+        made = api.create_commit(
             package.repo,
             [CommitOperationAdd(name, content) for name, content in package.files.items()],
             commit_message=f"{package.metadata.model}, {package.metadata.data}: weights, recipe and results",
             parent_commit=parent,
             create_pr=pull_request,
         )
-        return done.oid, done.pr_url or done.commit_url
+        return made.oid, made.pr_url or made.commit_url
 
-    return ask("sending the files", commit, note)
+    return call_hub("uploading the files", commit)
 
 
-def _download_again(package: Package, revision: str, note: Callable[[str], None]) -> None:
-    note(f"downloading {package.repo} at {revision[:12]} again, into an empty cache")
+def _verify_download(package: Package, revision: str) -> None:
+    """Download a revision into an empty cache, and compare files and logits."""
+    logger.info("%s: downloading revision %s into an empty cache to verify it", package.repo, revision[:12])
     with tempfile.TemporaryDirectory() as cache:
         for name, content in package.files.items():
 
             def download(name: str = name) -> str:
                 return hf_hub_download(package.repo, name, revision=revision, cache_dir=cache)
 
-            path = ask(f"downloading {name}", download, note)
+            path = call_hub(f"downloading {name}", download)
             if Path(path).read_bytes() != content:
                 raise WavezooError(
-                    f"{package.repo}: {name} came back changed (revision {revision})",
-                    "download it once more; do not use this revision until it comes back whole",
+                    f"{package.repo}: {name} differs after the download (revision {revision})",
+                    "run the command again; do not use this revision before it succeeds",
                     INTERNAL_FAILURE,
                 )
         try:
             model = timm.create_model(f"hf-hub:{package.repo}@{revision}", pretrained=True, cache_dir=cache)
         except RuntimeError as error:
-            raise WavezooError(f"{package.repo}: timm does not load it: {error}", exit_code=INTERNAL_FAILURE) from error
-        if not torch.allclose(logits_of(model), package.logits, rtol=0, atol=LOGITS_TOLERANCE):
-            raise WavezooError(
-                f"{package.repo}: what timm loads from there gives other logits", exit_code=INTERNAL_FAILURE
-            )
+            raise WavezooError(f"{package.repo}: timm cannot load it: {error}", exit_code=INTERNAL_FAILURE) from error
+        if not torch.allclose(compute_logits(model), package.logits, rtol=0, atol=LOGITS_TOLERANCE):
+            raise WavezooError(f"{package.repo}: the downloaded model gives other logits", exit_code=INTERNAL_FAILURE)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,43 +1,61 @@
-"""Putting the weights of a run among those that ride in the package, and what it measured into ``results/``."""
+"""For maintainers: add the weights of a run to ``checkpoints/``, and its measurements to ``results/``.
+
+Both functions work on a checkout of wavenet_zoo. After a run has finished::
+
+    from wavenet_zoo.zoo.release import archive_run, release_weights
+
+    release_weights("runs/digits", "digits", "WaveletNet M = 1 trained on digits.")  # shipped, listed in manifest.json
+    archive_run("runs/cifar10/waveletnet_m1", "cifar10/waveletnet_m1/seed0")  # in the generated tables
+
+Then run ``wavezoo weights verify`` and ``wavezoo table --check``, and commit. Weights above 12 MB are published with
+``wavezoo publish --write-manifest`` instead.
+"""
 
 import hashlib
-import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.evaluation.evaluate import evaluate
 from wavenet_zoo.models import SCHEMA, checkpoints_folder, read_manifest
 from wavenet_zoo.runtime.files import write_atomically
-from wavenet_zoo.runtime.records import read_json, write_json
+from wavenet_zoo.runtime.records import read_json, read_record, write_json
+from wavenet_zoo.training.run_dir import RunRecord
+from wavenet_zoo.training.train import TrainingRun
 from wavenet_zoo.weights.files import read_metadata, read_weights_file, weights_bytes
+from wavenet_zoo.weights.manifest import ManifestEntry
 from wavenet_zoo.weights.metadata import WeightsMetadata
+from wavenet_zoo.zoo.record import EvaluationRecord
 
-__all__ = ["keep_run", "manifest_entry", "ship_weights", "write_entry"]
+__all__ = ["archive_run", "manifest_entry", "release_weights", "write_entry"]
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
-MAX_TOP1_CHANGE = 0.1  # points of top-1, more than which 16 bits may not change
+MAX_TOP1_CHANGE = 0.1  # percentage points of top-1 that storing weights in 16 bits may change
+STATED = ("top1", "top5", "loss", "images", "correct_top1", "correct_top5")
 
 
-def keep_run(run: str | Path, name: str, folder: Path | None = None) -> Path:
-    """Copy the text and the curve of a finished run to ``results/``, so that the tables show what it measured.
+def archive_run(run_dir: str | Path, name: str, results_dir: str | Path | None = None) -> Path:
+    """Copy the records of a finished run to ``results/``, from which the generated tables read measured errors.
+
+    Weights, checkpoints and the log of every step are not copied; paths of this machine are removed.
 
     Args:
-        run: Folder of a finished run.
-        name: What to call it there, ``cifar10/waveletnet_m1/seed0`` for example.
-        folder: In place of the checkout's ``results/``.
+        run_dir: Folder of a finished run.
+        name: Folder below ``results/``, for example ``cifar10/waveletnet_m1/seed0``.
+        results_dir: Overrides the checkout's ``results/``.
 
     Returns:
-        Its new folder; without weights, without the log of every step, and without paths of this machine.
+        The new folder.
 
     Raises:
-        WavezooError: If the run has not finished, or there is another one of that name.
+        WavezooError: If the run has not finished, or the new folder already exists.
     """
-    source, target = Path(run), (folder or CHECKOUT / "results") / name
+    source, target = Path(run_dir), (Path(results_dir) if results_dir is not None else CHECKOUT / "results") / name
+    for file, kind in (("result.json", TrainingRun), ("run.json", RunRecord)):
+        read_record(source / file, kind, "pass the folder of a finished run")  # checks it
     result, record = read_json(source / "result.json"), read_json(source / "run.json")
     if target.exists():
-        raise WavezooError(f"{target}: is there already", "another name, or remove it first")
+        raise WavezooError(f"{target}: already exists", "pass another name, or remove the folder")
     target.mkdir(parents=True)
     for file in ("recipe.yaml", "log.jsonl", "curve.png"):
         write_atomically(target / file, (source / file).read_bytes())
@@ -46,39 +64,45 @@ def keep_run(run: str | Path, name: str, folder: Path | None = None) -> Path:
     return target
 
 
-def ship_weights(
-    run: str | Path,
+def release_weights(
+    run_dir: str | Path,
     tag: str,
     description: str,
-    folder: Path | None = None,
+    checkpoints_dir: str | Path | None = None,
     *,
     data: str | Path | None = None,
     half: bool = False,
-) -> dict[str, Any]:
-    """Evaluate ``model.safetensors`` of a run, copy it to ``checkpoints/`` and write its entry in ``manifest.json``.
+) -> ManifestEntry:
+    """Evaluate the weights of a finished run, copy them to ``checkpoints/`` and list them in its ``manifest.json``.
+
+    The wheel ships this folder, and timm then loads the weights as ``architecture.tag``.
 
     Args:
-        run: Folder of a finished run.
-        tag: What comes after the dot in ``architecture.tag``.
-        description: One sentence on what the weights are.
-        folder: Where ``manifest.json`` is, or will be; by default the checkout's ``checkpoints/``.
-        data: What to evaluate on; by default the data set of that name that the weights were trained for.
-        half: Store convolutions and classifier in 16 bits, half the size; norms stay as they are.
+        run_dir: Folder of a finished run.
+        tag: Second part of ``architecture.tag``.
+        description: One sentence about the weights.
+        checkpoints_dir: Folder of ``manifest.json``, which is created if necessary. Default: the checkout's
+            ``checkpoints/``.
+        data: Images to evaluate on. Default: the data set that the weights were trained for, if it has a name.
+        half: Store convolutions and classifier in 16 bits, which halves the file. Batch norms stay in 32 bits.
 
     Returns:
-        The entry.
+        The entry of the manifest.
 
     Raises:
-        WavezooError: If the run has no weights, they need arguments that timm would not know of, or 16 bits move their
-            top-1 by more than 0.1 points.
+        WavezooError: If the run has no weights, they require model arguments, which a tag cannot express, or 16 bits
+            change their top-1 by more than 0.1 percentage points.
     """
-    source = Path(run) / "model.safetensors"
+    source = Path(run_dir) / "model.safetensors"
     if not source.is_file():
-        raise WavezooError(f"{source}: no such file", "the run has not finished")
+        raise WavezooError(f"{source}: not found", "the run has not finished")
     metadata = read_metadata(source)
     if metadata.model_kwargs:
-        raise WavezooError(f"{source}: trained with {metadata.model_kwargs}, which a tag cannot say")
-    folder = folder or checkpoints_folder() or CHECKOUT / "checkpoints"
+        raise WavezooError(
+            f"{source}: its model arguments {metadata.model_kwargs} cannot be expressed by a tag",
+            "use 'wavezoo publish'",
+        )
+    folder = _checkpoints_dir(checkpoints_dir)
     name = f"{metadata.model}.{tag}"
     content = _in_16_bits(source) if half else source.read_bytes()
     result = evaluate(metadata.model, source, data)
@@ -86,70 +110,100 @@ def ship_weights(
         with tempfile.TemporaryDirectory() as temporary:
             halved = Path(temporary) / f"{name}.safetensors"
             halved.write_bytes(content)
-            as_trained, result = result, evaluate(metadata.model, halved, data)
-        if abs(result.top1 - as_trained.top1) > MAX_TOP1_CHANGE:
+            in_32_bits, result = result, evaluate(metadata.model, halved, data)
+        if abs(result.top1 - in_32_bits.top1) > MAX_TOP1_CHANGE:
             raise WavezooError(
-                f"{source}: top-1 is {as_trained.top1:.2f} % and in 16 bits {result.top1:.2f} %", "ship it as it is"
+                f"{source}: top-1 is {in_32_bits.top1:.2f} % in 32 bits and {result.top1:.2f} % in 16 bits",
+                "release it without half",
             )
     write_atomically(folder / f"{name}.safetensors", content)
-    file = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-    entry = manifest_entry(name, {"file": f"{name}.safetensors"}, metadata, result.to_dict(), file, description)
+    entry = manifest_entry(
+        name,
+        metadata,
+        EvaluationRecord.model_validate(result.to_dict()),
+        sha256=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+        description=description,
+        file=f"{name}.safetensors",
+    )
     write_entry(entry, folder)
     return entry
+
+
+def manifest_entry(
+    name: str,
+    metadata: WeightsMetadata,
+    record: EvaluationRecord,
+    *,
+    sha256: str,
+    size: int,
+    description: str,
+    license: str = "apache-2.0",
+    file: str | None = None,
+    hub: str | None = None,
+) -> ManifestEntry:
+    """Return an entry of ``manifest.json``; its versions are those of the evaluation.
+
+    Args:
+        name: ``architecture.tag``.
+        metadata: Metadata of the weights.
+        record: Their evaluation.
+        sha256: Hash of their file.
+        size: Size of their file in bytes.
+        description: One sentence about the weights.
+        license: License of the weights.
+        file: Name of their file beside the manifest.
+        hub: ``ORG/NAME@REVISION``, for weights on the Hub.
+    """
+    data = record.data
+    is_validation = data.fingerprint == metadata.validation_fingerprint
+    dataset = metadata.data if is_validation else data.name  # not the name of its folder on this machine
+    stated = {key: getattr(record, key) for key in STATED}
+    if data.fingerprint not in (metadata.validation_fingerprint, metadata.data_fingerprint):
+        stated["fingerprint"] = data.fingerprint  # by which 'weights verify' recognizes the images
+    return ManifestEntry(
+        **{**dict(metadata), "versions": record.environment.versions},
+        name=name,
+        file=file,
+        hub=hub,
+        sha256=sha256,
+        size=size,
+        description=description,
+        license=license,
+        results={f"{dataset}/{data.split}": stated},
+    )
+
+
+def write_entry(entry: ManifestEntry, checkpoints_dir: str | Path | None = None) -> None:
+    """Write an entry into ``manifest.json``, replacing one with the same name.
+
+    Args:
+        entry: The entry.
+        checkpoints_dir: Folder of the manifest, which is created if necessary. Default: the checkout's
+            ``checkpoints/``.
+
+    Raises:
+        WavezooError: If the manifest is invalid or cannot be written.
+    """
+    path = _checkpoints_dir(checkpoints_dir) / "manifest.json"
+    others = [other for other in _read_entries(path) if other.name != entry.name] if path.is_file() else []
+    entries = sorted([*others, entry], key=lambda e: e.name)
+    write_json(path, {"schema": SCHEMA, "checkpoints": [e.to_json() for e in entries]})
+    read_manifest.cache_clear()
+
+
+def _read_entries(path: Path) -> list[ManifestEntry]:
+    values = read_json(path)
+    if values.get("schema") != SCHEMA or not isinstance(values.get("checkpoints"), list):
+        raise WavezooError(f"{path}: is not a manifest of the form {SCHEMA}")
+    return [ManifestEntry.from_json(entry) for entry in values["checkpoints"]]
+
+
+def _checkpoints_dir(folder: str | Path | None) -> Path:
+    return Path(folder) if folder is not None else checkpoints_folder() or CHECKOUT / "checkpoints"
 
 
 def _in_16_bits(path: Path) -> bytes:
     file = read_weights_file(path)
     tensors = {key: value.half() if value.ndim > 1 else value for key, value in file.tensors.items()}
     return weights_bytes(tensors, read_metadata(path))
-
-
-def manifest_entry(
-    name: str,
-    source: dict[str, str],
-    metadata: WeightsMetadata,
-    record: dict[str, Any],
-    file: dict[str, Any],
-    description: str,
-    license: str = "apache-2.0",
-) -> dict[str, Any]:
-    """Return an entry of ``checkpoints/manifest.json``.
-
-    Args:
-        name: ``architecture.tag``.
-        source: ``{"file": NAME}`` beside the manifest, or ``{"hub": "ORG/NAME@REVISION"}``.
-        metadata: What the weights say of themselves.
-        record: Of their evaluation.
-        file: Their ``sha256`` and ``size``.
-        description: One sentence.
-        license: Of the weights.
-    """
-    data = record["data"]
-    # by its name wherever it lies, if these are the images that the run was validated on
-    dataset = metadata.data if data["fingerprint"] == metadata.validation_fingerprint else data["name"]
-    keys = ("top1", "top5", "loss", "images", "correct_top1", "correct_top5")
-    return {
-        "name": name,
-        **source,
-        "sha256": file["sha256"],
-        "size": file["size"],
-        "description": description,
-        "license": license,
-        **metadata.model_dump(mode="json", exclude={"model", "model_kwargs", "versions"}),
-        "results": {f"{dataset}/{data['split']}": {key: record[key] for key in keys}},
-        "versions": record["environment"]["versions"],
-    }
-
-
-def write_entry(entry: dict[str, Any], folder: Path | None = None) -> None:
-    """Write an entry into ``manifest.json``, in the place of one of the same name.
-
-    Args:
-        entry: What :func:`manifest_entry` returns.
-        folder: Where the manifest is, or will be; by default the checkout's ``checkpoints/``.
-    """
-    path = (folder or checkpoints_folder() or CHECKOUT / "checkpoints") / "manifest.json"
-    others = json.loads(path.read_text(encoding="utf-8"))["checkpoints"] if path.is_file() else []
-    entries = sorted([*(other for other in others if other["name"] != entry["name"]), entry], key=lambda e: e["name"])
-    write_json(path, {"schema": SCHEMA, "checkpoints": entries})
-    read_manifest.cache_clear()

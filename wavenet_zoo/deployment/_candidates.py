@@ -1,0 +1,132 @@
+"""The networks that a benchmark measures: which models, in which forms, folded or not."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from wavenet_zoo.complexity import count
+from wavenet_zoo.deployment.choose import choose_forms
+from wavenet_zoo.deployment.fold import fold
+from wavenet_zoo.deployment.forms import check_form, read_forms, summarize_forms
+from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.models import set_form
+from wavenet_zoo.weights.loading import load_model
+
+__all__ = ["PLAIN", "Candidate", "choose_auto_forms", "list_candidates", "parse_forms"]
+
+logger = logging.getLogger(__name__)
+
+Forms = str | dict[str, str]  # one form for all units, or a form by name of the unit
+
+PLAIN = "plain"  # form in results of a network as timm builds it: not folded, factored, NCHW
+UNFOLDED_FORMS = ("factored", "dense")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network to measure.
+
+    Attributes:
+        model: Name of the model.
+        model_kwargs: Model arguments.
+        form: Form in the result.
+        forms: Forms of the units.
+        folded: Whether batch norms are folded.
+        macs: Multiply-accumulate operations per image.
+    """
+
+    model: str
+    model_kwargs: Mapping[str, Any] | None
+    form: str
+    forms: Forms
+    folded: bool
+    macs: int
+
+    @property
+    def description(self) -> str:
+        """The model, and whether it is folded."""
+        return f"{self.model}, {PLAIN if self.form == PLAIN else 'folded' if self.folded else 'not folded'}"
+
+    def build(self) -> nn.Module:
+        """Build the model with random weights, in evaluation mode, not folded."""
+        network: nn.Module = load_model(self.model, "none", self.model_kwargs)[0]
+        return network.eval()
+
+    def prepare(self) -> nn.Module:
+        """Build the model in its forms, folded or not."""
+        network = self.build()
+        if self.folded:
+            folded: nn.Module = fold(network, self.forms)
+            return folded
+        set_form(network, str(self.forms))
+        return network
+
+
+def parse_forms(forms: Sequence[str] | None, folded: bool, train: bool) -> dict[str, Forms]:
+    """Check forms and read files of forms.
+
+    Args:
+        forms: Names of forms. Default: ``auto``, or ``factored`` and ``dense`` without folding.
+        folded: Whether batch norms are folded.
+        train: Whether a training step is measured.
+
+    Returns:
+        Forms of the units by the name in ``forms``.
+
+    Raises:
+        WavezooError: If a form is unknown or requires folding, or a file cannot be read.
+    """
+    parsed: dict[str, Forms] = {}
+    for form in forms or (("auto",) if folded else UNFOLDED_FORMS):
+        if form == PLAIN:
+            logger.warning("form '%s' is deprecated: use --no-fold; the default baseline is not folded", PLAIN)
+            parsed[PLAIN] = "factored"
+            continue
+        check_form(form)
+        if not folded and form not in UNFOLDED_FORMS:
+            hint = f"{'for training' if train else 'without folding'} use {' or '.join(UNFOLDED_FORMS)}"
+            raise WavezooError(f"form '{form}' requires folding", hint)
+        parsed[form] = read_forms(Path(form)) if form.endswith(".json") else form
+    return parsed
+
+
+def list_candidates(
+    models: Sequence[str],
+    against: str | None,
+    forms: Mapping[str, Forms],
+    folded: bool,
+    size: int | None,
+    model_kwargs: Mapping[str, Any] | None,
+) -> list[Candidate]:
+    """List the networks to measure, the baseline first."""
+    macs = {model: count(model, size=size, model_kwargs=model_kwargs).macs for model in dict.fromkeys(models)}
+    if against is None:
+        baseline = Candidate(models[0], model_kwargs, PLAIN, "factored", folded=False, macs=macs[models[0]])
+    else:
+        baseline = Candidate(against, None, "dense", "dense", folded=folded, macs=count(against, size=size).macs)
+    candidates = [
+        Candidate(model, model_kwargs, form, units, folded=folded and form != PLAIN, macs=macs[model])
+        for model in models
+        for form, units in forms.items()
+    ]
+    return [baseline, *(c for c in candidates if c.form != PLAIN or c != baseline)]
+
+
+def choose_auto_forms(
+    candidates: Sequence[Candidate], engine: str, images: torch.Tensor, progress: bool
+) -> list[Candidate]:
+    """Replace ``auto`` by the fastest form of each unit in this engine at this batch size."""
+    chosen = []
+    for candidate in candidates:
+        if candidate.forms == "auto":
+            forms = choose_forms(candidate.build(), images, engine, progress)
+            summary = summarize_forms(forms)
+            logger.info("forms of %s, %s, batch size %d: %s", candidate.model, engine, len(images), summary)
+            candidate = replace(candidate, forms=forms)
+        chosen.append(candidate)
+    return chosen

@@ -1,0 +1,90 @@
+"""The record of an evaluation, as ``wavezoo eval --save-json`` writes it and publishing reads it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from wavenet_zoo.data.preprocessing import Preprocessing
+
+__all__ = ["EvaluationRecord"]
+
+
+class EvaluatedWeights(BaseModel):
+    """Weights that were evaluated.
+
+    Attributes:
+        name: ``architecture.tag``, or the path of their file.
+        description: One line.
+        sha256: Hash of their file; None without one.
+        data: Name of the training data set.
+        data_fingerprint: Hash of the training images.
+        validation_fingerprint: Hash of the validation images.
+    """
+
+    name: str
+    description: str
+    sha256: str | None
+    data: str | None
+    data_fingerprint: str | None
+    validation_fingerprint: str | None
+
+
+class EvaluatedData(BaseModel):
+    """Images that weights were evaluated on.
+
+    Attributes:
+        name: Name or folder of the data set.
+        split: Name of the split.
+        fingerprint: Hash of the images.
+        seen: ``training`` or ``validation`` if the weights were trained or validated on these images, ``neither``
+            otherwise, None if unknown.
+    """
+
+    name: str
+    split: str
+    fingerprint: str
+    seen: Literal["training", "validation", "neither"] | None
+
+
+class EvaluationEnvironment(BaseModel):
+    """Software of an evaluation.
+
+    Attributes:
+        versions: Versions of packages.
+        git: Commit of the code; None outside of a checkout.
+    """
+
+    versions: dict[str, str]
+    git: dict[str, JsonValue] | None = None
+
+
+class EvaluationRecord(BaseModel):
+    """The part of an evaluation record that publishing needs; other keys are ignored.
+
+    Attributes:
+        weights: The weights.
+        data: The images.
+        preprocessing: How images became tensors.
+        top1: Percentage of images whose label scored highest.
+        top5: Percentage of images whose label is among the five highest scores.
+        loss: Mean cross entropy.
+        correct_top1: Number of images behind ``top1``.
+        correct_top5: Number of images behind ``top5``.
+        images: Number of images.
+        skipped: Images that could not be decoded.
+        environment: Versions and commit.
+    """
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    weights: EvaluatedWeights
+    data: EvaluatedData
+    preprocessing: Preprocessing
+    top1: float
+    top5: float
+    loss: float
+    correct_top1: int
+    correct_top5: int
+    images: int
+    skipped: list[str]
+    environment: EvaluationEnvironment
