@@ -69,7 +69,7 @@ def evaluation_loader(
         num_workers=workers,
         pin_memory=pin_memory,
         worker_init_fn=_ignore_signals,
-        generator=torch.Generator(),  # for the seeds of the workers, which else advance the global generator
+        generator=torch.Generator(),  # draws the seeds of the workers; the default advances the global generator
     )
 
 
@@ -113,7 +113,7 @@ def training_loader(
         num_workers=workers,
         pin_memory=pin_memory,
         worker_init_fn=_ignore_signals,
-        generator=torch.Generator(),  # for the seeds of the workers, which else advance the global generator
+        generator=torch.Generator(),  # draws the seeds of the workers; the default advances the global generator
         persistent_workers=workers > 0,
     )
 
