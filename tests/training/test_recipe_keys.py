@@ -51,7 +51,7 @@ class Row:
         key: The key.
         value: Its new value, in YAML.
         shows: The first of ``PARTS`` that changes.
-        given: Overrides of both runs, which the key needs to matter.
+        given: Overrides of both runs: what the key needs to matter, or another value of it.
     """
 
     key: str
@@ -68,7 +68,7 @@ ROWS = [
     Row("model.kwargs", "{use_dfwt: false}", "first loss"),
     Row("model.initial_weights_of", "{kappas: [1, 3, 3]}", "first loss"),
     Row("model.pretrained", "digits", "first loss"),
-    Row("data.name", "numerals", "label"),  # --data has the images
+    Row("data.name", "numerals", "label", ("data.name=figures",)),  # --data has the images
     Row("data.train", "test", "first loss"),
     Row("data.validation", "test", "validation"),
     Row("preprocessing.size", "12", "first loss"),
@@ -81,12 +81,23 @@ ROWS = [
     Row("augmentation.padding", "2", "first loss", ("augmentation.crop=pad",)),
     Row("augmentation.scale", "[0.5, 0.6]", "first loss", ("augmentation.crop=resized",)),
     Row("augmentation.hflip", "1.0", "first loss"),
+    Row("augmentation.hflip", "0.5", "first loss", ("augmentation.hflip=1.0",)),
     Row("augmentation.hflip", "1.0", "first loss", ("augmentation.crop=resized",)),
     Row("augmentation.color_jitter", "0.4", "first loss"),
+    Row("augmentation.color_jitter", "0.2", "first loss", ("augmentation.color_jitter=0.4",)),
     Row("augmentation.auto_augment", "rand-m9-mstd0.5-inc1", "first loss"),
+    Row(
+        "augmentation.auto_augment",
+        "rand-m5-mstd0.5-inc1",
+        "first loss",
+        ("augmentation.auto_augment=rand-m9-mstd0.5-inc1",),
+    ),
     Row("augmentation.random_erasing", "1.0", "first loss"),
+    Row("augmentation.random_erasing", "0.5", "first loss", ("augmentation.random_erasing=1.0",)),
     Row("augmentation.mixup", "0.4", "first loss"),
+    Row("augmentation.mixup", "0.2", "first loss", ("augmentation.mixup=0.4",)),
     Row("augmentation.cutmix", "1.0", "first loss"),
+    Row("augmentation.cutmix", "0.5", "first loss", ("augmentation.cutmix=1.0",)),
     Row("augmentation.mixing_probability", "0.0", "first loss", ("augmentation.mixup=0.4",)),
     Row("augmentation.mixing_probability", "0.0", "first loss", ("augmentation.cutmix=1.0",)),
     Row("regularization.label_smoothing", "0.1", "first loss"),

@@ -55,6 +55,7 @@ FEATURES = {
     "drop-path": ["model.name=waveletnet_cifar_m2", "regularization.drop_path=0.3"],
     "mixup": ["augmentation.mixup=0.4", "augmentation.mixing_probability=0.5", "regularization.label_smoothing=0.1"],
     "bf16": ["precision=bf16", "schedule.epochs=1"],
+    "fp16 and clipping": ["precision=fp16", "schedule.epochs=1", "optimizer.clip_grad=0.5"],
     "seed and layout": ["seed=7", "channels_last=false"],
     "everything": EVERYTHING,
 }
@@ -131,6 +132,8 @@ def steps_of_plain_loop(recipe: Recipe, data: Path, form: str) -> Steps:
         (others if kind == "bias" or module in norms else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": recipe.optimizer.weight_decay}, {"params": others}]
     optimizer = torch.optim.SGD(groups, recipe.optimizer.lr, recipe.optimizer.momentum)
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(recipe.precision)
+    scaler = torch.amp.GradScaler("cpu", enabled=half is torch.float16)
     weights = model.state_dict()
     average = copy.deepcopy(weights) if recipe.ema else {}
 
@@ -149,20 +152,22 @@ def steps_of_plain_loop(recipe: Recipe, data: Path, form: str) -> Steps:
                 share = np.random.beta(mixup, mixup)
                 images = images * share + images.flip(0) * (1 - share)
                 labels = labels * share + labels.flip(0) * (1 - share)
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
+            with torch.autocast("cpu", half or torch.bfloat16, enabled=half is not None):
                 logits = model(images.to(**layout)).float()
             part_loss = F.cross_entropy(logits, labels, label_smoothing=0 if mixup else smoothing) / recipe.accumulation
-            part_loss.backward()
+            scaler.scale(part_loss).backward()
             loss += part_loss.detach()
             if (part + 1) % recipe.accumulation:
                 continue
 
             if recipe.optimizer.clip_grad:
+                scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(model.parameters(), recipe.optimizer.clip_grad)
             rate = rate_of_step(recipe, taken, steps_per_epoch)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             optimizer.zero_grad()
             for name, value in average.items():
                 if value.is_floating_point():
