@@ -93,6 +93,7 @@ class Benchmark(Result):
     seconds: float
 
 
+@preserve_rng_state()
 def bench(
     models: Sequence[str],
     against: str | None = None,
@@ -180,7 +181,7 @@ def _measure_group(
 ) -> list[Measurement]:
     """Measure all candidates in one engine at one batch size, interleaved."""
     networks = [candidate.prepare() for candidate in candidates]
-    with torch.inference_mode(mode=not train), preserve_rng_state():  # dropout draws random numbers
+    with torch.inference_mode(mode=not train):
         runners = {
             i: _build_runner(network, engine, images, train, candidates[i].form == PLAIN)
             for i, network in enumerate(networks)

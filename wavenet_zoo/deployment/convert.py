@@ -1,12 +1,11 @@
 """Convert a network to the file formats of other engines, as bytes."""
 
-import warnings
 from typing import Any
 
 import torch
 from torch import nn
 
-from wavenet_zoo.deployment.optional import missing_extra, quiet_loggers
+from wavenet_zoo.deployment.optional import missing_extra, quiet_libraries
 from wavenet_zoo.weights.metadata import METADATA_KEY
 
 __all__ = ["executorch_bytes", "exported_program", "onnx_bytes"]
@@ -28,8 +27,7 @@ def onnx_bytes(network: nn.Module, images: torch.Tensor, metadata: str = "") -> 
         import onnxscript  # noqa: F401  torch.onnx.export requires it
     except ImportError as error:
         raise missing_extra("onnx", error) from error
-    with warnings.catch_warnings(), quiet_loggers():
-        warnings.simplefilter("ignore")  # deprecations inside the exporter
+    with quiet_libraries():
         program = torch.onnx.export(
             network, (_at_least_two(images),), dynamo=True, input_names=["images"], output_names=["logits"],
             dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,
@@ -54,8 +52,7 @@ def executorch_bytes(network: nn.Module, images: torch.Tensor, metadata: str = "
         WavezooError: If executorch is not installed.
     """
     try:
-        with warnings.catch_warnings(), quiet_loggers():
-            warnings.simplefilter("ignore")
+        with quiet_libraries():
             from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
             from executorch.exir import to_edge_transform_and_lower
 

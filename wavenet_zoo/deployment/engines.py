@@ -2,8 +2,8 @@
 
 import contextlib
 import functools
-import os
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from wavenet_zoo.deployment.convert import executorch_bytes, onnx_bytes
-from wavenet_zoo.deployment.optional import missing_extra, quiet_loggers
+from wavenet_zoo.deployment.optional import missing_extra, quiet_libraries
 
 __all__ = ["ENGINES", "TRAINING_ENGINES", "build_runner", "build_training_runner", "engine_versions"]
 
 ENGINES = ("torch", "compile", "onnxruntime", "openvino", "executorch")
 TRAINING_ENGINES = ("torch", "compile")
 PACKAGES = {"compile": "torch"}  # engines whose package has another name
-RECOMPILE_LIMIT = 1000  # Dynamo's default of 8 is for one network of a class; a benchmark compiles many
+RECOMPILE_LIMIT = 1000  # above the default of 8, Dynamo silently runs networks without compiling them
 
 
 def build_runner(
@@ -47,8 +47,8 @@ def build_runner(
     network, images = _set_layout(network, images, channels_last)
     if engine == "torch":
         return lambda: network(images)
-    compiled = torch.compile(network, dynamic=False, options={"freezing": True})
-    with _compilation():
+    compiled = _compile(network, options={"freezing": True})
+    with _raised_limits(), quiet_libraries():
         compiled(images)
     return lambda: compiled(images)
 
@@ -66,7 +66,7 @@ def build_training_runner(
         channels_last: Memory format.
     """
     network, images = _set_layout(network.train(), images, channels_last)
-    forward = torch.compile(network, dynamic=False) if engine == "compile" else network
+    forward = _compile(network) if engine == "compile" else network
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
 
     def step() -> None:
@@ -75,7 +75,7 @@ def build_training_runner(
         optimizer.zero_grad()
 
     if engine == "compile":
-        with _compilation():
+        with _raised_limits(), quiet_libraries():
             step()
     return step
 
@@ -90,18 +90,25 @@ def _set_layout(network: nn.Module, images: torch.Tensor, channels_last: bool) -
     return network.to(memory_format=layout), images.contiguous(memory_format=layout)
 
 
-@contextlib.contextmanager
-def _compilation() -> Iterator[None]:
-    """Raise Dynamo's limits for the first call of a compiled network, and restore what Inductor sets in os.environ."""
-    environ = dict(os.environ)
+def _compile(network: nn.Module, **options: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Compile a network separately from all others.
+
+    Dynamo caches by code object. A copy of the code keeps this network out of the cache that others of its class share,
+    so no torch._dynamo.reset() is needed, and the cache is freed with the network.
+    """
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = network(images)
+        return logits
+
+    separate = types.FunctionType(forward.__code__.replace(), globals(), "forward", None, forward.__closure__)
+    return torch.compile(separate, dynamic=False, **options)
+
+
+def _raised_limits() -> contextlib.AbstractContextManager[Any]:
+    """Raise Dynamo's limits for networks with graph breaks, whose parts share a cache."""
     limits = {"recompile_limit": RECOMPILE_LIMIT, "accumulated_recompile_limit": RECOMPILE_LIMIT}
-    try:
-        with torch._dynamo.config.patch(limits), quiet_loggers():
-            yield
-    finally:
-        for name in set(os.environ) - set(environ):
-            del os.environ[name]
-        os.environ.update(environ)
+    return torch._dynamo.config.patch(limits)
 
 
 def _build_onnxruntime(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
@@ -149,7 +156,8 @@ def _openvino_core() -> Any:
 def _build_executorch(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
     images = images.contiguous()
     content = executorch_bytes(network, images)
-    from executorch.runtime import Runtime
+    with quiet_libraries():
+        from executorch.runtime import Runtime
 
     program = Runtime.get().load_program(content)
     method = program.load_method("forward")

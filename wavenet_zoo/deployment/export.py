@@ -28,6 +28,7 @@ from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 from wavenet_zoo.runtime.environment import git_state, package_versions
 from wavenet_zoo.runtime.files import check_writable, sha256_of, write_atomically
 from wavenet_zoo.runtime.results import Result
+from wavenet_zoo.runtime.seeds import preserve_rng_state
 from wavenet_zoo.weights.loading import Weights, load_model
 from wavenet_zoo.weights.metadata import METADATA_KEY
 
@@ -70,6 +71,7 @@ class Export(Result):
     compared_on: str
 
 
+@preserve_rng_state()
 def export(
     model: str,
     to: str,

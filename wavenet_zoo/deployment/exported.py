@@ -10,7 +10,7 @@ from torch import nn
 
 from wavenet_zoo.data.preprocessing import Preprocessing
 from wavenet_zoo.deployment.forms import one_form
-from wavenet_zoo.deployment.optional import missing_extra, quiet_loggers
+from wavenet_zoo.deployment.optional import missing_extra, quiet_libraries
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.files import sha256_of
 from wavenet_zoo.weights.loading import Weights
@@ -133,7 +133,7 @@ def _open_onnx(path: Path) -> tuple[Any, str]:
 def _open_pt2(path: Path) -> tuple[Any, str]:
     extra = {METADATA_KEY: ""}
     try:
-        with quiet_loggers():
+        with quiet_libraries():
             program = torch.export.load(str(path), extra_files=extra)
     except Exception as error:  # a damaged archive raises many types
         raise WavezooError(f"{path}: is not a valid exported program: {_first_line(error)}") from error
@@ -143,7 +143,7 @@ def _open_pt2(path: Path) -> tuple[Any, str]:
 
 def _open_executorch(path: Path) -> tuple[Any, str]:
     try:
-        with quiet_loggers():
+        with quiet_libraries():
             from executorch.runtime import Runtime
     except ImportError as error:
         raise missing_extra("executorch", error) from error

@@ -1,12 +1,14 @@
-"""Optional dependencies: the error for a missing one, and silence for what they log."""
+"""Optional dependencies: the error for a missing one, and their messages and environment variables."""
 
 import contextlib
 import logging
+import os
+import warnings
 from collections.abc import Iterator
 
 from wavenet_zoo.errors import WavezooError
 
-__all__ = ["missing_extra", "quiet_loggers"]
+__all__ = ["missing_extra", "quiet_libraries"]
 
 
 def missing_extra(extra: str, error: ImportError) -> WavezooError:
@@ -15,11 +17,16 @@ def missing_extra(extra: str, error: ImportError) -> WavezooError:
 
 
 @contextlib.contextmanager
-def quiet_loggers() -> Iterator[None]:
-    """Hide warnings and messages that other libraries log. Errors are raised in any case."""
-    previous = logging.root.manager.disable
+def quiet_libraries() -> Iterator[None]:
+    """Hide warnings and log messages of other libraries, and restore the environment variables that they set."""
+    disabled, environ = logging.root.manager.disable, dict(os.environ)
     logging.disable(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        logging.disable(previous)
+        logging.disable(disabled)
+        for name in set(os.environ) - set(environ):
+            del os.environ[name]
+        os.environ.update(environ)
