@@ -28,7 +28,7 @@ def test_list_shows_models_counts_and_weights(wavezoo):
 def test_info_shows_table_4_preprocessing_and_weights(wavezoo):
     out = wavezoo("info", "waveletnet_x1").out
     assert "κ3" in out and "96x14x14" in out and "resize to 256 px" in out
-    assert "tiny-imagenet-200/val: top-1 29.29 % of 10000 images" in out
+    assert "tiny-imagenet-200/val: top-1 29.29 % of 10,000 images" in out
     assert "none yet" in wavezoo("info", "waveletnet_x1_25").out
     assert wavezoo("info", f"{MODEL}.digits", "--json").json["weights"][0]["results"]["digits/test"]["images"] == 360
     assert "layer4" in wavezoo("info", "resnet18").out
@@ -86,7 +86,7 @@ def test_eval_writes_json_and_appends_csv(wavezoo, digit_folder, tmp_path):
 def test_result_is_shown_if_the_csv_has_other_columns(wavezoo, digit_folder, tmp_path):
     (tmp_path / "r.csv").write_text("something,else\n1,2\n")
     result = wavezoo("eval", MODEL, "--data", digit_folder, "--workers", 0, "--append-csv", "r.csv", "--json")
-    assert result.code == 2 and "r.csv: has other columns than this result" in result.err
+    assert result.code == 2 and "r.csv: its columns differ from those of this result" in result.err
     assert result.json["images"] == 30
     assert (tmp_path / "r.csv").read_text() == "something,else\n1,2\n"
 
@@ -103,7 +103,7 @@ def test_eval_shows_per_class_accuracy_and_skipped_images(wavezoo, digit_folder)
 def test_eval_below_min_top1_exits_with_3(wavezoo):
     assert wavezoo("eval", MODEL, "--min-top1", 50).code == 0
     result = wavezoo("eval", MODEL, "--min-top1", 99.99, "--json")
-    assert result.code == 3 and result.json["top1"] < 99.99 and "below the 99.99 % asked for" in result.err
+    assert result.code == 3 and result.json["top1"] < 99.99 and "below --min-top1 99.99" in result.err
 
 
 def test_train_prints_progress_to_stderr_and_result_to_stdout(wavezoo, digit_folder, tmp_path):
@@ -114,7 +114,7 @@ def test_train_prints_progress_to_stderr_and_result_to_stdout(wavezoo, digit_fol
     again = wavezoo(*args)
     assert (
         again.code == 2
-        and "runs/digits: holds a run by another recipe; here and there: batch_size: 32, 25" in again.err
+        and "runs/digits: contains a run of another recipe (this call, the run): batch_size: 32, 25" in again.err
     )
     finished = wavezoo(*args, "--set", "batch_size=25", "--json")
     assert finished.code == 0 and "this run is finished" in finished.err and finished.json == result.json

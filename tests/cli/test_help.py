@@ -76,14 +76,12 @@ def parse(line):
     return context
 
 
-@pytest.mark.parametrize("name", RUNNABLE)
+@pytest.mark.parametrize("name", list(ALL))
 def test_help_has_examples_that_parse(name):
-    command = ALL[name]
-    assert command.examples, f"{name} has no examples"
-    assert "Examples:" in help_of(name)
+    command, text = ALL[name], f"{help_of(name)}\n"
+    assert command.examples and "Examples:" in text
     for example in command.examples:
-        assert f"  {example}\n" in f"{help_of(name)}\n"
-        assert f" {name} " in f"{shlex.split(example, comments=True) and example} ".replace("-m wavenet_zoo", "wavezoo")
+        assert f"  {example}\n" in text and f" {name}" in example
         parse(example)
 
 

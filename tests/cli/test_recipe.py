@@ -29,7 +29,7 @@ def test_copy_does_not_overwrite_a_file_without_force(wavezoo, tmp_path):
     assert load_recipe(copy) == load_recipe("cifar10/waveletnet_m2")
     copy.write_text(copy.read_text().replace("epochs: 16", "epochs: 20"))
     refused = wavezoo("recipe", "copy", "cifar10/waveletnet_m2")
-    assert refused.code == 2 and "waveletnet_m2.yaml: is there already" in refused.err
+    assert refused.code == 2 and "waveletnet_m2.yaml: already exists" in refused.err
     assert load_recipe(copy).schedule.epochs == 20
     assert wavezoo("recipe", "copy", "cifar10/waveletnet_m2", "--force").code == 0
     assert load_recipe(copy).schedule.epochs == 16

@@ -36,12 +36,9 @@ class Command(click.Command):
         return super().parse_args(ctx, self._replace_deprecated(args))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the Examples section."""
+        """Write the epilog and the Examples section."""
         super().format_epilog(ctx, formatter)
-        if self.examples:
-            with formatter.section("Examples"):
-                for example in self.examples:
-                    formatter.write(f"  {example}\n")
+        _write_examples(formatter, self.examples)
 
     def _replace_deprecated(self, args: list[str]) -> list[str]:
         replaced: list[str] = []
@@ -63,7 +60,20 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group of commands that suggests the closest name for an unknown one."""
+    """A group of commands that suggests the closest name for an unknown one, and whose help ends with examples.
+
+    Args:
+        examples: Complete command lines.
+    """
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the epilog and the Examples section."""
+        super().format_epilog(ctx, formatter)
+        _write_examples(formatter, self.examples)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find the command.
@@ -77,3 +87,10 @@ class Group(click.Group):
             hint = did_you_mean(args[0], names, f"commands: {', '.join(names)}")
             raise WavezooError(f"no command '{f'{path} {args[0]}'.strip()}'", hint)
         return super().resolve_command(ctx, args)
+
+
+def _write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
+    if examples:
+        with formatter.section("Examples"):
+            for example in examples:
+                formatter.write(f"  {example}\n")

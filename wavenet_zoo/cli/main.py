@@ -144,6 +144,12 @@ def _sigterm_raises() -> Iterator[None]:
 
 @click.group(
     cls=LazyGroup,
+    examples=[
+        "wavezoo eval waveletnet_cifar_m1",
+        "wavezoo train digits",
+        "wavezoo export waveletnet_cifar_m1 --to onnx",
+        "wavezoo table 6",
+    ],
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 success, 1 internal error, 2 invalid usage, configuration or data, 3 below a threshold, "
     "4 training diverged, 130 and 143 interrupted.",

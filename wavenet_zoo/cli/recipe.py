@@ -13,7 +13,16 @@ from wavenet_zoo.errors import BAD_INPUT, WavezooError
 COLUMNS = ("recipe", "model", "data", "epochs", "batch", "description")
 
 
-@click.group(name="recipe", cls=Group, short_help="List, show, copy and check recipes.")
+@click.group(
+    name="recipe",
+    cls=Group,
+    short_help="List, show, copy and check recipes.",
+    examples=[
+        "wavezoo recipe list",
+        "wavezoo recipe copy cifar10/waveletnet_m1 mine.yaml",
+        "wavezoo recipe check mine.yaml",
+    ],
+)
 def command() -> None:
     """List, show, copy and check recipes: YAML files that define a training run."""
 

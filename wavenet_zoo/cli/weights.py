@@ -12,7 +12,12 @@ from wavenet_zoo.errors import BELOW_THRESHOLD
 STATES = {"whole": "hash ok", "not here": "not downloaded"}  # words for values of the JSON output
 
 
-@click.group(name="weights", cls=Group, short_help="List, verify, download and convert weights.")
+@click.group(
+    name="weights",
+    cls=Group,
+    short_help="List, verify, download and convert weights.",
+    examples=["wavezoo weights list", "wavezoo weights verify --data tiny-imagenet-200 --data cifar10-jpeg"],
+)
 def command() -> None:
     """List, verify, download and convert weights.
 

@@ -63,7 +63,8 @@ class ManifestEntry(WeightsMetadata):
         first = self.model_dump(mode="json", include={"name", "file", "hub"}, exclude_none=True)
         facts = self.model_dump(mode="json", include={"sha256", "size", "description", "license"})
         metadata = WeightsMetadata.model_validate(self.model_dump())
-        stored = metadata.model_dump(mode="json", exclude={"model", "model_kwargs", "versions"})
+        unstored = {"model", "model_kwargs", "versions"} | ({"git"} if self.git is None else set())
+        stored = metadata.model_dump(mode="json", exclude=unstored)
         return {**first, **facts, **stored, "results": self.results, "versions": self.versions}
 
 
