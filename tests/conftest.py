@@ -4,11 +4,14 @@ import contextlib
 import importlib.util
 import io
 import json
+import logging
 import os
+import random
 import signal
 import subprocess
 import sys
 import tarfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,3 +203,47 @@ def full_folder(disk, fill) -> Path:
 def read_only_folder(disk) -> Path:
     """A folder on a disk that may not be written to."""
     return disk(read_only=True)
+
+
+def _global_state() -> dict[str, Any]:
+    import numpy as np
+    import torch
+
+    generator, keys, *rest = np.random.get_state()
+    loggers = [name for name in logging.root.manager.loggerDict if not name.startswith("wavenet_zoo")]
+    return {
+        "python rng": random.getstate(),
+        "numpy rng": (generator, keys.tobytes(), *rest),
+        "torch rng": torch.get_rng_state().numpy().tobytes(),
+        "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+        "modes": (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "cudnn benchmark": torch.backends.cudnn.benchmark,
+        "dynamo config": torch._dynamo.config.get_config_copy(),
+        "environment": dict(os.environ),
+        "working directory": Path.cwd(),
+        "signal handlers": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        "disabled logging": logging.root.manager.disable,
+        "loggers": {
+            name: (logger.level, logger.disabled, logger.propagate, list(logger.handlers))
+            for name, logger in ((name, logging.getLogger(name)) for name in loggers)
+        },
+        "warning filters": list(warnings.filters),
+    }
+
+
+@pytest.fixture
+def unchanged_state():
+    """A context that asserts that its body does not change the global state of the process."""
+    import sklearn.datasets  # noqa: F401  some libraries set variables and filters when they are first imported
+    import torch._dynamo  # noqa: F401
+
+    @contextlib.contextmanager
+    def check():
+        before = _global_state()
+        yield
+        after = _global_state()
+        after["loggers"] = {name: after["loggers"].get(name) for name in before["loggers"]}  # imports add loggers
+        assert not [key for key in before if before[key] != after[key]]
+
+    return check

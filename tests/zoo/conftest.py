@@ -1,9 +1,7 @@
 """A local Hub, and real processes with an empty cache that use it."""
 
 import importlib.util
-import logging
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -93,31 +91,3 @@ def weights(evaluated, tmp_path):
     """Weights in a copy of that folder, for tests that change it."""
     shutil.copytree(evaluated, tmp_path / "run", symlinks=True)
     return tmp_path / "run" / "model.safetensors"
-
-
-@pytest.fixture
-def global_state():
-    """Return a function that captures the state that no public function may change."""
-    import numpy as np
-    import sklearn.datasets  # noqa: F401  sets environment variables when it is first imported
-    import torch
-
-    def capture():
-        loggers = (logging.getLogger(name) for name in (None, "huggingface_hub", "timm", "wavenet_zoo"))
-        return {
-            "random": random.getstate(),
-            "numpy": [list(part) if np.ndim(part) else part for part in np.random.get_state()],
-            "torch": torch.random.get_rng_state().tolist(),
-            "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
-            "flags": (
-                torch.is_grad_enabled(),
-                torch.get_default_dtype(),
-                torch.are_deterministic_algorithms_enabled(),
-                torch.backends.cudnn.benchmark,
-            ),
-            "loggers": [(logger.level, list(logger.handlers), logger.propagate) for logger in loggers],
-            "environment": dict(os.environ),
-            "folder": Path.cwd(),
-        }
-
-    return capture

@@ -60,9 +60,8 @@ def test_info_shows_the_origin_of_weights():
     assert info("waveletnet_x1_25").weights == []
 
 
-def test_info_and_list_leave_global_state_unchanged(global_state):
-    before = global_state()
-    info("waveletnet_cifar_m1", model_kwargs={"kappas": (0, 2, 2)})
-    info("resnet18")
-    list_models("waveletnet_cifar_m*")
-    assert global_state() == before
+def test_info_and_list_leave_global_state_unchanged(unchanged_state):
+    with unchanged_state():
+        info("waveletnet_cifar_m1", model_kwargs={"kappas": (0, 2, 2)})
+        info("resnet18")
+        list_models("waveletnet_cifar_m*")

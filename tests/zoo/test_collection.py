@@ -136,10 +136,9 @@ def test_verify_uses_the_folder_with_the_images_of_a_result(wavezoo, manifest, e
     assert verified["state"] == "verified" and "foreign/test: not checked" in verified["detail"]
 
 
-def test_verify_leaves_global_state_unchanged(global_state):
-    before = global_state()
-    verify_weights([NAME])
-    assert global_state() == before
+def test_verify_leaves_global_state_unchanged(unchanged_state):
+    with unchanged_state():
+        verify_weights([NAME])
 
 
 def test_download_copies_to_a_file_a_folder_or_a_new_folder(wavezoo, entry, tmp_path):

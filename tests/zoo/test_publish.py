@@ -167,10 +167,9 @@ def test_the_card_names_the_commits_of_training_and_evaluation(weights):
     assert "commit" not in card
 
 
-def test_a_dry_run_leaves_global_state_unchanged(weights, tmp_path, global_state):
-    before = global_state()
-    publish("waveletnet_cifar_m1", weights, REPO, dry_run=True, out=tmp_path / "out")
-    assert global_state() == before
+def test_a_dry_run_leaves_global_state_unchanged(weights, tmp_path, unchanged_state):
+    with unchanged_state():
+        publish("waveletnet_cifar_m1", weights, REPO, dry_run=True, out=tmp_path / "out")
 
 
 @pytest.mark.long

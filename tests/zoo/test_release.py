@@ -79,10 +79,9 @@ def test_release_records_the_commit_of_the_training_run(short_run, tmp_path):
     assert entry.git == git_state() == json.loads((short_run / "run.json").read_text())["metadata"]["git"]
 
 
-def test_release_leaves_global_state_unchanged(short_run, tmp_path, global_state):
-    before = global_state()
-    release_weights(short_run, "try", "One epoch.", tmp_path)
-    assert global_state() == before
+def test_release_leaves_global_state_unchanged(short_run, tmp_path, unchanged_state):
+    with unchanged_state():
+        release_weights(short_run, "try", "One epoch.", tmp_path)
 
 
 def test_weights_in_16_bits_halve_the_file_and_are_evaluated(short_run, tmp_path, monkeypatch):
