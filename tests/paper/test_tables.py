@@ -117,7 +117,7 @@ def test_list_peers_has_16_counted_networks(wavezoo):
 
 @pytest.mark.parametrize("name", ["igcv2_cifar", "shufflenet_v1_x0_5"])
 def test_info_names_reconstructions(wavezoo, name):
-    assert "reconstruction" in wavezoo("info", name).out
+    assert "reconstructed" in wavezoo("info", name).out
 
 
 def test_missing_extra_is_named_in_the_remark(monkeypatch):

@@ -4,14 +4,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.paper.statistics import Estimate, estimate
 from wavenet_zoo.recipes import Recipe, list_recipes, load_recipe
-from wavenet_zoo.runtime.records import read_json
+from wavenet_zoo.runtime.records import read_record
 from wavenet_zoo.runtime.results import NOT_IN_JSON, Result
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
@@ -22,12 +22,10 @@ __all__ = [
     "count_epochs",
     "find_runs",
     "group_runs",
-    "read_record",
     "results_folder",
 ]
 
 NAMED_ELSEWHERE = ("model.", "data.", "schedule.epochs", "seed")  # keys that the tables show in other places
-Record = TypeVar("Record")
 
 
 class RunRecord(BaseModel):
@@ -153,26 +151,6 @@ def group_runs(runs: Iterable[MeasuredRun]) -> list[RunGroup]:
 def count_epochs(epochs: int) -> str:
     """Return ``1 epoch`` or ``4 epochs``."""
     return f"{epochs} epoch{'s' if epochs > 1 else ''}"
-
-
-def read_record(path: Path, kind: type[Record], hint: str = "") -> Record:
-    """Read a JSON object as a dataclass or a pydantic model.
-
-    Args:
-        path: The file.
-        kind: Class of the record.
-        hint: What the user can do if it cannot be read.
-
-    Raises:
-        WavezooError: If the file is not a JSON object, or a key is missing or invalid.
-    """
-    values = read_json(path, hint)
-    try:
-        return TypeAdapter(kind).validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise WavezooError(f"{path}: invalid key '{key}': {first['msg']}", hint) from None
 
 
 def _group(runs: list[MeasuredRun]) -> RunGroup:

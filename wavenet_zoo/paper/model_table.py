@@ -6,10 +6,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from wavenet_zoo.models import checkpoints_folder, read_collection
-from wavenet_zoo.paper.measured import count_epochs, read_record
+from wavenet_zoo.paper.measured import count_epochs
 from wavenet_zoo.paper.published import SYSTEMS
 from wavenet_zoo.paper.system_tables import count_model
 from wavenet_zoo.paper.table import Column, PaperTable
+from wavenet_zoo.runtime.records import read_record
 from wavenet_zoo.weights.loading import build_model
 from wavenet_zoo.weights.manifest import ManifestEntry
 
