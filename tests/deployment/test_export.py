@@ -7,6 +7,7 @@ from PIL import Image
 
 from wavenet_zoo import evaluate, export
 from wavenet_zoo.deployment.convert import onnx_bytes
+from wavenet_zoo.deployment.exported import open_exported_file
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.weights.metadata import METADATA_KEY
 
@@ -86,7 +87,7 @@ def test_file_with_different_logits_is_not_written(tmp_path, monkeypatch):
     ],
 )
 def test_invalid_path_or_form_is_refused_before_the_export(arguments, message, wavezoo, monkeypatch):
-    monkeypatch.delattr("wavenet_zoo.deployment.export.fold")
+    monkeypatch.delattr("wavenet_zoo.deployment.export.load_model")
     finished = wavezoo("export", "waveletnet_cifar_m1", "--to", "onnx", *arguments)
     assert finished.code == 2
     assert message in finished.err
@@ -98,11 +99,14 @@ def test_unknown_format_is_refused():
         export("waveletnet_cifar_m1", "tflite")
 
 
-def test_one_image_is_enough_for_the_comparison(tmp_path):
+@pytest.mark.parametrize(("to", "file"), [("onnx", "m1.onnx"), ("pt2", "m1.pt2")])
+def test_file_compared_on_one_image_has_a_dynamic_batch_size(to, file, tmp_path):
     (tmp_path / "data" / "0").mkdir(parents=True)
     Image.new("RGB", (32, 32), "red").save(tmp_path / "data" / "0" / "0.png")
-    result = export("waveletnet_cifar_m1", "onnx", tmp_path / "m1.onnx", data=tmp_path / "data")
+    result = export("waveletnet_cifar_m1", to, tmp_path / file, data=tmp_path / "data")
     assert result.compared_on.startswith("1 images")
+    network, _, _ = open_exported_file(tmp_path / file)
+    assert network(torch.zeros(3, 3, 32, 32)).shape == (3, 10)
 
 
 def test_damaged_and_foreign_files_are_refused_in_one_line(onnx_file, tmp_path, wavezoo):

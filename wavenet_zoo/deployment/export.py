@@ -23,7 +23,7 @@ from wavenet_zoo.deployment.exported import (
     open_exported_file,
 )
 from wavenet_zoo.deployment.fold import fold, forms_of
-from wavenet_zoo.deployment.forms import check_form
+from wavenet_zoo.deployment.forms import check_form, read_forms
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 from wavenet_zoo.runtime.environment import git_state, package_versions
 from wavenet_zoo.runtime.files import check_writable, sha256_of, write_atomically
@@ -110,13 +110,14 @@ def export(
         raise WavezooError(f"unknown format '{to}'", f"use {', '.join(SUFFIXES)}")
     if isinstance(form, str):
         check_form(form)
-    network, source = load_model(model, weights, model_kwargs)
-    network.eval()
+        form = read_forms(Path(form)) if form.endswith(".json") else form
     name = model.partition(".")[0]
     path = Path(out) if out is not None else Path(f"{name}{SUFFIXES[to]}")
     if path.suffix != SUFFIXES[to]:
         raise WavezooError(f"{path}: the suffix for {to} must be {SUFFIXES[to]}")
     check_writable(path)
+    network, source = load_model(model, weights, model_kwargs)
+    network.eval()
     if source.kind == "random":
         logger.info("weights: %s", source.describe())
     preprocessing = (source.metadata.preprocessing or preprocessing_of(network)).with_overrides(size)
