@@ -81,7 +81,7 @@ def test_table_3_has_no_measured_figure_in_printed_columns(tables):
 def test_table_4_names_the_two_rows_printed_differently(tables):
     rows = tables[4].rows
     assert len(rows) == 11
-    differing = [row["input"] for row in rows if row["paper"] != "same"]
+    differing = [row["input"] for row in rows if row["paper"] != "the same"]
     assert differing == ["112²x32", "7²x320"]
     assert all(row["remark"] for row in rows if row["input"] in differing)
     assert [row["channels"] for row in rows][:9] == ["32", "16", "24", "32", "64", "96", "160", "320", "1280"]
@@ -178,7 +178,8 @@ def test_measured_lists_runs_by_recipe_and_budget(wavezoo, runs):
         ("waveletnet_cifar_m1 use_dfwt=False", "0"),
     ]
     assert all(
-        (row["recipe"], row["epochs"], row["beginning"]) == ("digits, batch_size=50", 1, "random") for row in rows
+        (row["recipe"], row["epochs"], row["beginning"]) == ("digits, batch_size=50", 1, "random weights")
+        for row in rows
     )
     assert rows[0]["measured"]["error"]["mean"] <= rows[1]["measured"]["error"]["mean"]
     assert wavezoo("table", "measured", "--runs", runs).out.startswith("Measured")

@@ -10,13 +10,14 @@ from typing import Any
 from wavenet_zoo.complexity import count
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.models import WaveletNet
-from wavenet_zoo.paper.measured import RunRecord, count_epochs
+from wavenet_zoo.paper.measured import count_epochs
 from wavenet_zoo.paper.published import ABLATIONS, PublishedAblation
 from wavenet_zoo.paper.statistics import Estimate, estimate
 from wavenet_zoo.recipes import Recipe, load_recipe, recipe_name
 from wavenet_zoo.runtime.records import read_record
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.training.build import check_recipe
+from wavenet_zoo.training.run_dir import RunRecord
 from wavenet_zoo.training.train import train
 from wavenet_zoo.weights.loading import build_model
 

@@ -25,7 +25,7 @@ def architecture_table() -> PaperTable:
         paper = dict(zip(KEYS, printed, strict=True))
         differing = [key for key in KEYS if paper[key] not in ("-", row[key])]
         reasons = [REASONS[row["operator"], key] for key in differing if (row["operator"], key) in REASONS]
-        row["paper"] = ", ".join(f"{key} {paper[key]}" for key in differing) or "same"
+        row["paper"] = ", ".join(f"{key} {paper[key]}" for key in differing) or "the same"
         row["printed"] = paper
         row["remark"] = "; ".join(reasons) or None
         rows.append(row)

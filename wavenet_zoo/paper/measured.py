@@ -6,19 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.paper.statistics import Estimate, estimate
 from wavenet_zoo.recipes import Recipe, list_recipes, load_recipe
 from wavenet_zoo.runtime.records import read_record
 from wavenet_zoo.runtime.results import NOT_IN_JSON, Result
+from wavenet_zoo.training.run_dir import RunRecord
+from wavenet_zoo.training.train import TrainingRun
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
 __all__ = [
     "MeasuredRun",
     "RunGroup",
-    "RunRecord",
     "count_epochs",
     "find_runs",
     "group_runs",
@@ -26,26 +25,6 @@ __all__ = [
 ]
 
 NAMED_ELSEWHERE = ("model.", "data.", "schedule.epochs", "seed")  # keys that the tables show in other places
-
-
-class RunRecord(BaseModel):
-    """The keys of ``run.json`` that the tables need."""
-
-    metadata: WeightsMetadata
-    validation_images: int | None = None  # the first runs did not record it
-
-
-class EpochRecord(BaseModel):
-    """The keys of an epoch's record that the tables need."""
-
-    top1: float
-
-
-class RunResult(BaseModel):
-    """The keys of ``result.json`` that the tables need."""
-
-    last: EpochRecord
-    weights_sha256: str
 
 
 @dataclass
@@ -170,10 +149,10 @@ def _group(runs: list[MeasuredRun]) -> RunGroup:
 
 def _read_run(folder: Path) -> MeasuredRun:
     hint = f"copy the run again, or remove {folder}"
-    result = read_record(folder / "result.json", RunResult, hint)
+    result = read_record(folder / "result.json", TrainingRun, hint)
     record = read_record(folder / "run.json", RunRecord, hint)
     recipe = load_recipe(folder / "recipe.yaml")
-    return MeasuredRun(record.metadata, recipe, 100 - result.last.top1, result.weights_sha256)
+    return MeasuredRun(record.metadata, recipe, 100 - result.last["top1"], result.weights_sha256)
 
 
 def _short(value: Any) -> str:

@@ -26,7 +26,7 @@ def measured_table(measured: Sequence[RunGroup]) -> PaperTable:
             "model": group.title(),
             "recipe": ", ".join([group.recipe, *group.overrides()]),
             "epochs": group.epochs,
-            "beginning": group.recipe_values.model.pretrained or "random",
+            "beginning": group.recipe_values.model.pretrained or "random weights",
             "seeds": ", ".join(map(str, group.seeds)),
             "error": str(group.error),
             "measured": group.to_dict(),

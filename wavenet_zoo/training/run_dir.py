@@ -60,11 +60,11 @@ class RunRecord(BaseModel):
     recipe: str
     recipe_sha256: str
     data: str
-    training_images: int
-    validation_images: int
+    training_images: int | None = None  # the first runs did not record these two
+    validation_images: int | None = None
     world_size: int
     compile: bool
-    form: str = "factored"  # the first runs did not record it
+    form: str = "factored"  # the first runs did not record it either
     deterministic: bool
     pretrained: dict[str, Any] | None = None
     metadata: WeightsMetadata

@@ -7,9 +7,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from pydantic import ConfigDict
 from torch import nn
+from typing_extensions import Required, TypedDict
 
 from wavenet_zoo.data.loaders import persistent_workers
 from wavenet_zoo.evaluation.metrics import Metrics, evaluate_loader
@@ -30,9 +32,31 @@ from wavenet_zoo.training.tensorboard import check_tensorboard, open_tensorboard
 from wavenet_zoo.training.trainer import Trainer, best_epoch, diverged, start_or_resume
 from wavenet_zoo.weights.files import weights_bytes
 
-__all__ = ["TrainingRun", "train"]
+__all__ = ["EpochRecord", "TrainingRun", "train"]
 
 LOG_EVERY_ON_GPU = 20  # steps; reading a loss synchronizes with the GPU
+
+
+class EpochRecord(TypedDict, total=False):
+    """Record of an epoch, one line of ``log.jsonl``.
+
+    ``loss``, ``top1`` and ``top5`` (percent) are those of the validation images with the weights that are exported,
+    ``raw_loss`` and ``raw_top1`` those without the moving average, ``seconds`` is the time since the start of the run.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    epoch: int
+    step: int
+    lr: float
+    train_loss: float
+    loss: float
+    top1: Required[float]
+    top5: float
+    train_images_per_second: float
+    raw_loss: float
+    raw_top1: float
+    seconds: float
 
 
 @dataclass
@@ -44,7 +68,8 @@ class TrainingRun(Result):
         model: Name of the model.
         recipe: Name of the recipe.
         recipe_sha256: Hash of the recipe's values.
-        weights: The safetensors file: weights of the last epoch, or their moving average if the recipe has one.
+        weights: The safetensors file: weights of the last epoch, or their moving average if the recipe has one. None
+            in ``results/``, which does not contain them.
         weights_sha256: Hash of that file.
         epochs: Number of epochs trained.
         last: Record of the last epoch.
@@ -58,11 +83,11 @@ class TrainingRun(Result):
     model: str
     recipe: str
     recipe_sha256: str
-    weights: str
+    weights: str | None
     weights_sha256: str
     epochs: int
-    last: dict[str, Any]
-    best: dict[str, Any]
+    last: EpochRecord
+    best: EpochRecord
     seconds: float
     resumed: list[dict[str, Any]]
     environment: dict[str, Any]
@@ -234,8 +259,8 @@ def _export(trainer: Trainer) -> TrainingRun:
         weights=str(weights),
         weights_sha256=sha256_of(weights) if is_rank_zero else "",
         epochs=training.recipe.schedule.epochs,
-        last=state.history[-1],
-        best=best_epoch(state.history),
+        last=cast(EpochRecord, state.history[-1]),
+        best=cast(EpochRecord, best_epoch(state.history)),
         seconds=state.seconds,
         resumed=state.resumed,
         environment=describe_environment(training.distributed.device),
