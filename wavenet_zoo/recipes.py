@@ -115,7 +115,7 @@ class AugmentationSection(_Section):
 
     Attributes:
         crop: ``pad`` pads by ``padding`` and crops at random (He et al., CIFAR-10); ``resized`` is the random resized
-            crop of ImageNet; ``none`` is the center crop of evaluation.
+            crop of ImageNet; ``none`` resizes the short side to ``size`` and crops the center.
         padding: Padding on every side in pixels, for ``pad``.
         scale: Minimum and maximum fraction of the image's area, for ``resized``.
         hflip: Probability of a horizontal flip.
