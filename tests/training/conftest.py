@@ -28,11 +28,14 @@ def assert_same_outcome():
 
 
 @pytest.fixture(scope="module")
-def no_curve():
-    """Skip drawing ``curve.png``, which takes longer than a few steps of a small network."""
+def short_runs():
+    """Make runs of a few steps fast: one thread, enough for small tensors, and no drawing of ``curve.png``."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", lambda *args, **kwargs: None)
         yield
+    torch.set_num_threads(threads)
 
 
 def _assert_same_outcome(one, other):

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from wavenet_zoo import WavezooError, train
 from wavenet_zoo.recipes import Recipe, load_recipe
 
-pytestmark = pytest.mark.usefixtures("no_curve")
+pytestmark = pytest.mark.usefixtures("short_runs")
 
 BASE = [
     "data.validation=val",

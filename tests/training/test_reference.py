@@ -1,8 +1,8 @@
 """Training takes the steps of a plain PyTorch loop that shares none of its code, bit for bit.
 
-The loop computes in the order in which PyTorch and timm do, and WaveletNet in its factored form, as timm builds it.
-Anything else that is equal but for rounding is useless to compare with: after ten steps a difference in the last bit of
-a weight has grown to percents of the loss.
+The loop computes in the order in which PyTorch and timm do, and WaveletNet in the same form. A comparison up to
+rounding would need a loose tolerance: within ten steps of this training, a difference in the last bit of a weight grows
+to a percent of the loss and more.
 """
 
 import copy
@@ -26,7 +26,7 @@ from wavenet_zoo.models import set_form
 from wavenet_zoo.recipes import Recipe, load_recipe
 from wavenet_zoo.runtime.seeds import mix_seed
 
-pytestmark = pytest.mark.usefixtures("no_curve")
+pytestmark = pytest.mark.usefixtures("short_runs")
 BASE = ["preprocessing.size=16", "batch_size=32", "optimizer.lr=0.05", "schedule.name=constant", "schedule.epochs=2"]
 EVERYTHING = [
     "model.name=waveletnet_cifar_m2",  # has units with a shortcut behind the first, which alone drop their path
