@@ -234,7 +234,7 @@ def test_every_form_gives_the_same_counts(form, fold):
 
 
 def test_unknown_form_is_refused():
-    with pytest.raises(WavezooError, match="no form 'splits'"):
+    with pytest.raises(WavezooError, match="unknown form 'splits'"):
         evaluate(MODEL, form="splits")
 
 

@@ -240,7 +240,7 @@ def test_no_command_runs_code_from_a_pickle(wavezoo, tmp_path, command):
     assert finished.code == 2
     reasons = (
         "refused, because loading this pickle would run code (posix.system)",
-        "only safetensors files are published",
+        "only safetensors files can be published",
     )
     assert any(f"w.pth: {reason}" in finished.err for reason in reasons)
     assert not canary.exists() and not (tmp_path / "out.safetensors").exists()
