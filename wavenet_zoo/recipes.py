@@ -381,7 +381,7 @@ def find_recipe(name: Path | str) -> Path:
         return shipped[stem]
     if path.is_dir():
         raise WavezooError(f"{path}: is a folder, not a recipe")
-    hint = did_you_mean(stem, shipped, f"shipped recipes: {', '.join(shipped)}")
+    hint = did_you_mean(stem, shipped, "see 'wavezoo recipe list'")
     raise WavezooError(f"{name}: recipe not found", hint)
 
 

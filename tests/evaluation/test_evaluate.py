@@ -59,7 +59,7 @@ def test_imagenet_images_are_matched_by_synset(imagenet_sample, caplog):
     caplog.set_level("INFO", "wavenet_zoo")
     result = evaluate(model, data=imagenet_sample, workers=1)
     assert (result.images, result.data["classes"]) == (100, 100)
-    assert "100 of the model's 1000" in caplog.text
+    assert "100 of the model's 1,000" in caplog.text
     images = ((Image.open(file).convert("RGB"), label) for file, label in zip(files, labels))
     counts = plain_counts(model.eval(), images)
     assert (result.correct_top1, result.correct_top5) == counts and counts[1] > 0, counts

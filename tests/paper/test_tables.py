@@ -203,9 +203,9 @@ def test_table_7_has_measured_networks_beside_printed_depths(small_digits, tmp_p
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("result.json", '{"last": {}}', r"result\.json: invalid key 'last.top1'"),
-        ("result.json", "{", r"result\.json: is not valid JSON"),
-        ("run.json", '{"metadata": {"classes": 3}}', r"run\.json: invalid key 'metadata.model'"),
+        ("result.json", '{"last": {}}', r"result\.json: missing key 'last.top1'"),
+        ("result.json", "{", r"result\.json: not valid JSON"),
+        ("run.json", '{"metadata": {"classes": 3}}', r"run\.json: missing key 'metadata.model'"),
         ("recipe.yaml", "model: 1", r"recipe\.yaml:1: model"),
     ],
 )

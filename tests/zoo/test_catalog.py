@@ -60,6 +60,13 @@ def test_info_shows_the_origin_of_weights():
     assert info("waveletnet_x1_25").weights == []
 
 
+def test_info_shows_the_preprocessing_of_the_weights(wavezoo):
+    about = info("waveletnet_cifar_m1")
+    assert about.weights[0]["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
+    assert list(about.preprocessing.mean) != [0.5, 0.5, 0.5]
+    assert "mean (0.5, 0.5, 0.5)" in wavezoo("info", "waveletnet_cifar_m1").out
+
+
 def test_info_and_list_leave_global_state_unchanged(unchanged_state):
     with unchanged_state():
         info("waveletnet_cifar_m1", model_kwargs={"kappas": (0, 2, 2)})

@@ -56,7 +56,10 @@ SEEN = {
     "--interpolation", type=click.Choice(INTERPOLATIONS),
     help="Interpolation of the resize.  [default: that of the weights]",
 )  # fmt: skip
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
+    help="Precision of the forward pass; bf16 uses autocast.",
+)  # fmt: skip
 @form_option(default="dense; with --no-fold factored")
 @fold_option
 @workers_option

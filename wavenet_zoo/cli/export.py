@@ -79,7 +79,10 @@ def command(
                 ("form", result.form),
                 ("input", f"images, (B, C, H, W) of float32: {result.preprocessing}"),
                 ("compared", f"logits differ by at most {result.largest_difference:.1e} on {result.compared_on}"),
-                ("evaluate", f"wavezoo eval {result.file} --data DIR"),
+                (
+                    "evaluate",
+                    f"wavezoo eval {result.file}, with --data DIR unless the weights are for a named data set",
+                ),
             ]
         )
     )

@@ -47,7 +47,7 @@ def command(model: str, model_kwargs: dict[str, Any], as_json: bool, quiet: bool
         table(
             [*columns, "params", "MACs"], [*rows, ["total", *[""] * (len(columns) - 1), *_cost(cost)]], text=columns[:2]
         ),
-        facts([("preprocessing", str(about.preprocessing)), *_weights(about.weights)]),
+        facts([("preprocessing", f"{about.preprocessing} (without weights)"), *_weights(about.weights)]),
     )
 
 
@@ -73,11 +73,15 @@ def _depths(depths: list[int] | None) -> str:
 def _weights(weights: list[dict[str, Any]]) -> list[tuple[str, str]]:
     if not weights:
         return [("weights", "none")]
+    from wavenet_zoo.data.preprocessing import Preprocessing
+
     rows = []
     for entry in weights:
         rows.append(("weights", f"{entry['name']}, {entry['origin']}"))
         for name, result in entry.get("results", {}).items():
             rows.append(("", f"{name}: top-1 {result['top1']:.2f} % of {result['images']:,} images"))
+        if entry.get("preprocessing"):
+            rows.append(("", str(Preprocessing.from_dict(entry["preprocessing"]))))
         if "recipe" in entry:
             rows.append(("", f"recipe {entry['recipe']}, {entry['size']:,} bytes, license {entry['license']}"))
     return rows

@@ -78,7 +78,7 @@ class LazyGroup(Group):
             code = _say("terminated", exit_code=TERMINATED)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.ctx.get_help() if error.ctx else "")
-            code = OK if not arguments else BAD_INPUT
+            code = OK
         except Exception as error:
             if "--debug" in arguments or os.environ.get("WAVEZOO_DEBUG"):
                 traceback.print_exc()

@@ -89,7 +89,7 @@ def command(
 def _show(output: Output, run: "TrainingRun") -> None:
     rows = [
         ("model", run.model),
-        ("recipe", f"{run.recipe}, {run.epochs} epochs in {_duration(run.seconds)}"),
+        ("recipe", f"{run.recipe}, {run.epochs} epoch{'s' * (run.epochs != 1)} in {_duration(run.seconds)}"),
         ("top-1", f"{run.last['top1']:.2f} % after the last epoch"),
         ("best", f"{run.best['top1']:.2f} % in epoch {run.best['epoch']}"),
         ("weights", f"{run.weights}, sha256 {run.weights_sha256[:12]}"),
@@ -110,7 +110,7 @@ def _show_dry_run(output: Output, trial: "DryRun") -> None:
         ("data", f"{trial.training_images:,} + {trial.validation_images:,} images; all can be opened"),
         ("batch", f"{_shape(trial.input_shape)} -> {_shape(trial.output_shape)}, loss {trial.loss:.4f}"),
         ("step", f"{trial.batch_size:,} images, world size {trial.processes}, accumulation {trial.accumulation}"),
-        ("steps", f"{trial.steps_per_epoch:,} per epoch, {trial.epochs} epochs"),
+        ("steps", f"{trial.steps_per_epoch:,} per epoch, {trial.epochs} epoch{'s' * (trial.epochs != 1)}"),
         ("memory", f"peak {trial.memory_bytes / 2**20:,.0f} MiB on {trial.environment['device']}"),
         (
             "time",

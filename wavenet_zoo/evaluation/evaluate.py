@@ -179,7 +179,7 @@ def evaluate(
         except WavezooError as error:
             raise WavezooError(error.message, _available_weights(name) + error.hint) from error
         if len(source.classes) < module.num_classes:
-            logger.info("classes: %d of the model's %d, matched by name", len(source.classes), module.num_classes)
+            logger.info(f"classes: {len(source.classes):,} of the model's {module.num_classes:,}, matched by name")
         preprocessing = known.metadata.preprocessing or preprocessing_of(module)
         preprocessing = preprocessing.with_overrides(size, crop_pct, interpolation)
 

@@ -34,9 +34,9 @@ def read_json(path: Path, hint: str = "") -> dict[str, Any]:
     except OSError as error:
         raise WavezooError(f"{path}: cannot be read: {error.strerror}", hint) from error
     except (ValueError, RecursionError) as error:
-        raise WavezooError(f"{path}: is not valid JSON: {error}", hint) from error
+        raise WavezooError(f"{path}: not valid JSON: {error}", hint) from error
     if not isinstance(value, dict):
-        raise WavezooError(f"{path}: is not a JSON object", hint)
+        raise WavezooError(f"{path}: not a JSON object", hint)
     return value
 
 
@@ -57,7 +57,8 @@ def read_record(path: Path, kind: type[Record], hint: str = "") -> Record:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise WavezooError(f"{path}: invalid key '{key}': {first['msg']}", hint) from None
+        message = f"missing key '{key}'" if first["type"] == "missing" else f"invalid key '{key}': {first['msg']}"
+        raise WavezooError(f"{path}: {message}", hint) from None
 
 
 def write_json(path: Path, value: Any) -> None:

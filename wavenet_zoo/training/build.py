@@ -126,7 +126,7 @@ def build_training(
     classes = list(train_images.classes)
     class_indices = match_classes(val_images.classes, classes, len(classes))
     preprocessing = Preprocessing.from_recipe(recipe.preprocessing)
-    counts = f"{len(train_images.targets)} training images, {len(val_images.targets)} validation images"
+    counts = f"{len(train_images.targets):,} training images, {len(val_images.targets):,} validation images"
     logger.info("data: %s, %s", train_images.name, counts)
     logger.info("preprocessing: %s", preprocessing)
 

@@ -151,6 +151,7 @@ def _describe_weights(architecture: str, tag: str) -> dict[str, Any]:
         "sha256": entry.sha256,
         "size": entry.size,
         "data": entry.data,
+        "preprocessing": entry.preprocessing.to_dict() if entry.preprocessing else None,
         "recipe": entry.recipe,
         "results": entry.results,
         "versions": entry.versions,

@@ -128,13 +128,13 @@ def write_package(package: Package, folder: Path) -> None:
 
 def _read_evaluation(model: str, weights: Path, path: Path, sha256: str) -> tuple[EvaluationRecord, dict[str, Any]]:
     """Return the evaluation record of weights, and all its values, both without paths of this machine."""
-    command = f"wavezoo eval {model} --weights {weights} --save-json {path}"
+    command = f"run 'wavezoo eval {model} --weights {weights} --save-json {weights.parent / 'evaluation.json'}'"
     if not path.is_file():
         raise WavezooError(f"{path}: evaluation record of {weights} not found", command)
     record, values = read_record(path, EvaluationRecord, command), read_json(path, command)
     known, data = record.weights, record.data
     if known.sha256 != sha256:
-        raise WavezooError(f"{path}: is an evaluation of other weights than {weights}", command)
+        raise WavezooError(f"{path}: evaluation of other weights than {weights}", command)
     if record.skipped:
         raise WavezooError(f"{path}: {len(record.skipped)} images were skipped in this evaluation", command)
     own_data = data.fingerprint in (known.data_fingerprint, known.validation_fingerprint)
