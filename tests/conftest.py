@@ -19,6 +19,9 @@ from typing import Any
 import hypothesis
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the threads of two test processes would compete for the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 LIST_OF_FAULTS = pytest.StashKey[tuple[Path, str]]()
 SHARED_DATA = Path(os.environ.get("WAVEZOO_TEST_DATA", REPOSITORY.parent / "shared" / "data"))

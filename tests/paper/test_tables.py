@@ -203,9 +203,9 @@ def test_table_7_has_measured_networks_beside_printed_depths(small_digits, tmp_p
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("result.json", '{"last": {}}', r"result\.json: missing key 'last.top1'"),
+        ("result.json", '{"last": {}}', r"result\.json: missing key 'out'"),
         ("result.json", "{", r"result\.json: not valid JSON"),
-        ("run.json", '{"metadata": {"classes": 3}}', r"run\.json: missing key 'metadata.model'"),
+        ("run.json", '{"metadata": {"classes": 3}}', r"run\.json: missing key 'recipe'"),
         ("recipe.yaml", "model: 1", r"recipe\.yaml:1: model"),
     ],
 )
