@@ -199,6 +199,6 @@ def test_invalid_options_are_refused_in_one_line_before_measuring(arguments, mes
 @pytest.mark.parametrize("content", ["[]", "{}", '{"forms": ["dense"]}', '{"forms": {"blocks.0.0": 1}}', "{"])
 def test_invalid_file_of_forms_is_named(content, tmp_path):
     (tmp_path / "f.json").write_text(content)
-    with pytest.raises(WavezooError, match=r"f\.json: is not") as error:
+    with pytest.raises(WavezooError, match=r"f\.json: not") as error:
         read_forms(tmp_path / "f.json")
     assert "--save-forms" in error.value.hint

@@ -102,7 +102,7 @@ def test_throughput_is_empty_outside_of_a_checkout(tmp_path, monkeypatch):
 
 def test_invalid_benchmark_is_named_with_its_key(tmp_path, monkeypatch):
     monkeypatch.setattr(model_table, "BENCHMARK", benchmark_file(tmp_path, [{"model": "waveletnet_x1"}]))
-    with pytest.raises(WavezooError, match=r"inference\.json: invalid key 'rows\.0\.form'"):
+    with pytest.raises(WavezooError, match=r"inference\.json: missing key 'rows\.0\.form'"):
         table("models")
 
 
