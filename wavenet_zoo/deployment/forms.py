@@ -58,5 +58,5 @@ def read_forms(path: Path) -> dict[str, str]:
     """
     forms = read_json(path, FORMS_HINT).get("forms")
     if not isinstance(forms, dict) or not all(isinstance(form, str) for form in forms.values()):
-        raise WavezooError(f"{path}: is not a file of forms", FORMS_HINT)
+        raise WavezooError(f"{path}: not a file of forms", FORMS_HINT)
     return forms
