@@ -239,7 +239,7 @@ def test_second_process_in_a_run_folder_is_refused(process, digit_folder, tmp_pa
     second = process(*command)
     _, err = second.communicate(timeout=60)
     assert second.returncode == 2
-    assert f"run: another process is at work in it, pid {first.pid} on " in err.splitlines()[-1]
+    assert f"run: is locked by another process (pid {first.pid} on " in err.splitlines()[-1]
     assert first.poll() is None
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
