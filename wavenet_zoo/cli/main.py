@@ -34,6 +34,9 @@ COMMANDS = (
 )  # fmt: skip
 
 
+NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # click 8.1 prints the help itself
+
+
 class _Terminated(BaseException):
     """Raised on SIGTERM, so that open files are closed."""
 
@@ -76,7 +79,7 @@ class LazyGroup(Group):
             code = _say("interrupted", exit_code=INTERRUPTED)
         except _Terminated:
             code = _say("terminated", exit_code=TERMINATED)
-        except click.exceptions.NoArgsIsHelpError as error:
+        except NO_ARGUMENTS as error:
             click.echo(error.ctx.get_help() if error.ctx else "")
             code = OK
         except Exception as error:
