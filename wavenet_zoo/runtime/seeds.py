@@ -20,12 +20,14 @@ def mix_seed(*parts: int) -> int:
 
 @contextlib.contextmanager
 def preserve_rng_state() -> Iterator[None]:
-    """Restore the state of the global generators of Python, NumPy and PyTorch (all devices) on exit."""
+    """Restore the state of the global generators of Python, NumPy and PyTorch (CPU and current GPU) on exit."""
     import numpy as np
     import torch
 
     python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
+    # by default, fork_rng initializes CUDA on every GPU of the machine in every process, and warns about it
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices):
         try:
             yield
         finally:

@@ -21,6 +21,7 @@ from timm.models import (
 from wavenet_zoo.data.classes import imagenet_classes
 from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.models import WEIGHTS_FILE, check_hash, check_reachable, read_manifest
+from wavenet_zoo.runtime.seeds import preserve_rng_state
 from wavenet_zoo.weights.files import read_weights_file
 from wavenet_zoo.weights.manifest import ManifestEntry, find_entry
 from wavenet_zoo.weights.metadata import WeightsMetadata
@@ -180,7 +181,7 @@ def load_model(
 
 
 def _random_model(model: str, model_kwargs: Mapping[str, Any] | None) -> tuple[Any, Weights]:
-    with torch.random.fork_rng():
+    with preserve_rng_state():
         torch.manual_seed(RANDOM_SEED)
         built = build_model(model, model_kwargs)
     metadata = WeightsMetadata(model=model.partition(".")[0], model_kwargs=_as_json(model_kwargs or {}))
