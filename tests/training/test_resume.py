@@ -265,3 +265,14 @@ def test_diverged_run_keeps_its_last_good_checkpoint(digit_folder, stopped_run, 
     assert after["position"]["total_steps"] == checkpoint["position"]["total_steps"] == 7
     monkeypatch.undo()
     train("digits", digit_folder, stopped_run, PLAIN, workers=0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "not valid JSON"), ("[]", "not a JSON object"), ('{"last": {}}', "missing key"), ("", "not valid JSON")],
+)
+def test_damaged_result_of_a_finished_run_is_named(digit_folder, stopped_run, content, message):
+    (stopped_run / "result.json").write_text(content)
+    (stopped_run / "model.safetensors").touch()
+    with pytest.raises(WavezooError, match=rf"result\.json: {message}.*--out"):
+        train("digits", digit_folder, stopped_run, PLAIN, workers=0)

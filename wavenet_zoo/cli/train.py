@@ -10,7 +10,7 @@ from wavenet_zoo.cli._output import Output, facts
 
 if TYPE_CHECKING:
     from wavenet_zoo.training.dry_run import DryRun
-    from wavenet_zoo.training.train import TrainingRun
+    from wavenet_zoo.training.records import TrainingRun
 
 
 @click.command(

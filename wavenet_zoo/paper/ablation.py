@@ -17,7 +17,7 @@ from wavenet_zoo.recipes import Recipe, load_recipe, recipe_name
 from wavenet_zoo.runtime.records import read_record
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.training.build import check_recipe
-from wavenet_zoo.training.run_dir import RunRecord
+from wavenet_zoo.training.records import RunRecord
 from wavenet_zoo.training.train import train
 from wavenet_zoo.weights.loading import build_model
 

@@ -11,8 +11,7 @@ from wavenet_zoo.paper.statistics import Estimate, estimate
 from wavenet_zoo.recipes import Recipe, list_recipes, load_recipe
 from wavenet_zoo.runtime.records import read_record
 from wavenet_zoo.runtime.results import NOT_IN_JSON, Result
-from wavenet_zoo.training.run_dir import RunRecord
-from wavenet_zoo.training.train import TrainingRun
+from wavenet_zoo.training.records import RunRecord, TrainingRun
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
 __all__ = [

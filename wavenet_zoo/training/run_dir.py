@@ -9,19 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.recipes import Recipe, load_recipe
 from wavenet_zoo.runtime.environment import describe_environment
 from wavenet_zoo.runtime.files import write_atomically, write_error
 from wavenet_zoo.runtime.records import read_record, write_csv, write_json, write_jsonl
 from wavenet_zoo.training.build import Training
-from wavenet_zoo.weights.metadata import WeightsMetadata
+from wavenet_zoo.training.records import RunRecord
 
 __all__ = [
     "NEW_RUN_HINT",
-    "RunRecord",
     "StepLog",
     "check_run_dir",
     "check_same_run",
@@ -37,38 +34,6 @@ STEPS = "steps.jsonl"
 BEFORE_RUN_JSON = re.compile(r"\.lock|recipe\.yaml|\.(recipe\.yaml|run\.json)\..*\.tmp")
 MUST_MATCH = ("data_fingerprint", "validation_fingerprint", "classes")
 NEW_RUN_HINT = "start a new run in another folder with --out"
-
-
-class RunRecord(BaseModel):
-    """Content of ``run.json``: what a run was started with.
-
-    Attributes:
-        recipe: Name of the recipe.
-        recipe_sha256: Hash of the recipe's values.
-        data: Name of the data set.
-        training_images: Number of training images.
-        validation_images: Number of validation images.
-        world_size: Number of processes.
-        compile: Whether the model is compiled.
-        form: Form of WaveletNet's units.
-        deterministic: Whether deterministic algorithms are used.
-        pretrained: Name and hash of the initial weights; None for random ones.
-        metadata: Metadata of the weights to be trained.
-        environment: Versions, commit and machine.
-    """
-
-    recipe: str
-    recipe_sha256: str
-    data: str
-    training_images: int | None = None  # the first runs did not record these two
-    validation_images: int | None = None
-    world_size: int
-    compile: bool
-    form: str = "factored"  # the first runs did not record it either
-    deterministic: bool
-    pretrained: dict[str, Any] | None = None
-    metadata: WeightsMetadata
-    environment: dict[str, Any]
 
 
 def run_record(training: Training, compile: bool, form: str, deterministic: bool) -> RunRecord:

@@ -5,13 +5,10 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from pydantic import ConfigDict
 from torch import nn
-from typing_extensions import Required, TypedDict
 
 from wavenet_zoo.data.loaders import persistent_workers
 from wavenet_zoo.evaluation.metrics import Metrics, evaluate_loader
@@ -21,10 +18,10 @@ from wavenet_zoo.runtime.environment import describe_environment, deterministic_
 from wavenet_zoo.runtime.files import sha256_of, write_atomically
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.runtime.records import write_json
-from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.runtime.seeds import preserve_rng_state
 from wavenet_zoo.training.build import build_training
 from wavenet_zoo.training.curves import plot_curves
+from wavenet_zoo.training.records import EpochRecord, TrainingRun
 from wavenet_zoo.training.run_dir import lock_run_dir, run_record
 from wavenet_zoo.training.signals import watch_signals
 from wavenet_zoo.training.step import MicroBatches, train_step
@@ -32,65 +29,9 @@ from wavenet_zoo.training.tensorboard import check_tensorboard, open_tensorboard
 from wavenet_zoo.training.trainer import Trainer, best_epoch, diverged, start_or_resume
 from wavenet_zoo.weights.files import weights_bytes
 
-__all__ = ["EpochRecord", "TrainingRun", "train"]
+__all__ = ["train"]
 
 LOG_EVERY_ON_GPU = 20  # steps; reading a loss synchronizes with the GPU
-
-
-class EpochRecord(TypedDict, total=False):
-    """Record of an epoch, one line of ``log.jsonl``.
-
-    ``loss``, ``top1`` and ``top5`` (percent) are those of the validation images with the weights that are exported,
-    ``raw_loss`` and ``raw_top1`` those without the moving average, ``seconds`` is the time since the start of the run.
-    """
-
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-
-    epoch: int
-    step: int
-    lr: float
-    train_loss: float
-    loss: float
-    top1: Required[float]
-    top5: float
-    train_images_per_second: float
-    raw_loss: float
-    raw_top1: float
-    seconds: float
-
-
-@dataclass
-class TrainingRun(Result):
-    """Result of :func:`train`, stored as ``result.json``.
-
-    Attributes:
-        out: Folder of the run.
-        model: Name of the model.
-        recipe: Name of the recipe.
-        recipe_sha256: Hash of the recipe's values.
-        weights: The safetensors file: weights of the last epoch, or their moving average if the recipe has one. None
-            in ``results/``, which does not contain them.
-        weights_sha256: Hash of that file.
-        epochs: Number of epochs trained.
-        last: Record of the last epoch.
-        best: Record of the epoch with the highest top-1 on the validation split.
-        seconds: Time taken, validation included, over all parts of a resumed run.
-        resumed: One record per resume: checkpoint, step, and what had changed.
-        environment: Versions, commit and machine.
-    """
-
-    out: str
-    model: str
-    recipe: str
-    recipe_sha256: str
-    weights: str | None
-    weights_sha256: str
-    epochs: int
-    last: EpochRecord
-    best: EpochRecord
-    seconds: float
-    resumed: list[dict[str, Any]]
-    environment: dict[str, Any]
 
 
 def train(
@@ -155,7 +96,7 @@ def train(
         record = run_record(training, compile, form, deterministic)
         state, finished = start_or_resume(run_dir, training, record, allow_world_size_change)
         if finished is not None:
-            return TrainingRun(**finished)
+            return finished
         stop_request = stack.enter_context(watch_signals(announce=progress))
         stack.enter_context(persistent_workers(training.train_loader))
         images = recipe.schedule.epochs * training.steps_per_epoch * recipe.batch_size

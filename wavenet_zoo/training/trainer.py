@@ -11,10 +11,11 @@ import torch
 
 from wavenet_zoo.errors import DIVERGED, WavezooError
 from wavenet_zoo.runtime.progress import Progress
-from wavenet_zoo.runtime.records import read_json
+from wavenet_zoo.runtime.records import read_record
 from wavenet_zoo.training.build import Training
 from wavenet_zoo.training.checkpoint import load_last, save_best, save_last
-from wavenet_zoo.training.run_dir import NEW_RUN_HINT, RunRecord, StepLog, check_same_run, start_run, write_log
+from wavenet_zoo.training.records import RunRecord, TrainingRun
+from wavenet_zoo.training.run_dir import NEW_RUN_HINT, StepLog, check_same_run, start_run, write_log
 from wavenet_zoo.training.signals import StopRequest, stopped
 from wavenet_zoo.training.tensorboard import TensorBoard
 
@@ -190,7 +191,7 @@ class Trainer:
 
 def start_or_resume(
     run_dir: Path, training: Training, record: RunRecord, allow_world_size_change: bool
-) -> tuple[TrainState, dict[str, Any] | None]:
+) -> tuple[TrainState, TrainingRun | None]:
     """Start a new run, or load weights, optimizer and progress of the run in the folder.
 
     Args:
@@ -211,7 +212,7 @@ def start_or_resume(
         if (run_dir / "run.json").exists():
             changes = check_same_run(run_dir, training.recipe, record, allow_world_size_change)
             if (run_dir / "result.json").exists() and (run_dir / "model.safetensors").exists():
-                finished = read_json(run_dir / "result.json", NEW_RUN_HINT)
+                finished = read_record(run_dir / "result.json", TrainingRun, NEW_RUN_HINT)
                 logger.info("%s: this run is finished; use another --out for a new run", run_dir)
             else:
                 found = load_last(run_dir)

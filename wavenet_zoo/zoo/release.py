@@ -20,8 +20,7 @@ from wavenet_zoo.evaluation.evaluate import evaluate
 from wavenet_zoo.models import SCHEMA, checkpoints_folder, read_manifest
 from wavenet_zoo.runtime.files import write_atomically
 from wavenet_zoo.runtime.records import read_json, read_record, write_json
-from wavenet_zoo.training.run_dir import RunRecord
-from wavenet_zoo.training.train import TrainingRun
+from wavenet_zoo.training.records import RunRecord, TrainingRun
 from wavenet_zoo.weights.files import read_metadata, read_weights_file, weights_bytes
 from wavenet_zoo.weights.manifest import ManifestEntry
 from wavenet_zoo.weights.metadata import WeightsMetadata
