@@ -1,9 +1,9 @@
 import timm
 import torch
 
-from wavenet_zoo.deployment.choose import UnitTimes, choose_forms, one_form, resolve_forms
+from wavenet_zoo.deployment.choose import UnitTimes, choose_forms, resolve_forms
 from wavenet_zoo.deployment.fold import fold, forms_of, units_of
-from wavenet_zoo.deployment.forms import save_forms, summarize_forms
+from wavenet_zoo.deployment.forms import one_form, save_forms, summarize_forms
 
 
 def test_chosen_forms_are_supported_by_every_unit():

@@ -253,3 +253,9 @@ def test_random_weights_are_reported(caplog, small_digits):
     caplog.set_level("INFO", "wavenet_zoo")
     evaluate(MODEL, "none", small_digits, workers=0)
     assert "none: random weights (seed 0)" in caplog.text
+
+
+def test_auto_form_is_refused_on_a_gpu(monkeypatch):
+    monkeypatch.setattr("wavenet_zoo.runtime.distributed.choose_device", lambda name: torch.device("meta"))
+    with pytest.raises(WavezooError, match="form 'auto' measures on the CPU"):
+        evaluate(MODEL, form="auto")

@@ -321,3 +321,13 @@ def test_form_is_recorded_and_a_changed_form_is_reported(digit_folder, tmp_path,
     (tmp_path / "factored" / "result.json").unlink()
     train(out=tmp_path / "factored", **settings)
     assert "form factored, now dense" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [("split", r"requires folding \(for training use factored or dense"), ("plan", "unknown form 'plan'")],
+)
+def test_form_that_cannot_be_trained_is_refused(digit_folder, out, form, message):
+    with pytest.raises(WavezooError, match=message):
+        train("digits", digit_folder, out, SHORT, workers=0, form=form)
+    assert not out.exists()

@@ -69,8 +69,6 @@ def command(
 
     output = Output(as_json, quiet)
     form = form or "dense"
-    if form not in ("dense", "factored"):
-        raise click.BadParameter(f"'{form}' is not dense or factored", param_hint="--form")
     if dry_run:
         trial = run_dry(
             recipe, data, out, overrides, workers=workers, device=device, compile=compile, form=form,

@@ -12,9 +12,8 @@ from torch import nn
 from wavenet_zoo.complexity import count
 from wavenet_zoo.deployment.choose import choose_forms
 from wavenet_zoo.deployment.fold import fold
-from wavenet_zoo.deployment.forms import check_form, read_forms, summarize_forms
-from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.models import set_form
+from wavenet_zoo.deployment.forms import check_form, check_unfolded_form, read_forms, summarize_forms
+from wavenet_zoo.models import UNFOLDED_FORMS, set_form
 from wavenet_zoo.weights.loading import load_model
 
 __all__ = ["PLAIN", "Candidate", "choose_auto_forms", "list_candidates", "parse_forms"]
@@ -24,7 +23,6 @@ logger = logging.getLogger(__name__)
 Forms = str | dict[str, str]  # one form for all units, or a form by name of the unit
 
 PLAIN = "plain"  # form in results of a network as timm builds it: not folded, factored, NCHW
-UNFOLDED_FORMS = ("factored", "dense")
 
 
 @dataclass(frozen=True)
@@ -88,9 +86,8 @@ def parse_forms(forms: Sequence[str] | None, folded: bool, train: bool) -> dict[
             parsed[PLAIN] = "factored"
             continue
         check_form(form)
-        if not folded and form not in UNFOLDED_FORMS:
-            hint = f"{'for training' if train else 'without folding'} use {' or '.join(UNFOLDED_FORMS)}"
-            raise WavezooError(f"form '{form}' requires folding", hint)
+        if not folded:
+            check_unfolded_form(form, "for training" if train else "without folding")
         parsed[form] = read_forms(Path(form)) if form.endswith(".json") else form
     return parsed
 

@@ -10,11 +10,11 @@ from torch import nn
 
 from wavenet_zoo.deployment.engines import build_runner
 from wavenet_zoo.deployment.fold import fold, units_of
-from wavenet_zoo.deployment.forms import check_form, one_form, read_forms, summarize_forms
+from wavenet_zoo.deployment.forms import check_form, read_forms, summarize_forms
 from wavenet_zoo.deployment.timing import ratio_quartiles, time_interleaved
 from wavenet_zoo.runtime.progress import Progress
 
-__all__ = ["UnitTimes", "choose_forms", "measure_units", "one_form", "resolve_forms"]
+__all__ = ["UnitTimes", "choose_forms", "measure_units", "resolve_forms"]
 
 logger = logging.getLogger(__name__)
 

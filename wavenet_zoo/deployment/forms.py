@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from wavenet_zoo.errors import WavezooError, did_you_mean
-from wavenet_zoo.models import UNIT_FORMS
+from wavenet_zoo.models import UNFOLDED_FORMS, UNIT_FORMS
 from wavenet_zoo.runtime.records import read_json, write_json
 
-__all__ = ["check_form", "one_form", "read_forms", "save_forms", "summarize_forms"]
+__all__ = ["check_form", "check_unfolded_form", "one_form", "read_forms", "save_forms", "summarize_forms"]
 
 FORMS_HINT = "'wavezoo bench MODEL --batch 1 --save-forms FILE' writes a file of forms"
 
@@ -23,6 +23,21 @@ def check_form(form: str) -> None:
     if form not in choices and not form.endswith(".json"):
         hint = did_you_mean(form, choices, f"use {', '.join(choices)} or a json file")
         raise WavezooError(f"unknown form '{form}'", hint)
+
+
+def check_unfolded_form(form: str, when: str) -> None:
+    """Check that units whose batch norms are not folded can compute in a form.
+
+    Args:
+        form: The form.
+        when: When it is used, for the hint: ``without folding`` or ``for training``.
+
+    Raises:
+        WavezooError: If the form is unknown or requires folding.
+    """
+    if form not in UNFOLDED_FORMS:
+        check_form(form)
+        raise WavezooError(f"form '{form}' requires folding", f"{when} use {' or '.join(UNFOLDED_FORMS)}")
 
 
 def one_form(forms: str | Mapping[str, str]) -> str:

@@ -17,9 +17,10 @@ from wavenet_zoo.data.open import NAMED_DATA, is_named, open_data
 from wavenet_zoo.data.preprocessing import evaluation_transform, preprocessing_of
 from wavenet_zoo.data.sources import ImageSource
 from wavenet_zoo.data.workers import default_workers
-from wavenet_zoo.deployment.choose import one_form, resolve_forms
+from wavenet_zoo.deployment.choose import resolve_forms
 from wavenet_zoo.deployment.exported import is_exported_file, open_exported_file
 from wavenet_zoo.deployment.fold import fold as fold_model
+from wavenet_zoo.deployment.forms import check_unfolded_form, one_form
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.evaluation.metrics import Metrics, evaluate_loader
 from wavenet_zoo.models import set_form
@@ -35,8 +36,6 @@ from wavenet_zoo.weights.metadata import WeightsMetadata
 __all__ = ["Evaluation", "evaluate"]
 
 logger = logging.getLogger(__name__)
-
-COMPUTED_FORMS = ("factored", "dense")  # forms of a network whose batch norms are not folded
 
 
 @dataclass
@@ -292,10 +291,13 @@ def _open_model(
         network, known = load_model(model, weights, model_kwargs)
         name = model
     if fold:
+        if form == "auto" and device.type != "cpu":
+            raise WavezooError(
+                "form 'auto' measures on the CPU", f"for device {device.type} name a form, or use --device cpu"
+            )
         return network, known, name, None, True
     form = form or "factored"
-    if form not in COMPUTED_FORMS:
-        raise WavezooError(f"form '{form}' requires folding", f"without --fold use {' or '.join(COMPUTED_FORMS)}")
+    check_unfolded_form(form, "without folding")
     set_form(network, form)
     return network, known, name, form, False
 

@@ -16,10 +16,11 @@ from ._pretrained import (
     read_collection,
     read_manifest,
 )
-from .waveletnet import WaveletNet, WaveletNetCfg, WaveletNetUnit, set_form
+from .waveletnet import UNFOLDED_FORMS, WaveletNet, WaveletNetCfg, WaveletNetUnit, set_form
 
 __all__ = [
     "SCHEMA",
+    "UNFOLDED_FORMS",
     "UNIT_FORMS",
     "WEIGHTS_FILE",
     "FoldedUnit",

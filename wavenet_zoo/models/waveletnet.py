@@ -29,7 +29,9 @@ from ..layers import DFWT, WConv2d, fold_dfwt
 from ._folded_unit import fold_unit
 from ._pretrained import build_with_checked_weights, with_weights
 
-__all__ = ["WaveletNet", "WaveletNetCfg", "WaveletNetUnit", "checkpoint_filter_fn", "set_form"]
+__all__ = ["UNFOLDED_FORMS", "WaveletNet", "WaveletNetCfg", "WaveletNetUnit", "checkpoint_filter_fn", "set_form"]
+
+UNFOLDED_FORMS = ("factored", "dense")  # forms of units whose batch norms are not folded, as in training
 
 
 class WaveletNetUnit(nn.Module):
@@ -414,7 +416,7 @@ def set_form(model: nn.Module, form: str) -> None:
     Raises:
         ValueError: If the form is not supported.
     """
-    if form not in ("factored", "dense"):
+    if form not in UNFOLDED_FORMS:
         raise ValueError(f"form must be 'factored' or 'dense', got {form!r}")
     for module in model.modules():
         if isinstance(module, WaveletNetUnit):

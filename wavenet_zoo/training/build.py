@@ -20,6 +20,7 @@ from wavenet_zoo.data.open import is_named, open_data
 from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, training_transform
 from wavenet_zoo.data.sources import FolderImages, ImageSource
 from wavenet_zoo.data.workers import default_workers
+from wavenet_zoo.deployment.forms import check_unfolded_form
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.models import set_form
 from wavenet_zoo.recipes import Recipe, load_recipe
@@ -115,6 +116,7 @@ def build_training(
     Raises:
         WavezooError: If values of the recipe are incompatible, or the data is missing or invalid.
     """
+    check_unfolded_form(form, "for training")
     _check_batch_size(recipe, distributed)
     train_images, val_images = _open_splits(recipe, data, distributed)
     if len(train_images.targets) < recipe.batch_size:
