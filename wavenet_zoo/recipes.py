@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from wavenet_zoo.errors import WavezooError, did_you_mean
+from wavenet_zoo.runtime.resources import shipped_folder
 from wavenet_zoo.runtime.results import Result
 
 __all__ = [
@@ -415,11 +416,10 @@ def recipe_name(recipe: Path | str) -> str:
 
 def list_recipes() -> dict[str, Path]:
     """Return the shipped recipes by name: their path below ``recipes/`` without ``.yaml``."""
-    package = Path(__file__).resolve().parent
-    for folder in (package / "_shipped" / "recipes", package.parent / "recipes"):
-        if folder.is_dir():
-            return {str(p.relative_to(folder).with_suffix("").as_posix()): p for p in sorted(folder.rglob("*.yaml"))}
-    return {}
+    folder = shipped_folder("recipes")
+    if folder is None:
+        return {}
+    return {str(p.relative_to(folder).with_suffix("").as_posix()): p for p in sorted(folder.rglob("*.yaml"))}
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

@@ -2,15 +2,12 @@
 
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 import torch
 
 from wavenet_zoo.runtime import environment
 from wavenet_zoo.runtime.environment import describe_environment, deterministic_algorithms, git_state
-
-PACKAGE = Path(environment.__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -22,7 +19,7 @@ def checkout(tmp_path, monkeypatch):
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
         identity = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
         subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True)
-    monkeypatch.setattr(environment, "__file__", str(file))
+    monkeypatch.setattr(environment, "CHECKOUT", tmp_path)
     git_state.cache_clear()
     yield tmp_path
     git_state.cache_clear()

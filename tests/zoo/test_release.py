@@ -8,9 +8,10 @@ import torch
 import wavenet_zoo  # noqa: F401
 from wavenet_zoo import WavezooError, evaluate, train
 from wavenet_zoo.models import checkpoints_folder, read_manifest
-from wavenet_zoo.paper.measured import find_runs, results_folder
+from wavenet_zoo.paper.measured import find_runs
 from wavenet_zoo.recipes import load_recipe
 from wavenet_zoo.runtime.environment import git_state
+from wavenet_zoo.runtime.resources import shipped_folder
 from wavenet_zoo.weights.manifest import ManifestEntry, list_entries
 from wavenet_zoo.zoo.release import archive_run, release_weights, write_entry
 
@@ -34,7 +35,7 @@ def test_the_recipe_of_every_shipped_checkpoint_is_kept(name):
     entry = read_manifest()[name]
     recipe = load_recipe(entry["recipe"])
     if recipe.sha256() != entry["recipe_sha256"]:
-        recipe = load_recipe(results_folder() / entry["recipe"] / f"seed{entry['seed']}" / "recipe.yaml")
+        recipe = load_recipe(shipped_folder("results") / entry["recipe"] / f"seed{entry['seed']}" / "recipe.yaml")
     assert recipe.sha256() == entry["recipe_sha256"] and recipe.seed == entry["seed"]
 
 

@@ -10,6 +10,7 @@ from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.paper.statistics import Estimate, estimate
 from wavenet_zoo.recipes import Recipe, list_recipes, load_recipe
 from wavenet_zoo.runtime.records import read_record
+from wavenet_zoo.runtime.resources import shipped_folder
 from wavenet_zoo.runtime.results import NOT_IN_JSON, Result
 from wavenet_zoo.training.records import RunRecord, TrainingRun
 from wavenet_zoo.weights.metadata import WeightsMetadata
@@ -20,7 +21,6 @@ __all__ = [
     "count_epochs",
     "find_runs",
     "group_runs",
-    "results_folder",
 ]
 
 NAMED_ELSEWHERE = ("model.", "data.", "schedule.epochs", "seed")  # keys that the tables show in other places
@@ -91,19 +91,13 @@ class RunGroup(Result):
         return " ".join([self.model, *(f"{key}={_short(value)}" for key, value in self.model_kwargs.items())])
 
 
-def results_folder() -> Path | None:
-    """Return ``results/`` of the checkout, or its copy in the installed package."""
-    package = Path(__file__).resolve().parent.parent
-    return next((f for f in (package / "_shipped" / "results", package.parent / "results") if f.is_dir()), None)
-
-
 def find_runs(folders: Iterable[str | Path] = ()) -> list[MeasuredRun]:
     """Read the finished runs below ``results/`` and below other folders. Runs with equal weights count once.
 
     Raises:
         WavezooError: If a folder does not exist, or the files of a finished run are invalid.
     """
-    shipped = results_folder()
+    shipped = shipped_folder("results")
     runs: dict[str, MeasuredRun] = {}
     for root in [*([shipped] if shipped else []), *map(Path, folders)]:
         if not root.is_dir():

@@ -1,6 +1,5 @@
 """The main models: cost, size, throughput, and errors of the shipped weights beside printed ones."""
 
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,6 +10,7 @@ from wavenet_zoo.paper.published import SYSTEMS
 from wavenet_zoo.paper.system_tables import count_model
 from wavenet_zoo.paper.table import Column, PaperTable
 from wavenet_zoo.runtime.records import read_record
+from wavenet_zoo.runtime.resources import CHECKOUT
 from wavenet_zoo.weights.loading import build_model
 from wavenet_zoo.weights.manifest import ManifestEntry
 
@@ -29,7 +29,6 @@ IMAGENET_TABLES = (5, 6, 7)
 
 ENGINE, FORM, BATCH_SIZE, SIZE = "onnxruntime", "dense", 1, 224
 ENGINE_TITLE = "ONNX Runtime"
-CHECKOUT = Path(__file__).resolve().parents[2]
 BENCHMARK = CHECKOUT / "benchmarks" / "results" / "inference.json"
 
 COLUMNS = (

@@ -7,13 +7,13 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from wavenet_zoo import __version__
 from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.runtime.resources import CHECKOUT
 
 __all__ = [
     "choose_device",
@@ -80,12 +80,11 @@ def git_state() -> dict[str, Any] | None:
     Returns:
         ``{"commit": ..., "dirty": ...}``; None when the package does not run from a git checkout.
     """
-    checkout = Path(__file__).resolve().parents[2]
-    if not (checkout / ".git").exists():
+    if not (CHECKOUT / ".git").exists():
         return None
     try:
-        commit = _git(checkout, "rev-parse", "HEAD").strip()
-        dirty = bool(_git(checkout, "status", "--porcelain", "--untracked-files=no").strip())
+        commit = _git("rev-parse", "HEAD").strip()
+        dirty = bool(_git("status", "--porcelain", "--untracked-files=no").strip())
     except (OSError, subprocess.SubprocessError):  # git is missing, slow, or refuses the folder's owner
         return None
     return {"commit": commit, "dirty": dirty}
@@ -106,6 +105,6 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _git(folder: Path, *args: str) -> str:
-    command = ["git", "-C", str(folder), *args]
+def _git(*args: str) -> str:
+    command = ["git", "-C", str(CHECKOUT), *args]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout

@@ -14,12 +14,13 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils.sha import git_hash
 
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
+from wavenet_zoo.runtime.resources import CHECKOUT
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.runtime.seeds import preserve_rng_state
 from wavenet_zoo.weights.manifest import ManifestEntry
 from wavenet_zoo.zoo.client import call_hub, check_access, hub_timeout
 from wavenet_zoo.zoo.package import LOGITS_TOLERANCE, Package, compute_logits, make_package, write_package
-from wavenet_zoo.zoo.release import CHECKOUT, manifest_entry, write_entry
+from wavenet_zoo.zoo.release import manifest_entry, write_entry
 
 __all__ = ["Published", "publish"]
 

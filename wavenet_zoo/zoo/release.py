@@ -20,6 +20,7 @@ from wavenet_zoo.evaluation.evaluate import evaluate
 from wavenet_zoo.models import SCHEMA, checkpoints_folder, read_manifest
 from wavenet_zoo.runtime.files import write_atomically
 from wavenet_zoo.runtime.records import read_json, read_record, write_json
+from wavenet_zoo.runtime.resources import CHECKOUT
 from wavenet_zoo.training.records import RunRecord, TrainingRun
 from wavenet_zoo.weights.files import read_metadata, read_weights_file, weights_bytes
 from wavenet_zoo.weights.manifest import ManifestEntry
@@ -28,7 +29,6 @@ from wavenet_zoo.zoo.record import EvaluationRecord
 
 __all__ = ["archive_run", "manifest_entry", "release_weights", "write_entry"]
 
-CHECKOUT = Path(__file__).resolve().parent.parent.parent
 MAX_TOP1_CHANGE = 0.1  # percentage points of top-1 that storing weights in 16 bits may change
 STATED = ("top1", "top5", "loss", "images", "correct_top1", "correct_top5")
 
