@@ -1,6 +1,7 @@
 """What the tests share: the command line in this process and in real ones, real digits in files, the real images."""
 
 import contextlib
+import ctypes
 import importlib.util
 import io
 import json
@@ -89,6 +90,17 @@ def wavezoo(monkeypatch, tmp_path):
     return run
 
 
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+PR_SET_PDEATHSIG = 1
+
+
+def _prepare_child() -> None:
+    # a shell that runs the tests in the background has SIGINT ignored, and children inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if LIBC is not None:  # end with the tests, also if these are killed before they can clean up
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 @pytest.fixture
 def process(tmp_path):
     """Start a real process in an empty folder and in a group of its own: ``process("-m", "wavenet_zoo", "list")``."""
@@ -102,8 +114,7 @@ def process(tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            # a shell that runs the tests in the background has SIGINT ignored, and children inherit that
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=_prepare_child,
         )
         started.append(run)
         return run
