@@ -244,7 +244,7 @@ def test_second_process_in_a_run_folder_is_refused(process, digit_folder, tmp_pa
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     third = process(*command)  # the lock of a process that is dead is free, though its workers may live for a moment
-    while "going on in epoch" not in third.stderr.readline():
+    while "resuming epoch" not in third.stderr.readline():
         assert third.poll() is None
     os.killpg(third.pid, signal.SIGKILL)
 
