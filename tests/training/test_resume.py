@@ -244,8 +244,9 @@ def test_second_process_in_a_run_folder_is_refused(process, digit_folder, tmp_pa
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     third = process(*command)  # the lock of a process that is dead is free, though its workers may live for a moment
+    deadline = time.monotonic() + 120
     while "resuming epoch" not in third.stderr.readline():
-        assert third.poll() is None
+        assert third.poll() is None and time.monotonic() < deadline
     os.killpg(third.pid, signal.SIGKILL)
 
 
