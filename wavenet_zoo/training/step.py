@@ -32,7 +32,7 @@ class MicroBatches:
     """
 
     def __init__(self, loader: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], images: ImageSource):
-        self._iterator = iter(loader)  # draws a random number, which must happen before a step is seeded
+        self._iterator = iter(loader)
         self._images = images
         self.waiting_seconds = 0.0
         self.last_shape: list[int] = []
