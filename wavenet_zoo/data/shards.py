@@ -45,11 +45,13 @@ class ShardImages:
         self.targets: Sequence[int] = [entry.label for entry in entries]
 
     def load(self, index: int) -> Image.Image:
+        return decode_image(self.content(index))
+
+    def content(self, index: int) -> bytes:
         entry = self.entries[index]
         with self.shards[entry.shard].open("rb") as file:
             file.seek(entry.offset)
-            content = file.read(entry.size)
-        return decode_image(content)
+            return file.read(entry.size)
 
     def describe(self, index: int) -> str:
         entry = self.entries[index]

@@ -8,8 +8,11 @@ from typing import Any, Protocol
 from PIL import Image
 
 from wavenet_zoo.data.decoding import decode_image
+from wavenet_zoo.runtime.files import read_regular_file
 
-__all__ = ["ArrayImages", "FolderImages", "ImageSource"]
+__all__ = ["MAX_FILE_BYTES", "ArrayImages", "FolderImages", "ImageSource"]
+
+MAX_FILE_BYTES = 2**30  # of an image file
 
 
 class ImageSource(Protocol):
@@ -36,6 +39,13 @@ class ImageSource(Protocol):
             OSError, ValueError, ...: One of :data:`~.decoding.DECODE_ERRORS`, if the image cannot be decoded.
         """
 
+    def content(self, index: int) -> bytes:
+        """Return the bytes of one image: of its file, or of its pixels if it has no file.
+
+        Raises:
+            OSError: If they cannot be read.
+        """
+
     def describe(self, index: int) -> str:
         """Return the path or the number of one image, for messages."""
 
@@ -57,7 +67,10 @@ class FolderImages:
         self.targets = targets
 
     def load(self, index: int) -> Image.Image:
-        return decode_image(self.files[index].read_bytes())
+        return decode_image(self.content(index))
+
+    def content(self, index: int) -> bytes:
+        return read_regular_file(self.files[index], MAX_FILE_BYTES)
 
     def describe(self, index: int) -> str:
         return str(self.files[index])
@@ -83,6 +96,10 @@ class ArrayImages:
 
     def load(self, index: int) -> Image.Image:
         return Image.fromarray(self.images[index]).convert("RGB")
+
+    def content(self, index: int) -> bytes:
+        pixels: bytes = self.images[index].tobytes()
+        return pixels
 
     def describe(self, index: int) -> str:
         return f"{self.name} {self.split} image {index}"

@@ -40,6 +40,14 @@ class TimmImages:
                 return decode_image(image.read())
         return to_rgb(image)
 
+    def content(self, index: int) -> bytes:
+        image = self.items[index][0]
+        if isinstance(image, Image.Image):
+            return image.tobytes()
+        with image:
+            content: bytes = image.read()
+            return content
+
     def describe(self, index: int) -> str:
         return f"{self.name} {self.split} image {index}"
 

@@ -12,15 +12,36 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.runtime.files import write_atomically, write_error
+from wavenet_zoo.runtime.files import read_regular_file, write_atomically, write_error
 
-__all__ = ["append_csv", "read_json", "read_record", "write_csv", "write_json", "write_jsonl"]
+__all__ = ["append_csv", "parse_json", "read_json", "read_record", "write_csv", "write_json", "write_jsonl"]
+
+MAX_JSON_BYTES = 256 * 2**20
 
 Record = TypeVar("Record")
 
 
+def parse_json(content: bytes | str, name: str | Path, hint: str = "") -> Any:
+    """Parse JSON of unknown origin.
+
+    Args:
+        content: The text, in UTF-8.
+        name: Where it is from, for messages.
+        hint: What the user can do if it is invalid.
+
+    Raises:
+        WavezooError: If it is not JSON, or is nested too deep.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise WavezooError(f"{name}: not valid JSON: nested too deep", hint) from None
+    except ValueError as error:  # also bytes that are not UTF-8, and numbers with too many digits
+        raise WavezooError(f"{name}: not valid JSON: {error}", hint) from error
+
+
 def read_json(path: Path, hint: str = "") -> dict[str, Any]:
-    """Read a JSON object.
+    """Read a JSON object from a file of unknown origin.
 
     Args:
         path: The file.
@@ -30,11 +51,10 @@ def read_json(path: Path, hint: str = "") -> dict[str, Any]:
         WavezooError: If the file cannot be read, is not JSON, or is not an object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        content = read_regular_file(path, MAX_JSON_BYTES)
     except OSError as error:
         raise WavezooError(f"{path}: cannot be read: {error.strerror}", hint) from error
-    except (ValueError, RecursionError) as error:
-        raise WavezooError(f"{path}: not valid JSON: {error}", hint) from error
+    value = parse_json(content, path, hint)
     if not isinstance(value, dict):
         raise WavezooError(f"{path}: not a JSON object", hint)
     return value
