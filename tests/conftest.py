@@ -1,5 +1,6 @@
 """What the tests share: the command line in this process and in real ones, real digits in files, the real images."""
 
+import atexit
 import contextlib
 import ctypes
 import importlib.util
@@ -8,10 +9,12 @@ import json
 import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,9 @@ import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the threads of two test processes would compete for the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+os.environ["WAVEZOO_CACHE"] = tempfile.mkdtemp(prefix="wavezoo-tests-")  # not the user's cache, also in child processes
+atexit.register(shutil.rmtree, os.environ["WAVEZOO_CACHE"], ignore_errors=True)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LIST_OF_FAULTS = pytest.StashKey[tuple[Path, str]]()

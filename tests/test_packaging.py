@@ -50,10 +50,11 @@ def test_wheel_holds_code_and_the_data_files_it_reads(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     manifest = json.loads((REPOSITORY / "checkpoints" / "manifest.json").read_text(encoding="utf-8"))
     weights = {entry["file"] for entry in manifest["checkpoints"] if "file" in entry}
+    images = {name.replace(".safetensors", ".images.safetensors") for name in weights}
     runs = {path.parent for path in (REPOSITORY / "results").rglob("result.json")}
     read = [
         *(REPOSITORY / "recipes").rglob("*.yaml"),
-        *(REPOSITORY / "checkpoints" / name for name in {"manifest.json", *weights}),
+        *(REPOSITORY / "checkpoints" / name for name in {"manifest.json", *weights, *images}),
         *(folder / name for folder in runs for name in ("recipe.yaml", "run.json", "result.json")),
     ]
     assert weights and runs

@@ -1,4 +1,7 @@
+import io
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import timm
@@ -153,16 +156,67 @@ def test_the_record_says_everything_that_the_numbers_depend_on(digit_folder):
     assert record["data"]["fingerprint"] and record["date"]
 
 
-def test_a_result_says_whether_the_weights_have_seen_the_images(digit_folder, tmp_path):
-    run = wavenet_zoo.train("digits", digit_folder, tmp_path / "run", ["schedule.epochs=1"], workers=0)
-    for split, seen in (("train", "training"), ("val", "validation")):
-        assert evaluate(run.model, run.weights, digit_folder, split=split, workers=0).data["seen"] == seen
-    (digit_folder / "val" / "3" / "1.png").unlink()
-    assert evaluate(run.model, run.weights, digit_folder, workers=0).data["seen"] == "neither"
-    assert (
-        evaluate("waveletnet_cifar_m1", "none", digit_folder, workers=0, model_kwargs={"num_classes": 10}).data["seen"]
-        is None
-    )
+@pytest.fixture(scope="module")
+def digit_run(small_digits, tmp_path_factory):
+    """A run on ``small_digits``, which it leaves unchanged."""
+    out = tmp_path_factory.mktemp("run") / "run"
+    return wavenet_zoo.train("digits", small_digits, out, ["schedule.epochs=1"], workers=0)
+
+
+def overlap_of(run, folder, split="val"):
+    data = evaluate(run.model, run.weights, folder, split=split, workers=0).data
+    return data["seen"], data["overlap"]
+
+
+def copy_of_val(small_digits, tmp_path) -> Path:
+    return Path(shutil.copytree(small_digits / "val", tmp_path / "copied" / "val"))
+
+
+def test_all_images_of_a_split_are_recognized(digit_run, small_digits):
+    assert overlap_of(digit_run, small_digits, "train") == ("training", {"training": 100, "validation": 0})
+    assert overlap_of(digit_run, small_digits, "val") == ("validation", {"training": 0, "validation": 30})
+
+
+def test_copies_under_other_names_are_recognized(digit_run, small_digits, tmp_path):
+    folder = copy_of_val(small_digits, tmp_path)
+    (folder / "3" / "1.png").rename(folder / "3" / "renamed.png")
+    (folder / "4" / "1.png").unlink()
+    assert overlap_of(digit_run, folder) == ("validation", {"training": 0, "validation": 29})
+
+
+def test_training_images_among_others_are_counted(digit_run, small_digits, tmp_path):
+    folder = copy_of_val(small_digits, tmp_path)
+    shutil.copy(small_digits / "train" / "3" / "1.png", folder / "3" / "another.png")
+    assert overlap_of(digit_run, folder) == ("partly", {"training": 1, "validation": 30})
+
+
+def test_replaced_images_of_equal_size_are_not_recognized(digit_run, small_digits, tmp_path):
+    folder = copy_of_val(small_digits, tmp_path)
+    for file in folder.glob("*/*.png"):
+        content = file.read_bytes()
+        gray = io.BytesIO()
+        Image.new("L", (8, 8), 128).save(gray, "PNG")
+        file.write_bytes(gray.getvalue() + bytes(len(content) - len(gray.getvalue())))
+        assert file.stat().st_size == len(content)
+    assert overlap_of(digit_run, folder) == ("neither", {"training": 0, "validation": 0})
+
+
+def test_seen_is_unknown_for_weights_of_other_tools(small_digits, tmp_path):
+    data = evaluate("waveletnet_cifar_m1", "none", small_digits, workers=0, model_kwargs={"num_classes": 10}).data
+    assert data["seen"] is None and data["overlap"] is None
+
+
+def test_runs_without_image_hashes_compare_names_and_sizes(digit_run, small_digits, tmp_path):
+    weights = shutil.copy(digit_run.weights, tmp_path / "moved.safetensors")
+    data = evaluate(digit_run.model, weights, small_digits, workers=0).data
+    assert data["seen"] == "validation" and data["overlap"] is None
+
+
+def test_shipped_weights_know_their_images(wavezoo):
+    text = wavezoo("eval", MODEL).out
+    assert "360 of 360 images were validated on" in text
+    digits = evaluate(MODEL, split="train").data
+    assert (digits["seen"], digits["overlap"]) == ("training", {"training": 1437, "validation": 0})
 
 
 def test_models_of_timm_can_be_evaluated_too(digit_folder):

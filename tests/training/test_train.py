@@ -27,8 +27,8 @@ def out(tmp_path):
 def test_run_writes_recipe_logs_checkpoints_and_weights(digit_folder, out):
     run = train("digits", digit_folder, out, SHORT, workers=0)
     assert {path.name for path in out.iterdir()} == {
-        ".lock", "best.pt", "checkpoints.json", "curve.png", "last.pt", "log.csv", "log.jsonl", "model.safetensors",
-        "previous.pt", "recipe.yaml", "result.json", "run.json", "steps.jsonl",
+        ".lock", "best.pt", "checkpoints.json", "curve.png", "images.safetensors", "last.pt", "log.csv", "log.jsonl",
+        "model.safetensors", "previous.pt", "recipe.yaml", "result.json", "run.json", "steps.jsonl",
     }  # fmt: skip
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2] and lines[-1] == run.last

@@ -1,5 +1,6 @@
 """``wavezoo eval``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
     from wavenet_zoo.evaluation.evaluate import Evaluation
 
 DATA_HELP = "A folder, a tar file, digits, cifar10, cifar100, hfds/NAME, wds/DIR or torch/NAME."
-SEEN = {
-    "training": "the weights were trained on these images",
-    "validation": "the weights were validated on these images",
-    "neither": "the weights were neither trained nor validated on these images",
-}
 
 
 @click.command(
@@ -118,9 +114,10 @@ def _show(output: Output, result: "Evaluation") -> None:
         ("throughput", f"{result.images_per_second:,.1f} images/s on {result.environment['device']}, with decoding"),
         ("time", _describe_time(result)),
     ]
-    if data["seen"]:
-        rows.insert(3, ("seen", SEEN[data["seen"]]))
-    dataset = result.weights["data"] if data["seen"] == "validation" else data["name"]  # whatever its folder is called
+    if result.weights["kind"] != "random":
+        rows.insert(3, ("seen", _describe_overlap(data)))
+    is_validation = data["seen"] == "validation" and data["fingerprint"] == result.weights["validation_fingerprint"]
+    dataset = result.weights["data"] if is_validation else data["name"]  # whatever its folder is called
     stated = result.weights["results"].get(f"{dataset}/{data['split']}")
     if stated:
         counts = f"({stated['correct_top1']:,} of {stated['images']:,})"
@@ -139,6 +136,20 @@ def _show(output: Output, result: "Evaluation") -> None:
         ]
         output.show(table(["class", "images", "correct", "top-1, %"], lines, text=["class"]))
     output.show(facts(rows))
+
+
+def _describe_overlap(data: Mapping[str, Any]) -> str:
+    overlap, images = data["overlap"], f"{data['images']:,}"
+    if overlap is None and data["seen"]:
+        return f"file names and sizes are those of the {data['seen']} images; their contents are not recorded"
+    if overlap is None:
+        return "unknown: the images that the weights were trained on are not recorded"
+    if data["seen"] == "neither":
+        return f"none of the {images} images was trained or validated on"
+    words = {"training": "trained", "validation": "validated"}
+    return ", ".join(
+        f"{overlap[split]:,} of {images} images were {words[split]} on" for split in words if overlap[split]
+    )
 
 
 def _describe_time(result: "Evaluation") -> str:

@@ -17,6 +17,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from wavenet_zoo.data.decoding import decode_image
 from wavenet_zoo.data.folders import SPLIT_FOLDERS
+from wavenet_zoo.data.sources import file_stamp
 from wavenet_zoo.errors import WavezooError
 
 __all__ = ["ShardImages", "open_shards"]
@@ -52,6 +53,10 @@ class ShardImages:
         with self.shards[entry.shard].open("rb") as file:
             file.seek(entry.offset)
             return file.read(entry.size)
+
+    def stamp(self, index: int) -> bytes | None:
+        entry = self.entries[index]
+        return file_stamp(self.shards[entry.shard], entry.offset)
 
     def describe(self, index: int) -> str:
         entry = self.entries[index]

@@ -1,6 +1,8 @@
 """The interface of a source of labelled images, and its implementations for files and arrays."""
 
 import hashlib
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,9 +12,10 @@ from PIL import Image
 from wavenet_zoo.data.decoding import decode_image
 from wavenet_zoo.runtime.files import read_regular_file
 
-__all__ = ["MAX_FILE_BYTES", "ArrayImages", "FolderImages", "ImageSource"]
+__all__ = ["MAX_FILE_BYTES", "ArrayImages", "FolderImages", "ImageSource", "file_stamp"]
 
 MAX_FILE_BYTES = 2**30  # of an image file
+RECENT_NS = 2 * 10**9  # more than the resolution of any file system's time
 
 
 class ImageSource(Protocol):
@@ -46,11 +49,30 @@ class ImageSource(Protocol):
             OSError: If they cannot be read.
         """
 
+    def stamp(self, index: int) -> bytes | None:
+        """Return bytes that change when the file of one image changes, see :func:`file_stamp`; None without a file."""
+
     def describe(self, index: int) -> str:
         """Return the path or the number of one image, for messages."""
 
     def fingerprint(self) -> str:
         """Return a hash that changes when images are added, removed, or replaced by images of another size."""
+
+
+def file_stamp(path: Path, offset: int = 0) -> bytes | None:
+    """Return path, size and modification time of a file, and the position of an image in it.
+
+    Returns:
+        Bytes for a comparison; None if the file was modified so recently that the time may not change again, or if it
+        does not exist.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    if status.st_mtime_ns > time.time_ns() - RECENT_NS:
+        return None
+    return b"\0".join([os.fsencode(path.absolute()), b"%d %d %d" % (status.st_size, status.st_mtime_ns, offset)])
 
 
 class FolderImages:
@@ -71,6 +93,9 @@ class FolderImages:
 
     def content(self, index: int) -> bytes:
         return read_regular_file(self.files[index], MAX_FILE_BYTES)
+
+    def stamp(self, index: int) -> bytes | None:
+        return file_stamp(self.files[index])
 
     def describe(self, index: int) -> str:
         return str(self.files[index])
@@ -100,6 +125,9 @@ class ArrayImages:
     def content(self, index: int) -> bytes:
         pixels: bytes = self.images[index].tobytes()
         return pixels
+
+    def stamp(self, index: int) -> None:
+        return None
 
     def describe(self, index: int) -> str:
         return f"{self.name} {self.split} image {index}"

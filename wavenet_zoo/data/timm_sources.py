@@ -48,6 +48,9 @@ class TimmImages:
             content: bytes = image.read()
             return content
 
+    def stamp(self, index: int) -> None:
+        return None
+
     def describe(self, index: int) -> str:
         return f"{self.name} {self.split} image {index}"
 

@@ -13,7 +13,7 @@ from wavenet_zoo.deployment.forms import one_form
 from wavenet_zoo.deployment.optional import missing_extra, quiet_libraries
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.files import sha256_of
-from wavenet_zoo.weights.loading import Weights
+from wavenet_zoo.weights.loading import Weights, find_image_hashes
 from wavenet_zoo.weights.metadata import METADATA_KEY, WeightsMetadata
 
 __all__ = [
@@ -107,7 +107,8 @@ def open_exported_file(path: Path) -> tuple[nn.Module, Weights, ExportMetadata]:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise WavezooError(f"{path}: invalid metadata: {key}: {first['msg']}", "export the model again") from None
-    weights = Weights(name=str(path), kind="file", metadata=metadata, sha256=sha256_of(path))
+    images = find_image_hashes(path, metadata)
+    weights = Weights(name=str(path), kind="file", metadata=metadata, sha256=sha256_of(path), images=images)
     return _ExportedModel(run, metadata), weights, metadata
 
 

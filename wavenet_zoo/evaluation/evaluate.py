@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from wavenet_zoo.data.classes import match_classes
+from wavenet_zoo.data.image_hashes import hash_images
 from wavenet_zoo.data.loaders import evaluation_loader
 from wavenet_zoo.data.open import NAMED_DATA, is_named, open_data
 from wavenet_zoo.data.preprocessing import evaluation_transform, preprocessing_of
@@ -45,8 +46,10 @@ class Evaluation(Result):
     Attributes:
         model: Name of the model.
         weights: Description and metadata of the weights.
-        data: Name, split, number of images and classes, fingerprint, and ``seen``: ``training`` or ``validation`` if
-            the weights were trained or validated on these images, ``neither`` otherwise, None if unknown.
+        data: Name, split, number of images and classes, fingerprint, ``overlap``: how many of the images are
+            ``training`` and ``validation`` images of the weights, by content, None if unknown, and ``seen``:
+            ``training`` or ``validation`` if all of them are, ``partly`` if some are, ``neither`` if none is, None if
+            unknown. Without ``overlap``, ``seen`` compares names and sizes of files.
         preprocessing: How images became tensors, with a description in words.
         top1: Percentage of images whose label scored highest.
         top5: Percentage of images whose label is among the five highest scores.
@@ -199,6 +202,10 @@ def evaluate(
             module = fold_model(module, forms)
             used_form = one_form(forms)
         module = module.to(distributed.device).to(memory_format=torch.channels_last)
+        fingerprint, overlap = source.fingerprint(), None
+        if known.images is not None:
+            hashes = hash_images(source, threads=max(1, workers), distributed=distributed, progress=progress)
+            overlap = known.images.count(hashes)
         share = len(range(distributed.rank, len(source.targets), distributed.world_size))
         with Progress("evaluating", share, enabled=progress and distributed.is_rank_zero) as bar:
             metrics = evaluate_loader(
@@ -214,7 +221,6 @@ def evaluate(
             )
     if not math.isfinite(metrics.loss_sum):
         raise WavezooError("the model's outputs are not finite", "check the weights, or use --precision fp32")
-    fingerprint = source.fingerprint()
     return Evaluation(
         model=name,
         weights={**known.to_dict(), "description": known.describe()},
@@ -224,7 +230,8 @@ def evaluate(
             "images": len(source.targets),
             "classes": len(source.classes),
             "fingerprint": fingerprint,
-            "seen": _seen(fingerprint, known.metadata),
+            "overlap": overlap,
+            "seen": _seen(overlap, len(source.targets), fingerprint, known.metadata),
         },
         preprocessing={**preprocessing.to_dict(), "description": str(preprocessing)},
         top1=metrics.top1,
@@ -253,11 +260,14 @@ def evaluate(
     )
 
 
-def _seen(fingerprint: str, metadata: WeightsMetadata) -> str | None:
-    if metadata.data_fingerprint is None:
-        return None
-    known = {metadata.data_fingerprint: "training", metadata.validation_fingerprint: "validation"}
-    return known.get(fingerprint, "neither")
+def _seen(overlap: Mapping[str, int] | None, images: int, fingerprint: str, metadata: WeightsMetadata) -> str | None:
+    if overlap is None:  # the fingerprint of a folder depends on names and sizes of files only
+        known = {metadata.data_fingerprint: "training", metadata.validation_fingerprint: "validation"}
+        return known.get(fingerprint)
+    for split in ("training", "validation"):
+        if overlap[split] == images:
+            return split
+    return "partly" if any(overlap.values()) else "neither"
 
 
 def _open_model(

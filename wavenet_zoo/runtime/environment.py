@@ -16,6 +16,7 @@ from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.resources import CHECKOUT
 
 __all__ = [
+    "available_cpus",
     "choose_device",
     "describe_environment",
     "deterministic_algorithms",
@@ -57,6 +58,13 @@ def deterministic_algorithms(enabled: bool) -> Iterator[None]:
             os.environ.pop(variable, None)
         torch.backends.cudnn.benchmark = before[1]
         torch.use_deterministic_algorithms(before[2])
+
+
+def available_cpus() -> int:
+    """Return the number of CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def synchronize(device: torch.device) -> None:

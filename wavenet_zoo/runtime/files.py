@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 
-__all__ = ["check_writable", "read_regular_file", "sha256_of", "write_atomically", "write_error"]
+__all__ = ["cache_folder", "check_writable", "read_regular_file", "sha256_of", "write_atomically", "write_error"]
 
 KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
 
@@ -66,6 +66,13 @@ def write_atomically(path: Path, content: bytes) -> None:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def cache_folder() -> Path:
+    """Return the folder for cached data: ``$WAVEZOO_CACHE``, default: ``wavenet_zoo`` in the user's cache folder."""
+    if folder := os.environ.get("WAVEZOO_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wavenet_zoo"
 
 
 def write_error(path: Path, error: OSError, size: int) -> WavezooError:

@@ -31,7 +31,9 @@ __all__ = [
 LOCK = ".lock"
 RUN = "run.json"
 STEPS = "steps.jsonl"
-BEFORE_RUN_JSON = re.compile(r"\.lock|recipe\.yaml|\.(recipe\.yaml|run\.json)\..*\.tmp")
+BEFORE_RUN_JSON = re.compile(
+    r"\.lock|recipe\.yaml|images\.safetensors|\.(recipe\.yaml|run\.json|images\.safetensors)\..*\.tmp"
+)
 MUST_MATCH = ("data_fingerprint", "validation_fingerprint", "classes")
 NEW_RUN_HINT = "start a new run in another folder with --out"
 

@@ -21,6 +21,7 @@ from wavenet_zoo.runtime.records import write_json
 from wavenet_zoo.runtime.seeds import preserve_rng_state
 from wavenet_zoo.training.build import build_training
 from wavenet_zoo.training.curves import plot_curves
+from wavenet_zoo.training.images import hash_training_images
 from wavenet_zoo.training.records import EpochRecord, TrainingRun
 from wavenet_zoo.training.run_dir import lock_run_dir, run_record
 from wavenet_zoo.training.signals import watch_signals
@@ -53,6 +54,7 @@ def train(
     """Train a model by a recipe, or resume a run.
 
     The folder of the run contains ``recipe.yaml`` (every value), ``run.json`` (data, versions, machine),
+    ``images.safetensors`` (a hash of every training and validation image),
     ``steps.jsonl`` (loss and learning rate of every step), ``log.jsonl`` and ``log.csv`` (one record per epoch),
     ``last.pt``, ``previous.pt`` and ``best.pt`` (checkpoints), and at the end ``model.safetensors``, ``curve.png`` and
     ``result.json``.
@@ -94,7 +96,8 @@ def train(
         stack.enter_context(deterministic_algorithms(deterministic))
         training = build_training(recipe, name, data, distributed, workers=workers, compile=compile, form=form)
         record = run_record(training, compile, form, deterministic)
-        state, finished = start_or_resume(run_dir, training, record, allow_world_size_change)
+        hashes = hash_training_images(training, progress)
+        state, finished = start_or_resume(run_dir, training, record, hashes, allow_world_size_change)
         if finished is not None:
             return finished
         stop_request = stack.enter_context(watch_signals(announce=progress))

@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
+from wavenet_zoo.data.image_hashes import ImageHashes
 from wavenet_zoo.errors import DIVERGED, WavezooError
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.runtime.records import read_record
 from wavenet_zoo.training.build import Training
 from wavenet_zoo.training.checkpoint import load_last, save_best, save_last
+from wavenet_zoo.training.images import record_images
 from wavenet_zoo.training.records import RunRecord, TrainingRun
 from wavenet_zoo.training.run_dir import NEW_RUN_HINT, StepLog, check_same_run, start_run, write_log
 from wavenet_zoo.training.signals import StopRequest, stopped
@@ -190,7 +192,7 @@ class Trainer:
 
 
 def start_or_resume(
-    run_dir: Path, training: Training, record: RunRecord, allow_world_size_change: bool
+    run_dir: Path, training: Training, record: RunRecord, images: ImageHashes, allow_world_size_change: bool
 ) -> tuple[TrainState, TrainingRun | None]:
     """Start a new run, or load weights, optimizer and progress of the run in the folder.
 
@@ -198,6 +200,7 @@ def start_or_resume(
         run_dir: Folder of the run, locked by rank 0.
         training: Model and optimizer to load the checkpoint into.
         record: Record of this call.
+        images: Hashes of the images of this call.
         allow_world_size_change: Resume with a different world size.
 
     Returns:
@@ -211,12 +214,14 @@ def start_or_resume(
     if training.distributed.is_rank_zero:
         if (run_dir / "run.json").exists():
             changes = check_same_run(run_dir, training.recipe, record, allow_world_size_change)
+            record_images(run_dir, images, new=False)
             if (run_dir / "result.json").exists() and (run_dir / "model.safetensors").exists():
                 finished = read_record(run_dir / "result.json", TrainingRun, NEW_RUN_HINT)
                 logger.info("%s: this run is finished; use another --out for a new run", run_dir)
             else:
                 found = load_last(run_dir)
         else:
+            record_images(run_dir, images, new=True)
             start_run(run_dir, training.recipe, record)
             logger.info("run: %s", run_dir)
     found, finished, changes = training.distributed.broadcast((found, finished, changes))

@@ -19,11 +19,12 @@ from timm.models import (
 )
 
 from wavenet_zoo.data.classes import imagenet_classes
+from wavenet_zoo.data.image_hashes import IMAGES_FILE, ImageHashes, read_image_hashes
 from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.models import WEIGHTS_FILE, check_hash, check_reachable, read_manifest
 from wavenet_zoo.runtime.seeds import preserve_rng_state
 from wavenet_zoo.weights.files import read_weights_file
-from wavenet_zoo.weights.manifest import ManifestEntry, find_entry
+from wavenet_zoo.weights.manifest import ManifestEntry, find_entry, list_entries
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "build_model",
     "check_model_name",
     "fetch_weights",
+    "find_image_hashes",
     "load_model",
     "pretrained_tags",
 ]
@@ -48,6 +50,7 @@ class Weights:
         metadata: Their metadata.
         sha256: Hash of their file; None without one.
         results: Results that the manifest states, by data set and split.
+        images: Hashes of the images that they were trained and validated on; None if unknown.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Weights:
     metadata: WeightsMetadata
     sha256: str | None = None
     results: dict[str, Any] = field(default_factory=dict)
+    images: ImageHashes | None = None
 
     def describe(self) -> str:
         """Return a one-line description."""
@@ -180,6 +184,37 @@ def load_model(
     return built, known
 
 
+def find_image_hashes(path: Path, metadata: WeightsMetadata) -> ImageHashes | None:
+    """Return the hashes of the images that weights were trained and validated on.
+
+    They are in ``images.safetensors`` in the folder of a run, and in ``NAME.images.safetensors`` beside
+    ``NAME.safetensors`` in a collection. Files with other fingerprints than the metadata are of other weights.
+
+    Args:
+        path: File of the weights, or an exported file.
+        metadata: Its metadata.
+
+    Raises:
+        WavezooError: If the hashes are damaged.
+    """
+    if metadata.data_fingerprint is None:
+        return None
+    collection = [
+        Path(e.path) for e in list_entries().values() if e.path and _fingerprints(e) == _fingerprints(metadata)
+    ]
+    files = [file.with_suffix(f".{IMAGES_FILE}") for file in (path, *collection)]
+    for file in (files[0], path.with_name(IMAGES_FILE), *files[1:]):
+        if file.is_file():
+            hashes = read_image_hashes(file)
+            if hashes.fingerprints == _fingerprints(metadata):
+                return hashes
+    return None
+
+
+def _fingerprints(metadata: WeightsMetadata) -> dict[str, str | None]:
+    return {"training": metadata.data_fingerprint, "validation": metadata.validation_fingerprint}
+
+
 def _random_model(model: str, model_kwargs: Mapping[str, Any] | None) -> tuple[Any, Weights]:
     with preserve_rng_state():
         torch.manual_seed(RANDOM_SEED)
@@ -259,7 +294,7 @@ def _model_from_file(
     kwargs = {**metadata.model_kwargs, **(model_kwargs or {})}
     built = _build_with(architecture, path, file.tensors, kwargs)
     metadata = metadata.model_copy(update={"model_kwargs": _as_json(kwargs), "variant": file.variant})
-    return built, Weights(str(path), "file", metadata, sha256=file.sha256)
+    return built, Weights(str(path), "file", metadata, sha256=file.sha256, images=find_image_hashes(path, metadata))
 
 
 def _build_with(architecture: str, path: Path, state_dict: dict[str, torch.Tensor], kwargs: Mapping[str, Any]) -> Any:

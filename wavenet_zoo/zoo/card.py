@@ -11,7 +11,11 @@ from wavenet_zoo.zoo.record import EvaluationRecord
 
 __all__ = ["model_card"]
 
-SEEN = {"training": ", the training images", "validation": ", the validation images of the training run"}
+SEEN = {
+    "training": ", the training images",
+    "validation": ", the validation images of the training run",
+    "partly": ", some of them training or validation images",
+}
 
 
 def model_card(

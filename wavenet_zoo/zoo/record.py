@@ -36,14 +36,14 @@ class EvaluatedData(BaseModel):
         name: Name or folder of the data set.
         split: Name of the split.
         fingerprint: Hash of the images.
-        seen: ``training`` or ``validation`` if the weights were trained or validated on these images, ``neither``
-            otherwise, None if unknown.
+        seen: ``training`` or ``validation`` if the weights were trained or validated on these images, ``partly`` if on
+            some of them, ``neither`` if on none, None if unknown.
     """
 
     name: str
     split: str
     fingerprint: str
-    seen: Literal["training", "validation", "neither"] | None
+    seen: Literal["training", "validation", "partly", "neither"] | None
 
 
 class EvaluationEnvironment(BaseModel):

@@ -15,6 +15,7 @@ import hashlib
 import tempfile
 from pathlib import Path
 
+from wavenet_zoo.data.image_hashes import IMAGES_FILE
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.evaluation.evaluate import evaluate
 from wavenet_zoo.models import SCHEMA, checkpoints_folder, read_manifest
@@ -116,6 +117,8 @@ def release_weights(
                 "release it without half",
             )
     write_atomically(folder / f"{name}.safetensors", content)
+    if (images := source.with_name(IMAGES_FILE)).is_file():  # runs of version 0.1 have none
+        write_atomically(folder / f"{name}.{IMAGES_FILE}", images.read_bytes())
     entry = manifest_entry(
         name,
         metadata,
