@@ -47,3 +47,34 @@ def test_unmatched_classes_raise_with_both_counts(data, model, number, message):
         match_classes(data, model, number)
     assert message in str(error.value)
     assert error.value.hint
+
+
+@pytest.mark.reliability(16)
+def test_names_match_in_another_unicode_normal_form(caplog):
+    caplog.set_level("INFO", logger="wavenet_zoo")
+    nfc, nfd = "caf\u00e9", "cafe\u0301"
+    assert match_classes([nfd, "b"], ["b", nfc, "c"], 3) == [1, 0]
+    assert "matched in Unicode normal form NFC: cafe\u0301" in caplog.text
+    for data, model in (([nfc, nfd], [nfc, "b"]), (["b", "\u212b"], ["\u00c5", "A\u030a"])):
+        with pytest.raises(WavezooError, match="differ in their Unicode normal form only"):
+            match_classes(data, model, 2)
+
+
+@pytest.mark.reliability(16)
+def test_repeated_class_names_are_not_matched_by_name():
+    assert match_classes(["crane", "cat", "crane"], ["crane", "cat", "crane"], 3) == [0, 1, 2]
+    for data in (["crane"], ["cat", "cat"]):
+        with pytest.raises(WavezooError, match=r"two classes are named '(crane|cat)'"):
+            match_classes(data, ["crane", "cat", "crane"] if data == ["crane"] else ["a", "b", "cat"], 3)
+
+
+@pytest.mark.reliability(16)
+@pytest.mark.parametrize("data", [["0", "1"], ["a", "b"], [str(i) for i in range(20)]])
+def test_metadata_with_more_classes_than_outputs_is_rejected(data):
+    with pytest.raises(WavezooError, match="names 20 classes, but the model has 10 outputs"):
+        match_classes(data, [str(i) for i in range(20)], 10)
+
+
+def test_single_class_is_a_warning(caplog):
+    assert match_classes(["a"], None, 1) == [0]
+    assert "only one class: the loss is 0" in caplog.text

@@ -99,7 +99,7 @@ def test_sources_can_be_pickled_for_spawned_workers(same_images):
     source = open_data(same_images, "val")
     copy = pickle.loads(pickle.dumps(source))
     assert np.array_equal(np.asarray(source.load(7)), np.asarray(copy.load(7)))
-    assert source.describe(7).endswith(("image 7", "val_0014"))
+    assert source.describe(7).endswith(("image 7", "val_0014", "val.tar: val/2/1.png"))
 
 
 def test_torchvision_data_sets_open_by_timms_names(tmp_path, monkeypatch):
@@ -115,6 +115,7 @@ def test_torchvision_data_sets_open_by_timms_names(tmp_path, monkeypatch):
         (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(np.array([2049, count], ">i4").tobytes() + labels.tobytes())
     training, validation = open_data("torch/mnist", "train"), open_data("torch/mnist", "val")
     assert (len(training.targets), len(validation.targets)) == (20, 6)
+    assert (training.split, validation.split) == ("train", "test")
     assert training.classes[3] == "3 - three" and training.load(0).mode == "RGB" and training.targets[11] == 1
 
 
@@ -125,7 +126,7 @@ def test_torchvision_data_sets_open_by_timms_names(tmp_path, monkeypatch):
         ("hfids/org/name", "use hfds/ or wds/ for the same data set"),
         ("torch/nothing_like_it", "torch/nothing_like_it: cannot be opened: Unknown torchvision dataset"),
         ("wds/no/such/folder", "wds/no/such/folder: no such folder"),
-        ("broken.tar", "broken.tar: cannot be opened"),
+        ("broken.tar", "broken.tar: cannot be read"),
     ],
 )
 def test_data_that_cannot_be_opened_raises_one_line(tmp_path, monkeypatch, data, message):
@@ -187,3 +188,87 @@ def test_damaged_shard_is_named(shards):
     shard.write_bytes(shard.read_bytes()[:700])
     with pytest.raises(WavezooError, match=r"digits-val-0001.tar: cannot be read"):
         open_data(f"wds/{shards}", "val")
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """Write a parquet file with given columns; ``image`` is bytes of PNG files."""
+    datasets = pytest.importorskip("datasets", reason="needs the extra hf")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf" / "datasets")
+
+    def write(columns, features=None):
+        folder = tmp_path / f"table{len(list(tmp_path.glob('table*')))}"
+        folder.mkdir()
+        dataset = datasets.Dataset.from_dict(columns, features=features and datasets.Features(features))
+        dataset.to_parquet(folder / "train-00000-of-00001.parquet")
+        return f"hfds/{folder}"
+
+    return write
+
+
+@pytest.mark.reliability(18)
+def test_columns_of_parquet_files_are_found_by_name_and_type(table, png):
+    import datasets
+
+    images, raw = [{"bytes": png(k), "path": None} for k in range(3)], [png(k) for k in range(3)]
+    names = datasets.ClassLabel(names=["x", "y", "z"])
+    kinds = datasets.Value("int64"), datasets.Value("string"), datasets.Image(), datasets.Value("binary")
+    integer, text, image, binary = kinds
+    for columns, features, classes, targets in (
+        ({"img": images, "label": [2, 0, 1]}, {"img": image, "label": names}, ["x", "y", "z"], [2, 0, 1]),
+        ({"image": images, "labels": [2, 0, 1]}, {"image": image, "labels": integer}, ["0", "1", "2"], [2, 0, 1]),
+        (
+            {"image": raw, "fine_label": ["b", "10", "2"], "coarse_label": [0, 0, 0]},
+            {"image": binary, "fine_label": text, "coarse_label": integer},
+            ["2", "10", "b"],
+            [2, 1, 0],
+        ),
+        (
+            {"image": images, "label": [1, 0, 1], "fine_label": [5, 6, 7]},
+            {"image": image, "label": integer, "fine_label": integer},
+            ["0", "1"],
+            [1, 0, 1],
+        ),
+    ):
+        source = open_data(table(columns, features), "train")
+        assert (source.classes, source.targets) == (classes, targets)
+        assert source.content(1) == png(1) and source.load(2).size == (4, 4)
+
+
+@pytest.mark.reliability(18)
+def test_unusable_columns_of_parquet_files_are_one_line(table, png):
+    raw = [png(k) for k in range(3)]
+    for columns, message in (
+        ({"picture": raw, "label": [0, 1, 2]}, "no column of images, its columns are picture, label"),
+        ({"image": raw, "class": [0, 1, 2]}, "no column of labels, its columns are image, class"),
+        ({"image": raw, "labels": [0, 1, 2], "fine_label": [0, 1, 2]}, "several columns of labels"),
+        ({"image": raw, "label": [0.0, 1.0, 2.0]}, "column 'label' has the type float64"),
+        ({"image": raw, "label": [True, False, True]}, "column 'label' has the type bool"),
+        ({"image": raw, "label": [[0], [1], [2]]}, "column 'label' has the type List"),
+        ({"image": raw, "label": [0, None, 2]}, "1 of 3 images have no label"),
+        ({"image": raw, "label": [0, -1, -1]}, "train: 2 of 3 images have no label (-1)"),
+        ({"image": [None, *raw[1:]], "label": [0, 1, 2]}, "1 of 3 rows have no image"),
+        ({"image": [1, 2, 3], "label": [0, 1, 2]}, "cannot be opened: "),
+    ):
+        with pytest.raises(WavezooError) as error:
+            open_data(table(columns), "train")
+        assert message in error.value.message and "\n" not in str(error.value)
+
+
+@pytest.mark.reliability(18)
+def test_damaged_and_empty_parquet_files_are_one_line(table, tmp_path):
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "train.parquet").write_bytes(b"PAR1junkPAR1")
+    for data in (f"hfds/{tmp_path / 'junk'}", table({"image": [], "label": []})):
+        with pytest.raises(WavezooError) as error:
+            open_data(data, "train")
+        assert data in error.value.message and "\n" not in str(error.value)
+
+
+@pytest.mark.reliability(17)
+def test_torchvision_data_without_that_split_is_refused():
+    with pytest.raises(WavezooError, match=r"torch/mnist: no split 'dev' .available splits: train, test"):
+        open_data("torch/mnist", "dev")
+    with pytest.raises(WavezooError, match="torch/image_folder: is a folder"):
+        open_data("torch/image_folder", "train")

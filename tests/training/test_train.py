@@ -296,6 +296,33 @@ def test_data_with_one_split_is_refused(digit_folder, out):
     assert not out.exists()
 
 
+@pytest.mark.reliability(16, 17)
+@pytest.mark.parametrize("kind", ["copy", "link", "tar", "two tars"])
+def test_same_images_in_both_parts_are_refused(digit_folder, out, tmp_path, kind):
+    data = digit_folder
+    if kind in ("copy", "link"):
+        shutil.rmtree(data / "val")
+        make = shutil.copytree if kind == "copy" else lambda source, target: target.symlink_to(source)
+        make(data / "train", data / "val")
+    else:
+        shutil.make_archive(str(tmp_path / "images"), "tar", data / "train")
+        data = tmp_path / "images.tar"
+        if kind == "two tars":
+            for part in ("train", "val"):
+                (tmp_path / "tars").mkdir(exist_ok=True)
+                shutil.copy(data, tmp_path / "tars" / f"{part}.tar")
+            data = tmp_path / "tars"
+    with pytest.raises(WavezooError, match="training requires two splits" if kind == "tar" else "are the same images"):
+        train("digits", data, out, SHORT)
+    assert not out.exists()
+
+
+def test_recipe_that_validates_on_test_uses_val_where_no_test_is(digit_folder, out):
+    assert load_recipe("digits").data.validation == "test" and not (digit_folder / "test").exists()
+    train("digits", digit_folder, out, ["schedule.epochs=1", "batch_size=25"], workers=0)
+    assert json.loads((out / "run.json").read_text())["validation_images"] == 30
+
+
 def test_unknown_optimizer_gets_the_closest_name(digit_folder, out):
     with pytest.raises(WavezooError, match=r"timm has no optimizer 'momentun' .did you mean 'momentum'"):
         train("digits", digit_folder, out, ["optimizer.name=momentun"])

@@ -103,10 +103,11 @@ def command(
 
 def _show(output: Output, result: "Evaluation") -> None:
     data = result.data
+    split = f", {data['split']}" if data["split"] else ""
     rows = [
         ("model", result.model),
         ("weights", result.weights["description"]),
-        ("data", f"{data['name']}, {data['split']}: {data['images']:,} images of {data['classes']:,} classes"),
+        ("data", f"{data['name']}{split}: {data['images']:,} images of {data['classes']:,} classes"),
         ("preprocessing", result.preprocessing["description"]),
         ("top-1", f"{result.top1:.2f} %  ({result.correct_top1:,} of {result.images:,})"),
         ("top-5", f"{result.top5:.2f} %  ({result.correct_top5:,} of {result.images:,})"),
@@ -118,7 +119,10 @@ def _show(output: Output, result: "Evaluation") -> None:
         rows.insert(3, ("seen", _describe_overlap(data)))
     is_validation = data["seen"] == "validation" and data["fingerprint"] == result.weights["validation_fingerprint"]
     dataset = result.weights["data"] if is_validation else data["name"]  # whatever its folder is called
-    stated = result.weights["results"].get(f"{dataset}/{data['split']}")
+    results = result.weights["results"]
+    stated = results.get(f"{dataset}/{data['split']}")
+    if stated is None and is_validation:  # the validation images may be in a folder of another name
+        stated = results.get(f"{dataset}/val")
     if stated:
         counts = f"({stated['correct_top1']:,} of {stated['images']:,})"
         rows.append(("manifest", f"states top-1 {stated['top1']:.2f} %  {counts}"))

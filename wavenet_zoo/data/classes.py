@@ -1,6 +1,9 @@
 """The mapping from the classes of a data set to the outputs of a model."""
 
-from collections.abc import Sequence
+import logging
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from timm.data import ImageNetInfo, infer_imagenet_subset
 
@@ -8,6 +11,8 @@ from wavenet_zoo.data.folders import SYNSET
 from wavenet_zoo.errors import WavezooError
 
 __all__ = ["imagenet_classes", "match_classes"]
+
+logger = logging.getLogger(__name__)
 
 
 def imagenet_classes(num_classes: int) -> list[str] | None:
@@ -25,7 +30,8 @@ def match_classes(data_classes: Sequence[str], model_classes: Sequence[str] | No
 
     Classes are matched by name; the data may have a part of the model's classes. Three rules apply where names do not
     decide: classes named 0 to ``num_classes - 1`` are indices, synsets match ImageNet's output order if
-    ``model_classes`` is None, and other unknown names match in order if there are ``num_classes`` of them.
+    ``model_classes`` is None, and other unknown names match in order if there are ``num_classes`` of them. Names that
+    differ in their Unicode normal form only, as file names of macOS and Linux do, match if that is unambiguous.
 
     Args:
         data_classes: Class names of the data, in order.
@@ -33,9 +39,19 @@ def match_classes(data_classes: Sequence[str], model_classes: Sequence[str] | No
         num_classes: Number of the model's outputs.
 
     Raises:
-        WavezooError: If a class of the data cannot be matched to an output.
+        WavezooError: If a class of the data cannot be matched to an output, or ``model_classes`` does not name every
+            output once.
     """
+    if model_classes is not None and len(model_classes) != num_classes:
+        raise WavezooError(
+            f"the metadata of the weights names {len(model_classes)} classes, but the model has {num_classes} outputs",
+            "correct the metadata, or the number of classes of the model",
+        )
+    if num_classes == 1:
+        logger.warning("classes: only one class: the loss is 0 and top-1 is 100 % for any weights")
     same_number = len(data_classes) == num_classes
+    if model_classes is not None and list(data_classes) == list(model_classes):
+        return list(range(num_classes))
     if same_number and list(data_classes) == [str(i) for i in range(num_classes)]:
         return list(range(num_classes))
     names = model_classes
@@ -44,6 +60,10 @@ def match_classes(data_classes: Sequence[str], model_classes: Sequence[str] | No
     if names is None and same_number:
         return list(range(num_classes))
     index = {name: i for i, name in enumerate(names or ())}
+    repeated = _first_repeated(names or ()) or _first_repeated(data_classes)
+    if names is not None and repeated is not None:
+        raise WavezooError(f"two classes are named '{repeated}', so classes cannot be matched", "rename one of them")
+    index |= _by_normal_form(data_classes, index)
     missing = [name for name in data_classes if name not in index]
     if names is not None and not missing:
         return [index[name] for name in data_classes]
@@ -60,6 +80,37 @@ def match_classes(data_classes: Sequence[str], model_classes: Sequence[str] | No
         + (f"; '{missing[0]}' is not a class of the weights" if names is not None else ""),
         "use weights trained on these classes, or data with the classes of the weights",
     )
+
+
+def _first_repeated(names: Sequence[str]) -> str | None:
+    return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
+def _by_normal_form(data_classes: Sequence[str], index: Mapping[str, int]) -> dict[str, int]:
+    """Return the outputs of unknown names that are known in another Unicode normal form.
+
+    Raises:
+        WavezooError: If several names differ in their normal form only.
+    """
+    outputs: dict[str, list[int]] = {}
+    for name, output in index.items():
+        outputs.setdefault(unicodedata.normalize("NFC", name), []).append(output)
+    forms = {name: unicodedata.normalize("NFC", name) for name in data_classes}
+    counts = Counter(forms.values())
+    found: dict[str, int] = {}
+    for name in data_classes:
+        same = outputs.get(forms[name], [])
+        if name in index or not same:
+            continue
+        if len(same) > 1 or counts[forms[name]] > 1:
+            raise WavezooError(
+                f"class '{name}' of the data and other classes differ in their Unicode normal form only",
+                "rename them: NFC is the usual form",
+            )
+        found[name] = same[0]
+    if found:
+        logger.info("classes: matched in Unicode normal form NFC: %s", ", ".join(found))
+    return found
 
 
 def _first_names(names: Sequence[str]) -> str:

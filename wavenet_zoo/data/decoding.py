@@ -9,7 +9,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-__all__ = ["DECODE_ERRORS", "decode_image", "open_image", "to_rgb"]
+__all__ = ["DECODE_ERRORS", "IMAGE_EXTENSIONS", "decode_image", "open_image", "to_rgb"]
+
+IMAGE_EXTENSIONS = (
+    *(".avif", ".avifs", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+)
 
 # what Pillow raises for a file that is not an image, is damaged, or exceeds the limit of pixels
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)

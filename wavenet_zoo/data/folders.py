@@ -7,18 +7,13 @@ from pathlib import Path
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from wavenet_zoo.data.sources import FolderImages
+from wavenet_zoo.data.splits import ALL_SPLIT_NAMES, SplitError, find_split, split_named
 from wavenet_zoo.errors import WavezooError
 
-__all__ = ["SPLIT_FOLDERS", "SYNSET", "open_folder"]
+__all__ = ["SYNSET", "open_folder"]
 
 SYNSET = re.compile(r"n\d{8}")
-SPLIT_FOLDERS = {
-    "train": ("train", "training"),
-    "val": ("val", "validation", "valid", "eval", "test"),
-    "test": ("test", "val", "validation", "eval"),
-}
 IMAGE_FILES_HINT = f"image files end in {', '.join(IMG_EXTENSIONS)}"
-ALL_SPLIT_FOLDERS = {folder for folders in SPLIT_FOLDERS.values() for folder in folders}
 
 
 def open_folder(root: Path, split: str) -> FolderImages:
@@ -40,7 +35,7 @@ def open_folder(root: Path, split: str) -> FolderImages:
     if not root.is_dir():
         raise WavezooError(f"{root}: is a file, not a data folder", "pass the folder that contains the class folders")
     folders = _visible_folders(root)
-    splits = [folder for folder in folders if folder.name in ALL_SPLIT_FOLDERS]
+    splits = [folder for folder in folders if folder.name in ALL_SPLIT_NAMES]
     # "train" can also be a class: then it contains no folders, and its siblings are not all splits
     if splits and (len(splits) == len(folders) or any(_visible_folders(folder) for folder in splits)):
         root = _split_folder(root, split, [folder.name for folder in splits])
@@ -63,14 +58,14 @@ def open_folder(root: Path, split: str) -> FolderImages:
             f"{root / empty[0]}: class folder without images ({len(empty)} of {len(folders)} are empty)",
             "remove the folder, or add its images",
         )
-    return FolderImages(root, split, classes, files, targets)
+    return FolderImages(root, split_named(root.absolute().name), classes, files, targets)
 
 
 def _split_folder(root: Path, split: str, present: list[str]) -> Path:
-    for name in SPLIT_FOLDERS.get(split, (split,)):
-        if name in present:
-            return root / name
-    raise WavezooError(
+    chosen = find_split(split, present)
+    if chosen is not None:
+        return root / chosen
+    raise SplitError(
         f"{root}: no split '{split}'", f"available splits: {', '.join(present)}; or pass {root / present[0]}"
     )
 
@@ -130,7 +125,7 @@ def _no_class_folders_error(root: Path) -> WavezooError:
     absolute = root.resolve()
     siblings = _visible_folders(absolute.parent)
     among_classes = len(siblings) > 1 and all(_has_image(sibling) for sibling in siblings)
-    if SYNSET.fullmatch(absolute.name) or (among_classes and absolute.name not in ALL_SPLIT_FOLDERS):
+    if SYNSET.fullmatch(absolute.name) or (among_classes and absolute.name not in ALL_SPLIT_NAMES):
         return WavezooError(
             f"{root}: is one class folder of a data set", f"pass its parent folder: --data {absolute.parent}"
         )

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+from wavenet_zoo.data.archives import ARCHIVE_SUFFIXES
 from wavenet_zoo.data.cifar import CIFAR_FOLDERS, open_cifar
 from wavenet_zoo.data.digits import open_digits
 from wavenet_zoo.data.folders import open_folder
+from wavenet_zoo.data.labels import check_labels
 from wavenet_zoo.data.shards import open_shards
 from wavenet_zoo.data.sources import ImageSource
-from wavenet_zoo.data.timm_sources import PREFIXES, STREAMED, find_split_tar, open_timm_dataset
+from wavenet_zoo.data.tars import find_split_tar, open_tar
+from wavenet_zoo.data.timm_sources import PREFIXES, STREAMED, open_timm_dataset
 from wavenet_zoo.errors import WavezooError, did_you_mean
 
 __all__ = ["NAMED_DATA", "is_named", "open_data"]
@@ -28,25 +31,35 @@ def open_data(data: str | Path, split: str) -> ImageSource:
             CIFAR's unpacked archive. With timm's readers: ``hfds/ORG/NAME``, ``torch/NAME``, a tar file, or a folder
             with ``train.tar`` and ``val.tar``. ``wds/FOLDER`` reads WebDataset shards. A name takes precedence over a
             folder of that name: write ``./digits`` for the folder.
-        split: ``train``, ``val`` or ``test``. ``val`` is the test split of ``digits`` and CIFAR.
+        split: ``train``, ``val`` or ``test``. ``val`` is the test split if the data has no validation split, as
+            ``digits`` and CIFAR. Data without splits is read as it is.
+
+    Returns:
+        The source. Its ``split`` is the one that is read.
 
     Raises:
-        WavezooError: If the data or the split does not exist, or cannot be read.
+        WavezooError: If the data or the split does not exist, or cannot be read, or an image has no valid label.
     """
+    source = _open(data, split)
+    check_labels(source, str(data))
+    return source
+
+
+def _open(data: str | Path, split: str) -> ImageSource:
     if data == "digits":
         return open_digits(split)
     if data in CIFAR_FOLDERS:
         return open_cifar(str(data), split)
     name = str(data)
-    if name.startswith("wds/"):
-        return open_shards(Path(name.removeprefix("wds/")).expanduser(), split)
     if name.startswith((*PREFIXES, *STREAMED)):
         return open_timm_dataset(name, split)
-    folder = Path(data).expanduser()
-    if folder.suffix == ".tar" and folder.is_file():
-        return open_timm_dataset(str(folder), split)
+    folder = _path(name.removeprefix("wds/"), name)
+    if name.startswith("wds/"):
+        return open_shards(folder, split)
+    if folder.name.endswith(ARCHIVE_SUFFIXES) and folder.is_file():
+        return open_tar(folder, split)
     if tar := find_split_tar(folder, split):
-        return open_timm_dataset(str(tar), split)
+        return open_tar(tar, split)
     for name, unpacked in CIFAR_FOLDERS.items():
         if folder.name == unpacked or (folder / unpacked).is_dir():
             return open_cifar(name, split, root=folder.parent if folder.name == unpacked else folder)
@@ -56,3 +69,12 @@ def open_data(data: str | Path, split: str) -> ImageSource:
             did_you_mean(str(data), NAMED_DATA, f"data sets by name: {', '.join(NAMED_DATA)}"),
         )
     return open_folder(folder, split)
+
+
+def _path(text: str, data: str) -> Path:
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:  # too long, or no such user
+        raise WavezooError(f"{data}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    return path

@@ -6,135 +6,201 @@ image, so here they are indexed once and then read like files in a folder.
 """
 
 import hashlib
-import json
-import tarfile
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from PIL import Image
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
-from wavenet_zoo.data.decoding import decode_image
-from wavenet_zoo.data.folders import SPLIT_FOLDERS
-from wavenet_zoo.data.sources import file_stamp
+from wavenet_zoo.data.archives import ARCHIVE_SUFFIXES, ArchivedImage, ArchiveImages, Member, read_members
+from wavenet_zoo.data.decoding import IMAGE_EXTENSIONS
+from wavenet_zoo.data.labels import numbered_classes
+from wavenet_zoo.data.splits import SPLIT_NAMES, SplitError, find_split
 from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.runtime.files import read_regular_file
+from wavenet_zoo.runtime.records import read_json
 
 __all__ = ["ShardImages", "open_shards"]
 
-
-@dataclass
-class _Entry:
-    shard: int
-    key: str
-    offset: int
-    size: int
-    label: int
+MAX_LABEL_BYTES = 64
+MAX_CLASS_LIST_BYTES = 16 * 2**20
 
 
-class ShardImages:
-    """Images in tar files. A ``.cls`` file with the key of the image holds its label."""
-
-    in_memory = False
-
-    def __init__(self, name: str, split: str, classes: Sequence[str], shards: Sequence[Path], entries: list[_Entry]):
-        self.name = name
-        self.split = split
-        self.classes = classes
-        self.shards = shards
-        self.entries = entries
-        self.targets: Sequence[int] = [entry.label for entry in entries]
-
-    def load(self, index: int) -> Image.Image:
-        return decode_image(self.content(index))
-
-    def content(self, index: int) -> bytes:
-        entry = self.entries[index]
-        with self.shards[entry.shard].open("rb") as file:
-            file.seek(entry.offset)
-            return file.read(entry.size)
-
-    def stamp(self, index: int) -> bytes | None:
-        entry = self.entries[index]
-        return file_stamp(self.shards[entry.shard], entry.offset)
-
-    def describe(self, index: int) -> str:
-        entry = self.entries[index]
-        return f"{self.shards[entry.shard]}: {entry.key}"
+class ShardImages(ArchiveImages):
+    """Images in shards. A ``.cls`` file with the key of the image holds its label."""
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
-        for entry in self.entries:
-            digest.update(f"{self.shards[entry.shard].name}\0{entry.key}\0{entry.size}\0{entry.label}\n".encode())
+        for image in self.images:
+            line = f"{self.archives[image.archive].name}\0{image.key}\0{image.size}\0{image.label}\n"
+            digest.update(line.encode(errors="surrogateescape"))
         return digest.hexdigest()
 
 
 def open_shards(folder: Path, split: str) -> ShardImages:
     """Open the shards of a split.
 
-    The shards are those that timm's ``_info.json`` lists; without that file, those with the split in their path.
+    The shards are those that timm's ``_info.json`` lists; without that file, those with the split as a word in their
+    path. The key of a sample is its path up to the first dot of the file name, as in WebDataset. Every sample must have
+    one image and its ``.cls`` file.
 
     Args:
-        folder: Folder of ``*.tar`` files, ``imagenet1k-train-0000.tar`` for example. Each image has a ``.cls`` file.
-            ``classes.txt`` gives the class names, one per line; without it they are the numbers of the classes.
+        folder: Folder of ``*.tar`` files, ``imagenet1k-train-0000.tar`` for example. ``classes.txt`` gives the class
+            names, one per line; without it they are the numbers of the classes.
         split: ``train``, ``val``, ``test``, or another name of a split in the data set.
 
     Raises:
-        WavezooError: If the folder or the split does not exist, a shard or ``_info.json`` cannot be read, no image has
-            a ``.cls`` file, or ``classes.txt`` lists too few classes.
+        WavezooError: If the folder or the split does not exist, a shard belongs to two splits, is damaged or
+            incomplete, a sample has no label, no image or several, or ``_info.json`` or ``classes.txt`` is invalid.
     """
     if not folder.is_dir():
         raise WavezooError(f"wds/{folder}: no such folder", "write wds/ and the folder that contains the shards")
-    shards = _shards_of(folder, split)
-    entries = [entry for number, shard in enumerate(shards) for entry in _read_index(number, shard)]
-    if not entries:
+    info = next((folder / name for name in ("_info.json", "info.json") if os.path.lexists(folder / name)), None)
+    chosen, shards = _listed_shards(info, split) if info else _named_shards(folder, split)
+    images = [image for number, shard in enumerate(shards) for image in _read_samples(number, shard)]
+    if not images:
         raise WavezooError(f"{shards[0]}: contains no image with a .cls file", "add one with the label of each image")
+    labels = [image.label for image in images]
     names = folder / "classes.txt"
-    if names.is_file():
-        classes = names.read_text(encoding="utf-8").split()
+    if os.path.lexists(names):
+        classes = _read_class_list(names)
+        if max(labels) >= len(classes):
+            raise WavezooError(f"{names}: lists {len(classes)} classes, but the shards have label {max(labels)}")
     else:
-        classes = [str(number) for number in range(max(entry.label for entry in entries) + 1)]
-    highest = max(entry.label for entry in entries)
-    if highest >= len(classes):
-        raise WavezooError(f"{names}: lists {len(classes)} classes, but the shards have label {highest}")
-    return ShardImages(folder.name, split, classes, shards, entries)
+        classes = numbered_classes(labels, f"wds/{folder}")
+    return ShardImages(folder.name, chosen, classes, shards, images)
 
 
-def _shards_of(folder: Path, split: str) -> list[Path]:
-    candidates = SPLIT_FOLDERS.get(split, (split,))
-    info = next((folder / name for name in ("_info.json", "info.json") if (folder / name).is_file()), None)
-    if info is not None:
-        try:
-            splits = json.loads(info.read_text(encoding="utf-8"))["splits"]
-            listed = next((splits[name]["filenames"] for name in candidates if name in splits), None)
-        except (ValueError, KeyError, TypeError) as error:
-            raise WavezooError(f"{info}: cannot be read: {type(error).__name__}: {error}") from error
-        if listed is None:
-            raise WavezooError(f"{info}: no split '{split}'", f"available splits: {', '.join(splits)}")
-        return [folder / name for name in listed]
-    every = sorted(folder.rglob("*.tar"))
-    for name in candidates:
-        shards = [shard for shard in every if name in str(shard.relative_to(folder))]
-        if shards:
-            return shards
-    raise WavezooError(
-        f"wds/{folder}: no shard of split '{split}' in {len(every)} tar files",
-        f"the path of a shard must contain {' or '.join(candidates)}",
-    )
+def _listed_shards(info: Path, split: str) -> tuple[str, list[Path]]:
+    """Return the name of a split, and its shards in ``_info.json``."""
+    splits = read_json(info).get("splits")
+    if not isinstance(splits, dict):
+        raise WavezooError(f"{info}: cannot be read: 'splits' is missing, or is not an object")
+    chosen = find_split(split, splits)
+    if chosen is None:
+        raise SplitError(f"{info}: no split '{split}'", f"available splits: {', '.join(splits)}")
+    listed = {name: _file_names(info, name, value) for name, value in splits.items()}
+    if not listed[chosen]:
+        raise WavezooError(f"{info}: split '{chosen}' lists no shards")
+    _check_claims(info, chosen, listed)
+    return chosen, [info.parent / name for name in listed[chosen]]
 
 
-def _read_index(number: int, shard: Path) -> list[_Entry]:
-    images: dict[str, tarfile.TarInfo] = {}
-    labels: dict[str, int] = {}
+def _file_names(info: Path, split: str, value: Any) -> list[str]:
+    names = value.get("filenames") if isinstance(value, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise WavezooError(f"{info}: split '{split}': 'filenames' is missing, or is not a list of file names")
+    for name in names:
+        if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise WavezooError(f"{info}: split '{split}': '{name}' leads out of the folder")
+    return [str(PurePosixPath(name)) for name in names]
+
+
+def _named_shards(folder: Path, split: str) -> tuple[str, list[Path]]:
+    """Return the name of a split, and the shards with that name as a word in their path."""
+    paths = sorted(path for path in folder.rglob("*") if path.name.endswith(ARCHIVE_SUFFIXES) and not path.is_dir())
+    every = {path.relative_to(folder).as_posix(): path for path in paths}
+    every = {name: path for name, path in every.items() if not any(p.startswith(".") for p in name.split("/"))}
+    groups = {
+        "train": SPLIT_NAMES["train"],
+        "val": set(SPLIT_NAMES["val"]) - set(SPLIT_NAMES["test"]),
+        "test": SPLIT_NAMES["test"],
+    }
+    candidates = SPLIT_NAMES.get(split, (split,))
+    chosen = next((name for name in candidates if any(_is_word(name, path) for path in every)), None)
+    if chosen is None:
+        raise SplitError(
+            f"wds/{folder}: no shard of split '{split}' in {len(every)} tar files",
+            f"the path of a shard must contain {' or '.join(candidates)} as a word",
+        )
+    claims = {chosen: [path for path in every if _is_word(chosen, path)]}
+    for group, names in groups.items():
+        if chosen not in names:
+            claims[group] = [path for path in every if any(_is_word(name, path) for name in names)]
+    _check_claims(folder, chosen, claims)
+    return chosen, [every[path] for path in claims[chosen]]
+
+
+def _is_word(name: str, path: str) -> bool:
+    return re.search(rf"(?<![a-z]){re.escape(name)}(?![a-z])", path, re.IGNORECASE) is not None
+
+
+def _check_claims(where: Path, chosen: str, splits: Mapping[str, list[str]]) -> None:
+    claims = [(shard, split) for split, shards in splits.items() for shard in shards]
+    first: dict[str, str] = {}
+    for shard, split in claims:
+        if shard in first and chosen in (split, first[shard]):
+            raise WavezooError(
+                f"{where}: {shard} belongs to the splits '{first[shard]}' and '{split}'"
+                if split != first[shard]
+                else f"{where}: {shard} is listed twice in split '{split}'",
+                "each shard must belong to one split: rename it, or correct _info.json",
+            )
+        first[shard] = split
+
+
+def _read_samples(number: int, shard: Path) -> Iterator[ArchivedImage]:
+    """Read the images and labels of a shard, in the order of the images."""
+    images: dict[str, Member] = {}
+    labels: dict[str, Member] = {}
+    unclear: dict[str, Member] = {}
+    for member in read_members(shard):
+        folder, _, name = member.path.rpartition("/")
+        stem, _, extension = name.partition(".")
+        key, extension = f"{folder}/{stem}", extension.lower()
+        if f".{extension}" in IMAGE_EXTENSIONS:
+            _add(images, key, member, shard, "images")
+        elif extension == "cls":
+            _add(labels, key, member, shard, "labels")
+        elif extension.rpartition(".")[2] in ("cls", *(suffix[1:] for suffix in IMAGE_EXTENSIONS)):
+            unclear.setdefault(key, member)
+    for problem, members, others in (
+        ("has no .cls file", images, labels),
+        ("belongs to no image", labels, images),
+        ("belongs to no sample", unclear, images),
+    ):
+        lonely = [member for key, member in members.items() if key not in others]
+        if lonely:
+            raise WavezooError(
+                f"{shard}: {lonely[0].name} {problem} ({len(lonely):,} of {len(members):,} such files)",
+                "a sample is an image and a .cls file with the same name up to the first dot",
+            )
+    with shard.open("rb") as file:
+        for key, image in images.items():
+            file.seek(labels[key].offset)
+            label = _parse_label(shard, labels[key], file.read(min(labels[key].size, MAX_LABEL_BYTES + 1)))
+            yield ArchivedImage(number, _raw_key(image), image.offset, image.size, label)
+
+
+def _add(members: dict[str, Member], key: str, member: Member, shard: Path, kind: str) -> None:
+    if key in members:
+        raise WavezooError(
+            f"{shard}: two {kind} of one sample: {members[key].name} and {member.name}",
+            "give every sample its own key and one image",
+        )
+    members[key] = member
+
+
+def _raw_key(image: Member) -> str:
+    folder, slash, name = image.name.rpartition("/")
+    return folder + slash + name.partition(".")[0]
+
+
+def _parse_label(shard: Path, member: Member, content: bytes) -> int:
+    if len(content) > MAX_LABEL_BYTES or not re.fullmatch(rb"\s*[+-]?\d{1,18}\s*", content):
+        shown = content[:20].decode(errors="replace")
+        raise WavezooError(f"{shard}: {member.name}: '{shown}' is not the number of a class")
+    return int(content)
+
+
+def _read_class_list(path: Path) -> list[str]:
     try:
-        with tarfile.open(shard) as tar:
-            for member in tar:
-                stem, _, extension = member.name.rpartition(".")
-                if f".{extension.lower()}" in IMG_EXTENSIONS:
-                    images[stem] = member
-                elif extension == "cls":
-                    content = tar.extractfile(member)
-                    labels[stem] = int(content.read()) if content else -1
-    except (tarfile.TarError, OSError, ValueError) as error:
-        raise WavezooError(f"{shard}: cannot be read: {error}") from error
-    return [_Entry(number, key, m.offset_data, m.size, labels[key]) for key, m in images.items() if key in labels]
+        text = read_regular_file(path, MAX_CLASS_LIST_BYTES).decode("utf-8-sig")
+    except OSError as error:
+        raise WavezooError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise WavezooError(f"{path}: is not UTF-8: {error.reason} at byte {error.start}", "save it as UTF-8") from error
+    names = [line.strip() for line in text.rstrip().split("\n")]
+    if "" in names:
+        raise WavezooError(f"{path}: line {names.index('') + 1} has no class name", "write one name per line")
+    return names

@@ -23,7 +23,7 @@ class ImageSource(Protocol):
 
     Attributes:
         name: Name of the data set in results.
-        split: Name of the split.
+        split: Name of the split that is read; empty if it is not known.
         classes: Class names, in the order of the labels.
         targets: Label of every image, an index into ``classes``.
         in_memory: Whether the images are decoded and in memory, so that loader workers would not help.

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -46,10 +47,10 @@ class Evaluation(Result):
     Attributes:
         model: Name of the model.
         weights: Description and metadata of the weights.
-        data: Name, split, number of images and classes, fingerprint, ``overlap``: how many of the images are
-            ``training`` and ``validation`` images of the weights, by content, None if unknown, and ``seen``:
-            ``training`` or ``validation`` if all of them are, ``partly`` if some are, ``neither`` if none is, None if
-            unknown. Without ``overlap``, ``seen`` compares names and sizes of files.
+        data: Name, the split that was read (empty if it is not known), number of images and classes, fingerprint,
+            ``overlap``: how many of the images are ``training`` and ``validation`` images of the weights, by content,
+            None if unknown, and ``seen``: ``training`` or ``validation`` if all of them are, ``partly`` if some are,
+            ``neither`` if none is, None if unknown. Without ``overlap``, ``seen`` compares names and sizes of files.
         preprocessing: How images became tensors, with a description in words.
         top1: Percentage of images whose label scored highest.
         top5: Percentage of images whose label is among the five highest scores.
@@ -147,7 +148,7 @@ def evaluate(
             ``pretrained_cfg``, which is moved to the device and set to evaluation mode.
         weights: A tag, a file, or ``none`` for random weights. Default: the model's pretrained weights.
         data: Folder or name, see :func:`wavenet_zoo.data.open.open_data`. Default: the data set of the weights.
-        split: ``train``, ``val`` or ``test``. For named data sets ``val`` is ``test``.
+        split: ``train``, ``val`` or ``test``. ``val`` is the test split of data without a validation split.
         batch_size: Images per batch. The result does not depend on it, except for rounding.
         size: Input size in pixels. Default: that of the weights.
         crop_pct: Fraction of the resized image that is cropped. Default: that of the weights.
@@ -327,7 +328,11 @@ def _default_data(model: str, weights: Weights) -> str:
 
 
 def _per_class(metrics: Metrics, source: ImageSource, class_indices: list[int]) -> dict[str, dict[str, int]]:
+    repeated = {name for name, count in Counter(source.classes).items() if count > 1}
     return {
-        name: {"images": int(metrics.class_images[index]), "correct": int(metrics.class_correct[index])}
+        f"{name} ({index})" if name in repeated else name: {
+            "images": int(metrics.class_images[index]),
+            "correct": int(metrics.class_correct[index]),
+        }
         for name, index in zip(source.classes, class_indices)
     }

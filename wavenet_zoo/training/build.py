@@ -18,7 +18,8 @@ from wavenet_zoo.data.classes import match_classes
 from wavenet_zoo.data.loaders import evaluation_loader, training_loader
 from wavenet_zoo.data.open import is_named, open_data
 from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, training_transform
-from wavenet_zoo.data.sources import FolderImages, ImageSource
+from wavenet_zoo.data.sources import ImageSource
+from wavenet_zoo.data.splits import SplitError
 from wavenet_zoo.data.workers import default_workers
 from wavenet_zoo.deployment.forms import check_unfolded_form
 from wavenet_zoo.errors import WavezooError
@@ -295,14 +296,38 @@ def _open_splits(recipe: Recipe, data: str | Path | None, distributed: Distribut
     location = data if data is not None else recipe.data.name
     with distributed.rank_zero_first(is_named(str(location))):
         train_images = open_data(location, recipe.data.train)
-        val_images = open_data(location, recipe.data.validation)
-    folders = isinstance(train_images, FolderImages) and isinstance(val_images, FolderImages)
-    if folders and train_images.root == val_images.root:  # type: ignore[attr-defined]
+        val_images = _open_validation(location, recipe.data.validation)
+    if (train_images.name, train_images.split) == (val_images.name, val_images.split):
         raise WavezooError(
             f"{train_images.name}: training requires two splits",
-            f"pass a folder that contains {recipe.data.train}/ and val/ or test/",
+            f"pass data with {recipe.data.train} and val or test; a tar file can contain split folders",
+        )
+    if _same_images(train_images, val_images):
+        raise WavezooError(
+            f"{location}: training and validation are the same images",
+            f"the splits {recipe.data.train} and {recipe.data.validation} must be different images",
         )
     return train_images, val_images
+
+
+def _open_validation(location: str | Path, split: str) -> ImageSource:
+    try:
+        return open_data(location, split)
+    except SplitError:
+        if split != "test":
+            raise
+        return open_data(location, "val")  # the recipe is for data without a validation split
+
+
+def _same_images(one: ImageSource, other: ImageSource) -> bool:
+    """Return whether two sources have the same images in the same order; of many images, 1,000 are compared."""
+    count = len(one.targets)
+    if list(one.targets) != list(other.targets):
+        return False
+    try:
+        return all(one.content(i) == other.content(i) for i in range(0, count, max(1, count // 1000)))
+    except OSError:  # the loaders report images that cannot be read
+        return False
 
 
 def _data_name(recipe: Recipe, data: str | Path | None, train_images: ImageSource) -> str:

@@ -32,11 +32,12 @@ def model_card(
         sha256: Hash of the weights.
     """
     data, environment = record.data, record.environment
+    images = f"{data.name}{f', {data.split}' if data.split else ''}: {record.images:,} images"
     dataset: dict[str, Any] = {
         "task_type": "image-classification",
         "dataset_type": data.name,
         "dataset_name": data.name,
-        "dataset_split": data.split,
+        "dataset_split": data.split or None,
     }
     header = ModelCardData(
         license=license,
@@ -69,7 +70,7 @@ transform = timm.data.create_transform(**timm.data.resolve_model_data_config(mod
 
 | | |
 |---|---|
-| evaluated on | {data.name}, {data.split}: {record.images:,} images{SEEN.get(str(data.seen), "")} |
+| evaluated on | {images}{SEEN.get(str(data.seen), "")} |
 | top-1 | {record.top1:.2f} % ({record.correct_top1} of {record.images}) |
 | top-5 | {record.top5:.2f} % ({record.correct_top5} of {record.images}) |
 | preprocessing | {record.preprocessing} |

@@ -34,7 +34,7 @@ class EvaluatedData(BaseModel):
 
     Attributes:
         name: Name or folder of the data set.
-        split: Name of the split.
+        split: Name of the split; empty if it is not known.
         fingerprint: Hash of the images.
         seen: ``training`` or ``validation`` if the weights were trained or validated on these images, ``partly`` if on
             some of them, ``neither`` if on none, None if unknown.
