@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wavenet_zoo.data.decoding import DECODE_ERRORS, decode_image, open_image
+from wavenet_zoo.data.decoding import ImageError, decode_image, open_image
 
 RAMP = np.linspace(0, 255, 64, dtype=np.uint8).reshape(8, 8)
 
@@ -77,7 +77,7 @@ def test_16_bit_color_is_scaled():
 @pytest.mark.reliability(14)
 @pytest.mark.parametrize("kind", [np.int32, np.float32])
 def test_32_bit_channels_are_rejected(kind):
-    with pytest.raises(ValueError, match="32 bits per channel"):
+    with pytest.raises(ImageError, match="32 bits per channel"):
         decode_image(encode(Image.fromarray(RAMP.astype(kind)), "TIFF"))
 
 
@@ -86,7 +86,7 @@ def test_32_bit_channels_are_rejected(kind):
 def test_decompression_bomb_is_rejected_by_its_header(side):
     content = png(side, side, depth=1, colour=0, data=zlib.compress(b"\0" * 1000))
     tracemalloc.start()
-    with pytest.raises(Image.DecompressionBombError, match="pixels"):
+    with pytest.raises(ImageError, match="pixels"):
         decode_image(content)
     assert tracemalloc.get_traced_memory()[1] < 1_000_000
     tracemalloc.stop()
@@ -115,7 +115,7 @@ def test_opening_images_in_threads_restores_the_warning_filters():
         for file, result in zip((first, last), results):
             file.resume.set()
             error = result.exception()
-    assert type(error) is Image.DecompressionBombError  # without Pillow's warning, which is an error here
+    assert str(error).startswith("10000 x 10000 pixels")  # without Pillow's warning, which is an error here
     assert list(warnings.filters) == before
 
 
@@ -131,7 +131,7 @@ def test_opening_images_in_threads_restores_the_warning_filters():
     ],
 )
 def test_invalid_image_raises_a_decode_error(content):
-    with pytest.raises(DECODE_ERRORS):
+    with pytest.raises(ImageError):
         decode_image(content)
 
 
@@ -139,7 +139,7 @@ def test_invalid_image_raises_a_decode_error(content):
 def test_png_with_wrong_checksum_is_rejected():
     content = bytearray(encode(Image.fromarray(RAMP), "PNG"))
     content[content.index(b"IDAT") + 6] ^= 1
-    with pytest.raises(DECODE_ERRORS):
+    with pytest.raises(ImageError):
         decode_image(bytes(content))
 
 

@@ -13,9 +13,11 @@ import torch
 
 from wavenet_zoo import __version__
 from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.runtime.cpus import available_cpus
 from wavenet_zoo.runtime.resources import CHECKOUT
 
 __all__ = [
+    "available_cpus",
     "choose_device",
     "describe_environment",
     "deterministic_algorithms",
@@ -101,6 +103,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "machine": platform.machine(),
         "system": platform.system(),
         "cores": os.cpu_count(),
+        "available_cpus": available_cpus(),
         "torch_threads": torch.get_num_threads(),
     }
 
