@@ -164,7 +164,7 @@ def _visible_folders(root: Path) -> list[Path]:
     except OSError as error:
         raise WavezooError(f"{root}: cannot be read: {error.strerror}") from error
     for child in children:
-        if child.is_symlink() and not child.exists():  # it may have been a class: ignoring it would shift the labels
+        if child.is_symlink() and not _exists(child):  # it may have been a class: ignoring it would shift the labels
             raise _broken_link_error(child)
     return sorted((child for child in children if child.is_dir()), key=lambda child: _natural_key(child.name))
 
@@ -193,13 +193,14 @@ def _image_files(folder: Path, listing: _Listing) -> list[Path]:
                 if entry.name.startswith("."):
                     continue
                 path = Path(entry.path)
-                if entry.is_dir():
+                exists = not entry.is_symlink() or _exists(path)
+                if exists and entry.is_dir():
                     found += _image_files(path, listing)
                 elif _is_image(entry.name):
                     found.append(path)
                     if entry.is_symlink():
                         listing.links.append(path)
-                elif entry.is_symlink() and not path.exists():  # it may have been a folder of images
+                elif not exists:  # it may have been a folder of images
                     raise _broken_link_error(path)
                 else:
                     listing.skipped[path.suffix.lower()] += 1
@@ -216,7 +217,7 @@ def _check_links(listing: _Listing) -> None:
     """
     for link in listing.links:
         folder, name = os.path.split(os.path.realpath(link))
-        if folder in listing.folders and _is_image(name) and link.exists():
+        if folder in listing.folders and _is_image(name) and _exists(link):
             original = listing.folders[folder] / name
             raise WavezooError(f"{link}: links to {original}, which is already part of the data", "remove the link")
 
@@ -242,6 +243,13 @@ def _has_image(folder: Path) -> bool:
 
 def _broken_link_error(link: Path) -> WavezooError:
     return WavezooError(f"{link}: broken symbolic link", "remove it, or restore its target")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # links in a circle, no permission
+        return False
 
 
 def _is_utf8(name: str) -> bool:
