@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Listener
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ __all__ = [
 UNREADABLE = -1  # label of an image that cannot be decoded
 SECONDS_AFTER_SIGTERM = 30  # torchrun's own timeout
 MAX_SOCKET_NAME = 107  # bytes, the least of the systems
+DESCRIPTORS, DESCRIPTORS_PER_WORKER = 16, 4  # that a loader needs at most
 WORKERS_HINT = "use --workers 0"
 # words in the errors of torch and the system when a loader fails, the cause, and what to do
 MACHINE_ERRORS = (
@@ -52,7 +54,12 @@ MACHINE_ERRORS = (
         f"{WORKERS_HINT}, or start the container with --ipc=host or --shm-size=1g",
     ),
     (
-        ("killed by signal: Killed", "allocate memory", "out of memory", "MemoryError"),
+        ("killed by signal: Killed",),
+        "a loader worker was killed, probably because memory was exhausted",
+        "use fewer --workers, or a smaller --batch-size or --size",
+    ),
+    (
+        ("allocate memory", "out of memory", "MemoryError"),
         "out of memory",
         "use a smaller --batch-size or --size, or fewer --workers",
     ),
@@ -64,7 +71,7 @@ MACHINE_ERRORS = (
     (
         ("DataLoader worker (pid", "Connection", "EOFError", "FileNotFoundError"),
         "a loader worker ended",
-        f"repeat the command; if it ends again, {WORKERS_HINT} shows where",
+        "repeat the command, with --workers 0 if it happens again",
     ),
 )
 
@@ -165,10 +172,12 @@ class Loader(DataLoader):
         _check_input_size(dataset.transform)
         if workers:
             _check_sockets()
+            _check_descriptors(workers)
         options |= {"collate_fn": _collate, "worker_init_fn": _ignore_signals}
         super().__init__(dataset, num_workers=workers, **options)
 
     def __iter__(self) -> "BatchIterator":  # type: ignore[override]
+        _check_descriptors(self.num_workers)
         with _machine_errors(OSError, RuntimeError, MemoryError):
             return BatchIterator(super().__iter__(), self.dataset.source)  # type: ignore[attr-defined]
 
@@ -373,10 +382,10 @@ def _check_input_size(transform: Transform) -> None:
 
 
 def _check_resized(image: Image.Image, transform: Transform) -> None:
-    """Check the size to which a transform resizes an image: the longer side of a thin one may become huge.
+    """Check the size to which a transform resizes an image: one side of a thin one may become huge or nothing.
 
     Raises:
-        ImageError: If it exceeds ``Image.MAX_IMAGE_PIXELS``.
+        ImageError: If it exceeds ``Image.MAX_IMAGE_PIXELS`` or a side is 0.
     """
     for step in getattr(transform, "transforms", ()):
         if isinstance(step, ResizeKeepRatio):
@@ -385,15 +394,16 @@ def _check_resized(image: Image.Image, transform: Transform) -> None:
             width, height = (side * step.size // min(image.size) for side in image.size)
         else:
             continue
-        if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
+        pixels = width * height
+        if not pixels or (Image.MAX_IMAGE_PIXELS and pixels > Image.MAX_IMAGE_PIXELS):
             raise ImageError(
-                f"too thin: {image.width} x {image.height} pixels become {width} x {height} in the resize, "
-                f"the limit is {Image.MAX_IMAGE_PIXELS:,} pixels"
+                f"too thin: {image.width} x {image.height} pixels become {width} x {height} in the resize"
+                + (f", the limit is {Image.MAX_IMAGE_PIXELS:,} pixels" if pixels else "")
             )
 
 
 def _check_sockets() -> None:
-    """Check that a worker can open a socket in the temporary folder. One that cannot hangs, instead of failing.
+    """Check that workers can open sockets in the temporary folder. One that cannot hangs, instead of failing.
 
     Raises:
         WavezooError: If it cannot.
@@ -410,6 +420,17 @@ def _check_sockets() -> None:
             f"set TMPDIR to a folder with a short path and free space, or {WORKERS_HINT}",
             INTERNAL_FAILURE,
         ) from error
+
+
+def _check_descriptors(workers: int) -> None:
+    """Check that enough file descriptors are free for workers. One that lacks some hangs, instead of failing.
+
+    Raises:
+        WavezooError: If too few are free.
+    """
+    with _machine_errors(OSError), contextlib.ExitStack() as stack:
+        for _ in range(DESCRIPTORS + workers * DESCRIPTORS_PER_WORKER if workers else 0):
+            stack.enter_context(Path(os.devnull).open("rb", buffering=0))
 
 
 @contextlib.contextmanager
