@@ -100,9 +100,9 @@ def test_help_of_every_option_is_one_line(name):
 def test_help_of_workers_states_the_default_of_the_code(monkeypatch):
     assert f"at most {MAX_WORKERS}" in WORKERS_HELP
     assert all(WORKERS_HELP in help_of(name) for name in ("eval", "train", "ablate"))
-    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("wavenet_zoo.data.workers.available_cpus", lambda: 64)
     assert default_workers(in_memory=False) == MAX_WORKERS and default_workers(in_memory=True) == 0
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("wavenet_zoo.data.workers.available_cpus", lambda: 4)
     assert [default_workers(False, processes) for processes in (1, 2, 8)] == [4, 2, 1]
 
 

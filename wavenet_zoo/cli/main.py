@@ -26,6 +26,7 @@ from wavenet_zoo.errors import (
     WavezooError,
     one_line,
 )
+from wavenet_zoo.runtime.cpus import limit_threads
 
 # each is in the file of its name
 COMMANDS = (
@@ -68,6 +69,7 @@ class LazyGroup(Group):
         arguments = list(sys.argv[1:] if args is None else args)
         options["standalone_mode"] = False
         _ignore_closed_stderr()
+        limit_threads()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # an ASCII locale loses a character, not the result

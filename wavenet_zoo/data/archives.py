@@ -17,7 +17,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from wavenet_zoo.data.decoding import decode_image
-from wavenet_zoo.data.sources import MAX_FILE_BYTES, file_stamp
+from wavenet_zoo.data.sources import MAX_FILE_BYTES, bad_file_is_image_error, file_stamp
 from wavenet_zoo.errors import WavezooError
 
 __all__ = ["ARCHIVE_SUFFIXES", "ArchiveImages", "ArchivedImage", "Member", "read_members"]
@@ -81,7 +81,9 @@ class ArchiveImages:
         self.targets: Sequence[int] = [image.label for image in images]
 
     def load(self, index: int) -> Image.Image:
-        return decode_image(self.content(index))
+        with bad_file_is_image_error():
+            content = self.content(index)
+        return decode_image(content)
 
     def content(self, index: int) -> bytes:
         image = self.images[index]

@@ -1,34 +1,58 @@
 """Image folders with one folder per class, with or without split folders above them."""
 
+import logging
 import os
 import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
+from wavenet_zoo.data.decoding import IMAGE_EXTENSIONS
 from wavenet_zoo.data.sources import FolderImages
-from wavenet_zoo.data.splits import ALL_SPLIT_NAMES, SplitError, find_split, split_named
+from wavenet_zoo.data.splits import ALL_SPLIT_NAMES, SplitError, find_split, natural_key, split_named
 from wavenet_zoo.errors import WavezooError
 
 __all__ = ["SYNSET", "open_folder"]
 
 SYNSET = re.compile(r"n\d{8}")
-IMAGE_FILES_HINT = f"image files end in {', '.join(IMG_EXTENSIONS)}"
+IMAGE_FILES_HINT = f"image files end in {', '.join(IMAGE_EXTENSIONS)}"
+UNSORTED_FOLDER = "images"  # of the parts of Tiny-ImageNet that have no class folders
+ANNOTATIONS = "val_annotations.txt"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Listing:
+    """What a search has met so far.
+
+    Attributes:
+        folders: Folders of the data, by real path.
+        links: Images that are symbolic links.
+        skipped: Number of files that are not images, by extension.
+    """
+
+    folders: dict[str, Path] = field(default_factory=dict)
+    links: list[Path] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
 
 
 def open_folder(root: Path, split: str) -> FolderImages:
     """Open the image folder ``root``.
 
-    Hidden files and folders are ignored. Symbolic links are followed. Classes and images are in natural order: "2"
-    before "10".
+    Hidden files and folders are ignored, other files that are not images are counted in a message. Symbolic links are
+    followed. A link to an image of this data would count it twice and is an error; links to one file elsewhere are as
+    many images, since stores with one file per content have such links for equal images. Classes and images are in
+    natural order: "2" before "10". Tiny-ImageNet's ``val/images`` gets its classes from ``val_annotations.txt``.
 
     Args:
         root: Folder of class folders, or of split folders (``train/``, ``val/``, ...) that contain class folders.
         split: ``train``, ``val``, ``test`` or the name of a split folder. Without split folders it is ignored.
 
     Raises:
-        WavezooError: If the folder, the split or an image is missing, a class folder is empty, a folder cannot be
-            read, or a symbolic link is broken or would add images twice.
+        WavezooError: If the folder, the split or an image is missing, a class folder is empty or its name is not UTF-8,
+            a folder cannot be read, or a symbolic link is broken or would add images twice.
     """
     if not root.exists():
         raise WavezooError(f"{root}: no such data folder")
@@ -43,22 +67,81 @@ def open_folder(root: Path, split: str) -> FolderImages:
     if not folders:
         raise _no_class_folders_error(root)
 
-    classes, files, targets, empty = [folder.name for folder in folders], [], [], []
-    seen = {os.path.realpath(root): root}
+    listing = _Listing({os.path.realpath(root): root})
+    unsorted = [folder.name for folder in folders] == [UNSORTED_FOLDER]
+    if unsorted:
+        classes, files, targets = _read_annotations(root, _image_files(folders[0], listing))
+    else:
+        classes, files, targets = _read_class_folders(root, folders, listing)
+    _check_links(listing)
+    if listing.skipped:
+        logger.info("data: %s: skipped %s", root, _describe_skipped(listing.skipped))
+    return FolderImages(root, split_named(root.absolute().name), classes, files, targets)
+
+
+def _read_class_folders(
+    root: Path, folders: Sequence[Path], listing: _Listing
+) -> tuple[list[str], list[Path], list[int]]:
+    """Return classes, images and labels of class folders."""
+    files: list[Path] = []
+    targets: list[int] = []
+    empty = []
     for target, folder in enumerate(folders):
-        found = _image_files(folder, seen)
+        before = listing.skipped.copy()
+        found = _image_files(folder, listing)
         files.extend(found)
         targets.extend([target] * len(found))
         if not found:
-            empty.append(folder.name)
-    if not files:
+            empty.append((folder, listing.skipped - before))
+        if not _is_utf8(folder.name):
+            raise WavezooError(f"{folder}: the name of this class folder is not UTF-8", "rename it")
+    if not files and not listing.skipped:
         raise WavezooError(f"{root}: no image files in its class folders ({len(folders)} found)", IMAGE_FILES_HINT)
     if empty:
+        folder, skipped = empty[0]
+        others = f"; it contains {_describe_skipped(skipped)}" if skipped else ""
         raise WavezooError(
-            f"{root / empty[0]}: class folder without images ({len(empty)} of {len(folders)} are empty)",
-            "remove the folder, or add its images",
+            f"{folder}: class folder without images ({len(empty)} of {len(folders)} are empty){others}",
+            IMAGE_FILES_HINT if skipped else "remove the folder, or add its images",
         )
-    return FolderImages(root, split_named(root.absolute().name), classes, files, targets)
+    return [folder.name for folder in folders], files, targets
+
+
+def _read_annotations(root: Path, files: Sequence[Path]) -> tuple[list[str], list[Path], list[int]]:
+    """Return classes, images and labels of a part of Tiny-ImageNet, ordered by class.
+
+    Each line of the annotations is the name of an image, its class and its bounding box, separated by tabs.
+    """
+    annotations = root / ANNOTATIONS
+    if not annotations.exists():
+        raise WavezooError(
+            f"{root}: has no labels: it contains {UNSORTED_FOLDER}/ and no class folders",
+            f"use another split, or pass {root / UNSORTED_FOLDER} if it contains the class folders",
+        )
+    try:
+        lines = annotations.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise WavezooError(f"{annotations}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    class_of: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        name, _, rest = line.partition("\t")
+        label = rest.partition("\t")[0].strip()
+        if not name or not label:
+            raise WavezooError(f"{annotations}, line {number}: no image and class separated by a tab: '{line[:80]}'")
+        if name in class_of:
+            raise WavezooError(f"{annotations}, line {number}: {name} has a line already")
+        class_of[name] = label
+    paths = {path.relative_to(root / UNSORTED_FOLDER).as_posix(): path for path in files}
+    for name in paths:
+        if name not in class_of:
+            raise WavezooError(f"{annotations}: no line for {name}", "restore the file, or remove the image")
+    for name in class_of:
+        if name not in paths:
+            raise WavezooError(f"{annotations}: {name} is not in {root / UNSORTED_FOLDER}", "restore the image")
+    classes = sorted(set(class_of.values()), key=natural_key)
+    index = {name: target for target, name in enumerate(classes)}
+    labelled = sorted((index[class_of[name]], natural_key(name), path) for name, path in paths.items())
+    return classes, [path for _, _, path in labelled], [target for target, _, _ in labelled]
 
 
 def _split_folder(root: Path, split: str, present: list[str]) -> Path:
@@ -76,51 +159,102 @@ def _visible_folders(root: Path) -> list[Path]:
     except OSError as error:
         raise WavezooError(f"{root}: cannot be read: {error.strerror}") from error
     for child in children:
-        if child.is_symlink() and not child.exists():  # it may have been a class: ignoring it would shift the labels
-            raise WavezooError(f"{child}: broken symbolic link", "remove it, or restore its target")
-    return sorted((child for child in children if child.is_dir()), key=lambda child: _natural_key(child.name))
+        if child.is_symlink() and not _exists(child):  # it may have been a class: ignoring it would shift the labels
+            raise _broken_link_error(child)
+    return sorted((child for child in children if child.is_dir()), key=lambda child: natural_key(child.name))
 
 
-def _image_files(folder: Path, seen: dict[str, Path]) -> list[Path]:
+def _image_files(folder: Path, listing: _Listing) -> list[Path]:
     """Return the images in a folder and its subfolders, linked folders included, in natural order.
 
     Args:
         folder: Folder to search.
-        seen: Folders of the data searched so far, by real path; ``folder`` and its subfolders are added.
+        listing: What was met so far. This folder and what it contains are added.
 
     Raises:
-        WavezooError: If a folder cannot be read, or links to a folder in ``seen``, one of its parents for example.
+        WavezooError: If a folder cannot be read, or links to a folder in ``listing``, one of its parents for example,
+            or a link without an image's name is broken.
     """
     real = os.path.realpath(folder)
-    if real in seen:
-        raise WavezooError(f"{folder}: links to {seen[real]}, which is already part of the data", "remove the link")
-    seen[real] = folder
+    if real in listing.folders:
+        raise WavezooError(
+            f"{folder}: links to {listing.folders[real]}, which is already part of the data", "remove the link"
+        )
+    listing.folders[real] = folder
     found: list[Path] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir():
-                    found += _image_files(Path(entry.path), seen)
-                elif entry.name.lower().endswith(IMG_EXTENSIONS):
-                    found.append(Path(entry.path))
+                path = Path(entry.path)
+                exists = not entry.is_symlink() or _exists(path)
+                if exists and entry.is_dir():
+                    found += _image_files(path, listing)
+                elif _is_image(entry.name):
+                    found.append(path)
+                    if entry.is_symlink():
+                        listing.links.append(path)
+                elif not exists:  # it may have been a folder of images
+                    raise _broken_link_error(path)
+                else:
+                    listing.skipped[path.suffix.lower()] += 1
     except OSError as error:
         raise WavezooError(f"{folder}: cannot be read: {error.strerror}") from error
-    return sorted(found, key=lambda path: _natural_key(str(path)))
+    return sorted(found, key=lambda path: natural_key(str(path)))
+
+
+def _check_links(listing: _Listing) -> None:
+    """Check that no image is a link to another image of the data.
+
+    Raises:
+        WavezooError: If one is.
+    """
+    for link in listing.links:
+        folder, name = os.path.split(os.path.realpath(link))
+        if folder in listing.folders and _is_image(name) and _exists(link):
+            original = listing.folders[folder] / name
+            raise WavezooError(f"{link}: links to {original}, which is already part of the data", "remove the link")
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_EXTENSIONS) and not name.startswith(".")
+
+
+def _describe_skipped(skipped: Counter[str]) -> str:
+    """Return ``6 files that are not supported images: 4 .heic, 2 .svg``."""
+    ordered = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))
+    counts = ", ".join(f"{count:,} {extension or 'without extension'}" for extension, count in ordered[:8])
+    more = ", ..." if len(ordered) > 8 else ""
+    return f"{skipped.total():,} files that are not supported images: {counts}{more}"
 
 
 def _has_image(folder: Path) -> bool:
     try:
-        return any(path.name.lower().endswith(IMG_EXTENSIONS) for path in folder.iterdir())
+        return any(_is_image(path.name) for path in folder.iterdir())
     except OSError:
         return False
+
+
+def _broken_link_error(link: Path) -> WavezooError:
+    return WavezooError(f"{link}: broken symbolic link", "remove it, or restore its target")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # links in a circle, no permission
+        return False
+
+
+def _is_utf8(name: str) -> bool:
+    return os.fsencode(name).decode(errors="replace") == name
 
 
 def _no_class_folders_error(root: Path) -> WavezooError:
     if not any(root.iterdir()):
         return WavezooError(f"{root}: this data folder is empty")
-    if not _image_files(root, {}):
+    if not _image_files(root, _Listing()):
         return WavezooError(f"{root}: contains neither class folders nor images", IMAGE_FILES_HINT)
     absolute = root.resolve()
     siblings = _visible_folders(absolute.parent)
@@ -132,7 +266,3 @@ def _no_class_folders_error(root: Path) -> WavezooError:
     return WavezooError(
         f"{root}: contains images but no class folders", "move the images of each class into a folder named after it"
     )
-
-
-def _natural_key(text: str) -> list[tuple[int, int | str]]:
-    return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in re.split(r"(\d+)", text) if part]

@@ -1,28 +1,35 @@
 """Data loaders for training and evaluation, whose order and randomness do not depend on the number of workers."""
 
 import contextlib
+import os
 import random
 import signal
+import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Listener
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from timm.data.transforms import ResizeKeepRatio
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
+from torchvision.transforms import Resize
 
-from wavenet_zoo.data.decoding import DECODE_ERRORS
+from wavenet_zoo.data.decoding import ImageError
 from wavenet_zoo.data.preprocessing import Transform
-from wavenet_zoo.data.sources import ImageSource
-from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.data.sources import ImageSource, read_error
+from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 from wavenet_zoo.runtime.seeds import mix_seed
 
 __all__ = [
     "UNREADABLE",
+    "BatchIterator",
     "EpochSampler",
+    "Loader",
     "batches",
-    "decode_error",
     "decoding_seconds",
     "evaluation_loader",
     "persistent_workers",
@@ -31,6 +38,42 @@ __all__ = [
 
 UNREADABLE = -1  # label of an image that cannot be decoded
 SECONDS_AFTER_SIGTERM = 30  # torchrun's own timeout
+MAX_SOCKET_NAME = 107  # bytes, the least of the systems
+DESCRIPTORS, DESCRIPTORS_PER_WORKER = 16, 4  # that a loader needs at most
+WORKERS_HINT = "use --workers 0"
+# words in the errors of torch and the system when a loader fails, the cause, and what to do
+MACHINE_ERRORS = (
+    (
+        ("Too many open files", "ancdata"),
+        "too few file descriptors for the loader workers",
+        f"raise the limit with 'ulimit -n 4096', or {WORKERS_HINT}",
+    ),
+    (
+        ("shared memory", "/torch_", "No space left on device", "/dev/shm"),
+        "no space in /dev/shm, through which the loader workers send their batches",
+        f"{WORKERS_HINT}, or start the container with --ipc=host or --shm-size=1g",
+    ),
+    (
+        ("killed by signal: Killed",),
+        "a loader worker was killed, probably because memory was exhausted",
+        "use fewer --workers, or a smaller --batch-size or --size",
+    ),
+    (
+        ("allocate memory", "out of memory", "MemoryError"),
+        "out of memory",
+        "use a smaller --batch-size or --size, or fewer --workers",
+    ),
+    (
+        ("Resource temporarily unavailable", "can't start new thread"),
+        "too few processes or threads are allowed for the loader workers",
+        f"raise the limit with 'ulimit -u', or {WORKERS_HINT}",
+    ),
+    (
+        ("DataLoader worker (pid", "Connection", "EOFError", "FileNotFoundError"),
+        "a loader worker ended",
+        "repeat the command, with --workers 0 if it happens again",
+    ),
+)
 
 
 def evaluation_loader(
@@ -42,7 +85,7 @@ def evaluation_loader(
     pin_memory: bool = False,
     rank: int = 0,
     world_size: int = 1,
-) -> DataLoader:
+) -> "Loader":
     """Create the loader of one process's share of an evaluation: batches (images, labels, indices), in order.
 
     Rank r gets images r, r + world_size, ... without padding, so that all processes together get every image once. An
@@ -60,15 +103,17 @@ def evaluation_loader(
 
     Returns:
         A loader of batches with images (B, C, H, W), labels (B,) and indices (B,).
+
+    Raises:
+        WavezooError: If the input size is too large, or the workers cannot send batches.
     """
     dataset = _EvaluationImages(source, transform, class_indices, workers)
-    return DataLoader(
+    return Loader(
         dataset,
-        batch_size,
+        workers,
+        batch_size=batch_size,
         sampler=range(rank, len(dataset), world_size),
-        num_workers=workers,
         pin_memory=pin_memory,
-        worker_init_fn=_ignore_signals,
         generator=torch.Generator(),  # draws the seeds of the workers; the default advances the global generator
     )
 
@@ -84,7 +129,7 @@ def training_loader(
     accumulation: int = 1,
     rank: int = 0,
     world_size: int = 1,
-) -> DataLoader:
+) -> "Loader":
     """Create the loader of one process's share of training: shuffled batches (images, labels, indices).
 
     The order is a function of (seed, epoch) and the augmentation of (seed, epoch, index), for any number of workers and
@@ -105,27 +150,83 @@ def training_loader(
     Returns:
         A loader of batches with images (B, C, H, W), labels (B,) and indices (B,), where
         B = batch_size / (accumulation * world_size).
+
+    Raises:
+        WavezooError: If the input size is too large, or the workers cannot send batches.
     """
     dataset = _TrainingImages(source, transform, seed)
-    return DataLoader(
+    return Loader(
         dataset,
+        workers,
         batch_sampler=EpochSampler(len(dataset), batch_size, seed, accumulation, rank, world_size),
-        num_workers=workers,
         pin_memory=pin_memory,
-        worker_init_fn=_ignore_signals,
         generator=torch.Generator(),  # draws the seeds of the workers; the default advances the global generator
         persistent_workers=workers > 0,
     )
 
 
+class Loader(DataLoader):
+    """A DataLoader that iterates with :class:`BatchIterator`."""
+
+    def __init__(self, dataset: "_Images", workers: int, **options: Any):
+        _check_input_size(dataset.transform)
+        if workers:
+            _check_sockets()
+            _check_descriptors(workers)
+        options |= {"collate_fn": _collate, "worker_init_fn": _ignore_signals}
+        super().__init__(dataset, num_workers=workers, **options)
+
+    def __iter__(self) -> "BatchIterator":  # type: ignore[override]
+        _check_descriptors(self.num_workers)
+        with _machine_errors(OSError, RuntimeError, MemoryError):
+            return BatchIterator(super().__iter__(), self.dataset.source)  # type: ignore[attr-defined]
+
+
+class BatchIterator:
+    """Iterates over batches (images (B, C, H, W), labels (B,), indices (B,)) and knows why images were unreadable.
+
+    Raises:
+        WavezooError: If the machine lacks memory, file descriptors, ..., or a worker ended.
+    """
+
+    def __init__(self, iterator: Any, source: ImageSource):
+        self._iterator = iterator
+        self._source = source
+        self._reasons: dict[int, str] = {}
+
+    def __iter__(self) -> "BatchIterator":
+        return self
+
+    def __next__(self) -> list[torch.Tensor]:
+        with _machine_errors(OSError, EOFError, RuntimeError, MemoryError):
+            batch, self._reasons = next(self._iterator)
+        if isinstance(batch, WavezooError):
+            raise batch
+        return batch
+
+    def decode_error(self, index: int, hint: str) -> WavezooError:
+        """Return the error for an unreadable image of the last batch: its path or number, and the reason.
+
+        Args:
+            index: Index of the image.
+            hint: What to do about it.
+        """
+        return WavezooError(f"{self._source.describe(index)}: {self._reasons[index]}", hint)
+
+    def shut_down_workers(self) -> None:
+        """Shut the workers down."""
+        _shut_down_workers(self._iterator)
+
+
 @contextlib.contextmanager
-def batches(loader: DataLoader) -> Iterator[Iterable[Any]]:
-    """Iterate over the batches of an evaluation loader, and shut down its workers on exit."""
+def batches(loader: Loader) -> Iterator[BatchIterator]:
+    """Iterate over the batches of a loader, and shut down its workers on exit."""
     iterator = iter(loader)
     try:
-        yield iterator
+        with _machine_errors(RuntimeError, MemoryError):  # a worker that ends interrupts the body, wherever it is
+            yield iterator
     finally:
-        _shut_down_workers(iterator)
+        iterator.shut_down_workers()
 
 
 def decoding_seconds(loader: DataLoader) -> float:
@@ -134,30 +235,13 @@ def decoding_seconds(loader: DataLoader) -> float:
 
 
 @contextlib.contextmanager
-def persistent_workers(loader: DataLoader) -> Iterator[None]:
+def persistent_workers(loader: Loader) -> Iterator[None]:
     """Keep the workers of a training loader between epochs, and shut them down on exit."""
     try:
-        yield
+        with _machine_errors(RuntimeError, MemoryError):
+            yield
     finally:
         _shut_down_workers(loader._iterator)
-
-
-def decode_error(source: ImageSource, index: int, hint: str) -> WavezooError:
-    """Return the error for an image that cannot be decoded: its path or number, and the reason.
-
-    Args:
-        source: Source of the image.
-        index: Index of the image.
-        hint: What to do about it.
-    """
-    reason = "cannot be decoded"
-    try:
-        source.load(index)
-    except DECODE_ERRORS as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        if "cannot identify image file" in reason:
-            reason = "not an image file"
-    return WavezooError(f"{source.describe(index)}: {reason}", hint)
 
 
 def _shut_down_workers(iterator: Any) -> None:
@@ -209,45 +293,163 @@ class EpochSampler(Sampler):
                 yield [(self.epoch, index) for index in order[first : first + size]]
 
 
-class _TrainingImages(Dataset):
-    def __init__(self, source: ImageSource, transform: Transform, seed: int):
+class _Images(Dataset):
+    """Images of a source as tensors. An item is ((image, label, index), reason why it is unreadable) or an error."""
+
+    def __init__(self, source: ImageSource, transform: Transform):
         self.source = source
         self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.source.targets)
+
+    def load(self, index: int, label: int) -> "_Item":
+        """Return an item. Errors of the machine are returned, since torch would not return them to the main process."""
+        reason = ""
+        try:
+            image = self.source.load(index)
+            _check_resized(image, self.transform)
+            return (self.transform(image), label, index), reason
+        except ImageError as error:
+            reason = str(error)
+        except (OSError, MemoryError) as error:
+            return read_error(self.source, index, error)
+        zeros = torch.zeros_like(self.transform(Image.new("RGB", (64, 64))))
+        return (zeros, UNREADABLE, index), reason
+
+
+_Item = tuple[tuple[torch.Tensor, int, int], str] | WavezooError
+
+
+class _TrainingImages(_Images):
+    def __init__(self, source: ImageSource, transform: Transform, seed: int):
+        super().__init__(source, transform)
         self.seed = seed
 
-    def __len__(self) -> int:
-        return len(self.source.targets)
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int, int]:
+    def __getitem__(self, key: tuple[int, int]) -> _Item:
         epoch, index = key
         with _fork_rng(mix_seed(self.seed, epoch, index)):
-            return _load(self.source, index, self.transform, self.source.targets[index])
+            return self.load(index, self.source.targets[index])
 
 
-class _EvaluationImages(Dataset):
+class _EvaluationImages(_Images):
     def __init__(self, source: ImageSource, transform: Transform, class_indices: Sequence[int], workers: int):
-        self.source = source
-        self.transform = transform
+        super().__init__(source, transform)
         self.class_indices = class_indices
-        self.seconds = torch.zeros(max(1, workers), dtype=torch.float64).share_memory_()  # one element per worker
+        self.seconds = torch.zeros(max(1, workers), dtype=torch.float64)  # one element per worker
+        if workers:
+            with _machine_errors(RuntimeError):
+                self.seconds.share_memory_()
 
-    def __len__(self) -> int:
-        return len(self.source.targets)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
+    def __getitem__(self, index: int) -> _Item:
         started = time.perf_counter()
-        loaded = _load(self.source, index, self.transform, self.class_indices[self.source.targets[index]])
+        item = self.load(index, self.class_indices[self.source.targets[index]])
         worker = get_worker_info()
         self.seconds[worker.id if worker else 0] += time.perf_counter() - started
-        return loaded
+        return item
 
 
-def _load(source: ImageSource, index: int, transform: Transform, label: int) -> tuple[torch.Tensor, int, int]:
+def _collate(items: list[_Item]) -> tuple[list[torch.Tensor] | WavezooError, dict[int, str]]:
+    """Return images, labels and indices of the items, or the error of one, and the reasons of unreadable images."""
+    samples, reasons = [], {}
+    for item in items:
+        if isinstance(item, WavezooError):
+            return item, {}
+        sample, reason = item
+        samples.append(sample)
+        if reason:
+            reasons[sample[2]] = reason
+    return default_collate(samples), reasons
+
+
+def _check_input_size(transform: Transform) -> None:
+    """Check that no step of a transform makes images of more pixels than Pillow would open.
+
+    Raises:
+        WavezooError: If a step does.
+    """
+    steps = [transform]
+    while steps:
+        step = steps.pop()
+        steps += getattr(step, "transforms", ())
+        size = getattr(step, "size", None)
+        height, width = (size, size) if isinstance(size, int) else (size[0], size[-1]) if size else (0, 0)
+        if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
+            raise WavezooError(
+                f"images of {width} x {height} pixels after the resize exceed the limit of {Image.MAX_IMAGE_PIXELS:,}",
+                "use a smaller --size or preprocessing.size",
+            )
+
+
+def _check_resized(image: Image.Image, transform: Transform) -> None:
+    """Check the size to which a transform resizes an image: one side of a thin one may become huge or nothing.
+
+    Raises:
+        ImageError: If it exceeds ``Image.MAX_IMAGE_PIXELS`` or a side is 0.
+    """
+    for step in getattr(transform, "transforms", ()):
+        if isinstance(step, ResizeKeepRatio):
+            height, width = step.get_params(image, step.size, step.longest)
+        elif isinstance(step, Resize) and isinstance(step.size, int):
+            width, height = (side * step.size // min(image.size) for side in image.size)
+        else:
+            continue
+        pixels = width * height
+        if not pixels or (Image.MAX_IMAGE_PIXELS and pixels > Image.MAX_IMAGE_PIXELS):
+            raise ImageError(
+                f"too thin: {image.width} x {image.height} pixels become {width} x {height} in the resize"
+                + (f", the limit is {Image.MAX_IMAGE_PIXELS:,} pixels" if pixels else "")
+            )
+
+
+def _check_sockets() -> None:
+    """Check that workers can open sockets in the temporary folder. One that cannot hangs, instead of failing.
+
+    Raises:
+        WavezooError: If it cannot.
+    """
     try:
-        image = source.load(index)
-    except DECODE_ERRORS:
-        return torch.zeros_like(transform(Image.new("RGB", (64, 64)))), UNREADABLE, index
-    return transform(image), label, index
+        with Listener() as listener:
+            # the name contains the number of a process, which may be longer in a worker
+            if isinstance(listener.address, str) and len(os.fsencode(listener.address)) + 3 > MAX_SOCKET_NAME:
+                raise OSError("AF_UNIX path too long")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise WavezooError(
+            f"{tempfile.gettempdir()}: loader workers cannot create sockets in the temporary folder: {reason}",
+            f"set TMPDIR to a folder with a short path and free space, or {WORKERS_HINT}",
+            INTERNAL_FAILURE,
+        ) from error
+
+
+def _check_descriptors(workers: int) -> None:
+    """Check that enough file descriptors are free for workers. One that lacks some hangs, instead of failing.
+
+    Raises:
+        WavezooError: If too few are free.
+    """
+    with _machine_errors(OSError), contextlib.ExitStack() as stack:
+        for _ in range(DESCRIPTORS + workers * DESCRIPTORS_PER_WORKER if workers else 0):
+            stack.enter_context(Path(os.devnull).open("rb", buffering=0))
+
+
+@contextlib.contextmanager
+def _machine_errors(*types: type[Exception]) -> Iterator[None]:
+    """Turn errors by which torch or the system report that the machine fails the loader into one line.
+
+    Raises:
+        WavezooError: For an error of one of ``types`` that contains words of ``MACHINE_ERRORS``.
+    """
+    try:
+        yield
+    except types as error:
+        text = f"{type(error).__name__}: {error}"
+        for words, cause, hint in MACHINE_ERRORS:
+            if any(word in text for word in words):
+                last_line = text.strip().splitlines()[-1]  # the others are the traceback of a worker
+                detail = last_line.rpartition("Error:")[2].strip(". ")
+                raise WavezooError(f"{cause}: {detail}" if detail else cause, hint, INTERNAL_FAILURE) from error
+        raise
 
 
 @contextlib.contextmanager

@@ -1,21 +1,49 @@
 """The interface of a source of labelled images, and its implementations for files and arrays."""
 
+import contextlib
+import errno
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from PIL import Image
 
-from wavenet_zoo.data.decoding import decode_image
-from wavenet_zoo.runtime.files import read_regular_file
+from wavenet_zoo.data.decoding import ImageError, decode_image, open_image
+from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
+from wavenet_zoo.runtime.files import open_regular_file, read_regular_file
 
-__all__ = ["MAX_FILE_BYTES", "ArrayImages", "FolderImages", "ImageSource", "file_stamp"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "ArrayImages",
+    "FolderImages",
+    "ImageSource",
+    "bad_file_is_image_error",
+    "file_stamp",
+    "read_error",
+]
 
-MAX_FILE_BYTES = 2**30  # of an image file
+MAX_FILE_BYTES = 2**28  # of an image file: an uncompressed image of Pillow's MAX_IMAGE_PIXELS
 RECENT_NS = 2 * 10**9  # more than the resolution of any file system's time
+# what the system says of a file that will be as bad at the next attempt; what it lacks itself has other numbers
+BAD_FILE = {
+    getattr(errno, name)
+    for name in ("ENOENT", "EACCES", "EPERM", "ELOOP", "ENAMETOOLONG", "ENOTDIR", "EISDIR", "EINVAL", "EFBIG", "ENXIO")
+}
+
+
+def read_error(source: "ImageSource", index: int, error: OSError | MemoryError) -> WavezooError:
+    """Return the error for an image that the machine failed to read: it may be good, so it is never skipped.
+
+    Args:
+        source: Source of the image.
+        index: Index of the image.
+        error: The error of the system.
+    """
+    reason = "not enough memory" if isinstance(error, MemoryError) else error.strerror or str(error)
+    return WavezooError(f"{source.describe(index)}: cannot be read: {reason}", exit_code=INTERNAL_FAILURE)
 
 
 class ImageSource(Protocol):
@@ -39,7 +67,8 @@ class ImageSource(Protocol):
         """Decode one image to RGB.
 
         Raises:
-            OSError, ValueError, ...: One of :data:`~.decoding.DECODE_ERRORS`, if the image cannot be decoded.
+            ImageError: If the image is missing or cannot be decoded.
+            OSError, MemoryError: If the machine lacks file descriptors, memory, ...: the image may be good.
         """
 
     def content(self, index: int) -> bytes:
@@ -81,7 +110,7 @@ class FolderImages:
     in_memory = False
 
     def __init__(self, root: Path, split: str, classes: Sequence[str], files: Sequence[Path], targets: Sequence[int]):
-        self.name = str(root)
+        self.name = _printable(root)
         self.root = root
         self.split = split
         self.classes = classes
@@ -89,7 +118,9 @@ class FolderImages:
         self.targets = targets
 
     def load(self, index: int) -> Image.Image:
-        return decode_image(self.content(index))
+        with bad_file_is_image_error():
+            content = self.content(index)
+        return decode_image(content)
 
     def content(self, index: int) -> bytes:
         return read_regular_file(self.files[index], MAX_FILE_BYTES)
@@ -97,14 +128,48 @@ class FolderImages:
     def stamp(self, index: int) -> bytes | None:
         return file_stamp(self.files[index])
 
+    def check(self, index: int) -> None:
+        """Open one image, which reads its header.
+
+        Raises:
+            ImageError: If it cannot be opened.
+            OSError, MemoryError: If the machine lacks file descriptors, memory, ...: the image may be good.
+        """
+        with bad_file_is_image_error(), open_regular_file(self.files[index], MAX_FILE_BYTES) as file, open_image(file):
+            pass
+
     def describe(self, index: int) -> str:
-        return str(self.files[index])
+        return _printable(self.files[index])
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
         for file in self.files:
-            digest.update(f"{file.relative_to(self.root).as_posix()}\0{file.stat().st_size}\n".encode())
+            line = f"{file.relative_to(self.root).as_posix()}\0{_size(file)}\n"
+            digest.update(line.encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+
+def _printable(path: Path) -> str:
+    """Return a path as text in which bytes that are not UTF-8 are escaped."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # a broken link, or removed since
+        return -1
+
+
+@contextlib.contextmanager
+def bad_file_is_image_error() -> Iterator[None]:
+    """Raise :class:`~.decoding.ImageError` for a file that cannot be read, unless the machine lacks something."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in BAD_FILE:
+            raise
+        raise ImageError(error.strerror) from error
 
 
 class ArrayImages:

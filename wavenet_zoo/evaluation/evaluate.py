@@ -158,7 +158,7 @@ def evaluate(
             ``halves``, ``auto`` or a file of forms. Default: ``dense``, or ``factored`` without folding. All forms
             are equal up to rounding.
         fold: Fold batch norms into convolutions. False evaluates the network as it was trained.
-        workers: Loader workers. Default: one per core, at most 8; 0 for images in memory.
+        workers: Loader workers. Default: one per available CPU, at most 8; 0 for images in memory.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         model_kwargs: Model arguments.
         per_class: Count images per class too.

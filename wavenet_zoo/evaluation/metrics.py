@@ -8,9 +8,8 @@ from itertools import chain
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import DataLoader
 
-from wavenet_zoo.data.loaders import UNREADABLE, batches, decode_error, decoding_seconds
+from wavenet_zoo.data.loaders import UNREADABLE, Loader, batches, decoding_seconds
 from wavenet_zoo.data.sources import ImageSource
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.distributed import SINGLE_PROCESS, Distributed
@@ -95,7 +94,7 @@ class Metrics:
 @torch.inference_mode()
 def evaluate_loader(
     model: nn.Module,
-    loader: DataLoader,
+    loader: Loader,
     source: ImageSource,
     num_classes: int,
     device: torch.device,
@@ -135,7 +134,7 @@ def evaluate_loader(
             if not readable.all():
                 bad = indices[~readable].tolist()
                 if not skip_bad_images:
-                    raise decode_error(source, bad[0], SKIP_HINT)
+                    raise iterator.decode_error(bad[0], SKIP_HINT)
                 metrics.skipped += [source.describe(i) for i in bad]
                 images, labels = images[readable], labels[readable]
             if len(labels):

@@ -138,7 +138,7 @@ def ablate(
         dfwt_after: ``expand``: the DFWT before the depthwise convolution.
         paper_setting: Use the recipe of the paper's setting, which takes days on a GPU.
         seeds: Number of runs per arm, with the recipe's seed and the following ones.
-        workers: Loader workers. Default: one per core, at most 8; 0 for images in memory.
+        workers: Loader workers. Default: one per available CPU, at most 8; 0 for images in memory.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         progress: Show progress on stderr.
 

@@ -13,6 +13,7 @@ import torch
 
 from wavenet_zoo import __version__
 from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.runtime.cpus import available_cpus
 from wavenet_zoo.runtime.resources import CHECKOUT
 
 __all__ = [
@@ -60,13 +61,6 @@ def deterministic_algorithms(enabled: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before[2])
 
 
-def available_cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def synchronize(device: torch.device) -> None:
     """Wait until the device has finished its work, so that a clock reads the time of that work."""
     if device.type == "cuda":
@@ -109,6 +103,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "machine": platform.machine(),
         "system": platform.system(),
         "cores": os.cpu_count(),
+        "available_cpus": available_cpus(),
         "torch_threads": torch.get_num_threads(),
     }
 

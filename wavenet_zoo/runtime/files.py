@@ -8,34 +8,56 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 
-__all__ = ["cache_folder", "check_writable", "read_regular_file", "sha256_of", "write_atomically", "write_error"]
+__all__ = [
+    "cache_folder",
+    "check_writable",
+    "open_regular_file",
+    "read_regular_file",
+    "sha256_of",
+    "write_atomically",
+    "write_error",
+]
 
 KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
 
 
-def read_regular_file(path: str | Path, limit: int) -> bytes:
-    """Read a file that may be of any kind or size: pipes and devices are not read, and the size is checked first.
+def open_regular_file(path: str | Path, limit: int) -> BinaryIO:
+    """Open a file that may be of any kind or size: pipes and devices are not read, and the size is checked first.
 
     Args:
         path: The file.
         limit: Maximum size in bytes.
 
     Raises:
-        OSError: If the file is missing, is not a regular file, exceeds the limit, or cannot be read. ``strerror`` says
-            what is wrong.
+        OSError: If the file is missing, is not a regular file, exceeds the limit, or cannot be opened. ``strerror``
+            says what is wrong.
     """
     # without O_NONBLOCK, opening a named pipe waits for a writer
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(handle, "rb") as file:
+    try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else KINDS.get(stat.S_IFMT(status.st_mode), "special")
             raise OSError(errno.EINVAL, f"is {kind}, not a regular file", str(path))
         if status.st_size > limit:
             raise OSError(errno.EFBIG, f"has {status.st_size:,} bytes, the limit is {limit:,}", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_regular_file(path: str | Path, limit: int) -> bytes:
+    """Read a file of :func:`open_regular_file`.
+
+    Raises:
+        OSError: If it cannot be opened or read.
+    """
+    with open_regular_file(path, limit) as file:
         return file.read(limit + 1)[:limit]
 
 

@@ -12,10 +12,9 @@ from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from wavenet_zoo.data.classes import match_classes
-from wavenet_zoo.data.loaders import evaluation_loader, training_loader
+from wavenet_zoo.data.loaders import Loader, evaluation_loader, training_loader
 from wavenet_zoo.data.open import is_named, open_data
 from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, training_transform
 from wavenet_zoo.data.sources import ImageSource
@@ -63,8 +62,8 @@ class Training:
     distributed: Distributed
     train_images: ImageSource
     val_images: ImageSource
-    train_loader: DataLoader
-    val_loader: DataLoader
+    train_loader: Loader
+    val_loader: Loader
     model: Any
     forward: Any
     ema: ModelEmaV3 | None

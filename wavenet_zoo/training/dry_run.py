@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from wavenet_zoo.data.decoding import DECODE_ERRORS, open_image
-from wavenet_zoo.data.loaders import batches, decode_error
-from wavenet_zoo.data.sources import FolderImages, ImageSource
+from wavenet_zoo.data.decoding import ImageError
+from wavenet_zoo.data.loaders import batches
+from wavenet_zoo.data.sources import FolderImages, ImageSource, read_error
+from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.recipes import load_recipe, recipe_name
 from wavenet_zoo.runtime.distributed import init_distributed
 from wavenet_zoo.runtime.environment import describe_environment, synchronize
@@ -154,7 +155,7 @@ def _time_steps(training: Training) -> tuple[list[int], float, float]:
     training.train_loader.batch_sampler.start(epoch=1)  # type: ignore[union-attr]
     timed = min(TIMED_STEPS, training.steps_per_epoch - 1)
     with batches(training.train_loader) as iterator:
-        micro_batches = MicroBatches(iterator, training.train_images)
+        micro_batches = MicroBatches(iterator)
         started = time.perf_counter()
         loss = train_step(training, itertools.islice(micro_batches, accumulation), 0).item()
         shape = micro_batches.last_shape
@@ -191,18 +192,20 @@ def _open_every_image(source: ImageSource, progress: bool) -> None:
     if not isinstance(source, FolderImages):
         return
 
-    def can_be_opened(index: int) -> bool:
+    def reason_of(index: int) -> str:
         try:
-            with open_image(source.files[index]):
-                return True
-        except DECODE_ERRORS:
-            return False
+            source.check(index)
+        except ImageError as error:
+            return str(error)
+        except (OSError, MemoryError) as error:
+            raise read_error(source, index, error) from error
+        return ""
 
     count = len(source.files)
     with Progress(f"opening {source.split} images", count, enabled=progress) as bar, ThreadPoolExecutor(4) as pool:
-        for index, good in enumerate(pool.map(can_be_opened, range(count))):
-            if not good:
-                raise decode_error(source, index, "replace or remove the image")
+        for index, reason in enumerate(pool.map(reason_of, range(count))):
+            if reason:
+                raise WavezooError(f"{source.describe(index)}: {reason}", "replace or remove the image")
             bar.advance(1)
 
 

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from timm.utils import dispatch_clip_grad
 
-from wavenet_zoo.data.loaders import UNREADABLE, decode_error
-from wavenet_zoo.data.sources import ImageSource
+from wavenet_zoo.data.loaders import UNREADABLE, BatchIterator, Loader
 from wavenet_zoo.training.build import Training
 from wavenet_zoo.training.optim import seed_step
 
@@ -23,17 +22,15 @@ class MicroBatches:
     """Iterates over (images (B, C, H, W), labels (B,)) of a training loader and measures the time spent waiting.
 
     Args:
-        loader: Batches of (images, labels, indices).
-        images: Images that the loader reads, to name one that cannot be decoded.
+        loader: Training loader, or an iterator over it.
 
     Attributes:
         waiting_seconds: Time spent waiting for the loader.
         last_shape: Shape of the last images, (B, C, H, W).
     """
 
-    def __init__(self, loader: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], images: ImageSource):
+    def __init__(self, loader: Loader | BatchIterator):
         self._iterator = iter(loader)
-        self._images = images
         self.waiting_seconds = 0.0
         self.last_shape: list[int] = []
 
@@ -47,7 +44,7 @@ class MicroBatches:
         self.last_shape = list(images.shape)
         if (labels == UNREADABLE).any():
             bad = int(indices[labels == UNREADABLE][0])
-            raise decode_error(self._images, bad, "replace or remove the image")
+            raise self._iterator.decode_error(bad, "replace or remove the image")
         return images, labels
 
 

@@ -67,7 +67,7 @@ def train(
         data: Data set; overrides the recipe's. A name, or a folder with ``train/`` and ``val/`` or ``test/``.
         out: Folder of the run. Default: ``runs/`` and the recipe's name.
         overrides: Overrides of the recipe's values, each ``section.key=value``.
-        workers: Loader workers. Default: one per core, at most 8; 0 for images in memory.
+        workers: Loader workers. Default: one per available CPU, at most 8; 0 for images in memory.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         compile: Compile the model with torch.compile.
         form: How WaveletNet's units compute. ``dense`` composes DFWT and WConv into one convolution at every step,
@@ -149,7 +149,7 @@ def _train_epoch(trainer: Trainer) -> float:
     if state.step == 0:
         state.lr = optimizer.param_groups[0]["lr"]
     first_step, started = state.step, time.perf_counter()
-    batches = MicroBatches(training.train_loader, training.train_images)
+    batches = MicroBatches(training.train_loader)
     while state.step < training.steps_per_epoch:
         lr = optimizer.param_groups[0]["lr"]
         loss = train_step(training, itertools.islice(batches, training.recipe.accumulation), state.total_steps)
