@@ -97,7 +97,7 @@ def test_overrides_set_typed_values(write):
         (GOOD + "batch_size: 64\n", "recipe.yaml:15: duplicate key 'batch_size'"),
         (GOOD + "1: 2\n", "recipe.yaml"),
         (GOOD + "? [a, b]\n: 2\n", "recipe.yaml"),
-        (GOOD + "#" * (1 << 20), "exceeds the maximum size of a recipe"),
+        (GOOD + "#" * (1 << 16), "recipe.yaml: cannot be read: has 65,760 bytes, the limit is 65,536"),
         (GOOD + "\tseed: 1\n", "recipe.yaml:15: not valid YAML"),
         (GOOD + "seed: .nan\n", "recipe.yaml:15: seed"),
         ("", "a recipe must be a mapping of sections, got empty"),
@@ -123,7 +123,7 @@ def test_invalid_recipe_raises_one_line_with_file_line_and_key(write, text, mess
         ("nothing.like.it=1", "--set nothing.like.it=1: unknown key 'nothing'"),
         ("schedule.epochs", "--set schedule.epochs: expected key=value"),
         ("batch_size.x=1", "'batch_size' is not a section"),
-        ("seed=[", "the value is not valid YAML"),
+        ("seed=[", "--set seed=[: not valid YAML: while parsing"),
         ("model.pretrained=none", "pretrained is a tag or a file; use null for random weights"),
         ("model={name: m, pretrained: t, initial_weights_of: {}}", "are exclusive: remove one"),
     ],
@@ -208,5 +208,5 @@ def test_yaml_alias_bomb_does_not_exhaust_memory(write):
     bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"{chr(ord(k) + 1)}: &{chr(ord(k) + 1)} [{', '.join(['*' + k] * 9)}]\n" for k in "abcdefghij"
     )
-    with pytest.raises(WavezooError, match="unknown key"):
+    with pytest.raises(WavezooError, match=r"recipe.yaml:\d+: not valid YAML: more than 10,000 values"):
         load_recipe(write(bomb))
