@@ -76,7 +76,7 @@ MISTAKES = {  # in another recipe, and in the values of its parts
 }
 
 
-@pytest.mark.reliability(22)
+@pytest.mark.reliability(65)
 def test_check_lists_every_mistake_and_train_the_first_with_their_number(wavezoo, tmp_path):
     lines = ["model: {name: waveletnet_cifar_m1}", "data: {name: digits}", "preprocessing:", "  size: 32"]
     lines += ["  mean: [0.5, 0.5, 0.5]", "  std: [0.5, 0, 0.5]", "optimiser:", "  lr: 0.1", "schedule:"]
@@ -95,7 +95,7 @@ def test_check_lists_every_mistake_and_train_the_first_with_their_number(wavezoo
     )
 
 
-@pytest.mark.reliability(22)
+@pytest.mark.reliability(65)
 def test_check_builds_the_other_parts_if_one_cannot_be_built(wavezoo):
     overrides = ["--set", "model.kwargs.kapas=1", "--set", "optimizer.name=momentun"]
     result = wavezoo("recipe", "check", "digits", *overrides, "--json")
