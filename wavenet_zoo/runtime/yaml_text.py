@@ -45,6 +45,11 @@ class YamlDocument:
 class _Loader(yaml.SafeLoader):
     """PyYAML's loader for values of JSON's kinds: a date is text."""
 
+    def fetch_flow_collection_start(self, token_class: type[yaml.Token]) -> None:
+        if self.flow_level >= MAX_DEPTH:  # PyYAML's time is cubic in the depth
+            raise InvalidYaml(f"nested deeper than {MAX_DEPTH} levels", self.line + 1)
+        super().fetch_flow_collection_start(token_class)
+
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         line, kind = node.start_mark.line + 1, node.tag.removeprefix(TAG)
         if kind not in KINDS:
