@@ -20,7 +20,10 @@ from wavenet_zoo import WavezooError
 from wavenet_zoo.data.decoding import IMAGE_FORMATS, ImageError, decode_image
 from wavenet_zoo.data.open import open_data
 from wavenet_zoo.models import checkpoints_folder, read_collection
-from wavenet_zoo.recipes import Recipe, list_recipes, load_recipe
+from wavenet_zoo.recipes import Recipe, list_recipes, load_recipe, parse_value
+from wavenet_zoo.runtime.records import parse_json, read_json, read_record
+from wavenet_zoo.runtime.resources import shipped_folder
+from wavenet_zoo.training.records import RunRecord, TrainingRun
 from wavenet_zoo.weights.files import weights_bytes
 from wavenet_zoo.weights.loading import load_model
 from wavenet_zoo.weights.metadata import WeightsMetadata
@@ -30,6 +33,22 @@ RECIPES = [path.read_text(encoding="utf-8") for path in list_recipes().values()]
 WORDS = [
     *("null", "~", "true", ".nan", "1e999", "-1", "0x10", "1_000", "[", "]", "{", "}", ": ", "\n", "\t", "#", "'", '"'),
     *("&a", "*a", "<<: *a", "---", "!!python/name:os.system", "\0", "\ufeff", "model", "epochs", "../../x"),
+    *(
+        "!!int",
+        "!!float",
+        "!!set",
+        "!!binary",
+        "0b_",
+        "1:1",
+        "2001-99-99",
+        "9" * 99,
+        "[" * 40,
+        "- ",
+        "? ",
+        "|",
+        "%",
+        "\\U",
+    ),
 ]
 many = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 cuts = st.lists(
@@ -110,6 +129,54 @@ def test_random_overrides_raise_only_wavezoo_error(bounded, override):
     bounded(lambda: load_recipe("digits", [override]))
 
 
+@pytest.mark.reliability(51)
+@many
+@given(st.one_of(st.text(max_size=30), st.lists(st.sampled_from(WORDS), max_size=12).map("".join)))
+def test_random_yaml_is_a_value_of_json_or_is_rejected(bounded, text):
+    value = bounded(lambda: parse_value(text))
+    assert json.loads(json.dumps(value, allow_nan=False)) == value or has_other_keys(value)
+
+
+def has_other_keys(value):
+    """Return whether a mapping has keys such as 1 or null, which JSON makes text."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return any(has_other_keys(item) for item in inner) or (
+        isinstance(value, dict) and not all(isinstance(key, str) for key in value)
+    )
+
+
+RECORDS = {"run.json": RunRecord, "result.json": TrainingRun}
+RUN = shipped_folder("results") / "digits" / "waveletnet_m1" / "seed0"
+
+
+@pytest.mark.reliability(63)
+@pytest.mark.parametrize("name", RECORDS)
+@many
+@given(cuts)
+def test_record_with_random_bytes_is_read_or_rejected(tmp_path, bounded, name, cuts):
+    (tmp_path / name).write_bytes(spoil((RUN / name).read_bytes(), cuts))
+    record = bounded(lambda: read_record(tmp_path / name, RECORDS[name]))
+    assert record is None or isinstance(record, RECORDS[name])
+
+
+JSON_PIECES = ["[" * 3000, '{"a":' * 900, "1" * 5000, "NaN", "1e999", '"\\ud800"', "]", "}", ",", '"', "\ufeff", "null"]
+
+
+@pytest.mark.reliability(63)
+@many
+@given(
+    st.one_of(
+        st.binary(max_size=30),
+        json_values.map(lambda value: json.dumps(value).encode()),
+        st.lists(st.sampled_from(JSON_PIECES), max_size=6).map(lambda pieces: "".join(pieces).encode()),
+    )
+)
+def test_random_json_is_parsed_or_rejected(tmp_path, bounded, content):
+    (tmp_path / "x.json").write_bytes(content)
+    bounded(lambda: parse_json(content, "x.json"))
+    assert isinstance(bounded(lambda: read_json(tmp_path / "x.json")), dict | None)
+
+
 @pytest.mark.reliability(22)
 @given(
     st.sampled_from(sorted(list_recipes())),
@@ -118,7 +185,7 @@ def test_random_overrides_raise_only_wavezoo_error(bounded, override):
     st.integers(0, 2**32 - 1),
     st.booleans(),
     st.dictionaries(st.text(max_size=8), json_values, max_size=3),
-    st.text(min_size=1, max_size=12),
+    st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12),
 )
 def test_recipes_round_trip_through_yaml(tmp_path_factory, name, lr, epochs, seed, channels_last, kwargs, data):
     recipe = load_recipe(name)

@@ -1,22 +1,38 @@
 """Training recipes: typed YAML files that define a run. This module does not import torch."""
 
 import hashlib
+import itertools
 import json
 import re
 import reprlib
+import shlex
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 
-from wavenet_zoo.errors import WavezooError, did_you_mean
+from wavenet_zoo.errors import WavezooError, did_you_mean, one_line
+from wavenet_zoo.runtime.files import read_regular_file
 from wavenet_zoo.runtime.resources import shipped_folder
 from wavenet_zoo.runtime.results import Result
+from wavenet_zoo.runtime.yaml_text import MAX_CHARACTERS, MAX_DEPTH, InvalidYaml, parse_yaml
 
 __all__ = [
+    "InvalidRecipe",
+    "Mistake",
     "Recipe",
     "RecipeSummary",
     "describe_recipes",
@@ -24,12 +40,25 @@ __all__ = [
     "list_recipes",
     "load_recipe",
     "parse_value",
+    "read_recipe",
     "recipe_name",
 ]
 
-MAX_RECIPE_BYTES = 1 << 20
-NUMBER_LIST = re.compile(r"\(?\s*[-+.\de]+\s*(,\s*[-+.\de]+\s*)+,?\s*\)?")
+MAX_SIDE = 8192  # pixels of a resized image
+NUMBER_LIST = re.compile(r"\(?\s*[-+.\de]+(\s*,\s*[-+.\de]+)+(\s*,)?\s*\)?")
+# timm ignores what it cannot read, and has no maximum
+POLICY = re.compile(
+    r"rand(-(m\d{1,2}|n1?\d|p[01]?(\.\d+)?|mstd\d{1,3}(\.\d+)?|mmax\d{1,2}|inc[01]|tweights|t3aw?))*"
+    r"|augmix(-(m\d{1,2}|w1?\d|d1?\d|a\d{1,2}(\.\d+)?|b[01]|mstd\d{1,3}(\.\d+)?))*"
+    r"|(original|originalr|v0|v0r|3a)(-mstd\d{1,3}(\.\d+)?)*"
+)
 SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+
+
+def _check_policy(value: str) -> str:
+    if not POLICY.fullmatch(value):
+        raise ValueError("input should be a policy of timm, for example rand-m9-mstd0.5-inc1 or original")
+    return value
 
 
 def _read_scientific(value: Any) -> Any:
@@ -42,11 +71,31 @@ def _read_scientific(value: Any) -> Any:
     return value
 
 
-Number = Annotated[float, BeforeValidator(_read_scientific)]
+def _check_magnitude(value: float) -> float:
+    if value and not 1e-12 <= abs(value) <= 1e6:  # float32 would make it 0 or infinite
+        raise ValueError("input should be 0 or have an absolute value from 1e-12 to 1e6")
+    return value
+
+
+def _check_text(value: str) -> str:
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
+        raise ValueError("control characters are not allowed")
+    return value
+
+
+def _check_split(value: str) -> str:
+    if value.startswith("/") or ".." in PurePosixPath(value).parts:
+        raise ValueError("input should be the name of a split, not a path")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_read_scientific), AfterValidator(_check_magnitude)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Text = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_check_text)]
+Split = Annotated[Text, AfterValidator(_check_split)]
 
 
 class _Section(BaseModel):
@@ -65,10 +114,10 @@ class ModelSection(_Section):
             the weights have the classes of the data.
     """
 
-    name: str
+    name: Text
     kwargs: dict[str, JsonValue] = {}
     initial_weights_of: dict[str, JsonValue] | None = None
-    pretrained: str | None = None
+    pretrained: Text | None = None
 
     @model_validator(mode="after")
     def _check_initial_weights(self) -> "ModelSection":
@@ -88,9 +137,9 @@ class DataSection(_Section):
         validation: Validation split, evaluated after every epoch.
     """
 
-    name: str
-    train: str = "train"
-    validation: str = "val"
+    name: Text
+    train: Split = "train"
+    validation: Split = "val"
 
 
 class PreprocessingSection(_Section):
@@ -109,6 +158,12 @@ class PreprocessingSection(_Section):
     crop_pct: Annotated[Number, Field(gt=0, le=1)] = 1.0
     mean: Annotated[list[Number], Field(min_length=3, max_length=3)]
     std: Annotated[list[Positive], Field(min_length=3, max_length=3)]
+
+    @model_validator(mode="after")
+    def _check_resized(self) -> "PreprocessingSection":
+        if self.size / self.crop_pct > MAX_SIDE:
+            raise ValueError(f"size / crop_pct is {self.size / self.crop_pct:.0f} pixels, the limit is {MAX_SIDE}")
+        return self
 
 
 class AugmentationSection(_Section):
@@ -129,11 +184,11 @@ class AugmentationSection(_Section):
     """
 
     crop: Literal["pad", "resized", "none"] = "none"
-    padding: Annotated[int, Field(ge=0)] = 4
+    padding: Annotated[int, Field(ge=0, le=1024)] = 4
     scale: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = [0.08, 1.0]
     hflip: Fraction = 0.0
     color_jitter: NotNegative = 0.0
-    auto_augment: str | None = None
+    auto_augment: Annotated[str, AfterValidator(_check_policy)] | None = None
     random_erasing: Fraction = 0.0
     mixup: NotNegative = 0.0
     cutmix: NotNegative = 0.0
@@ -143,6 +198,12 @@ class AugmentationSection(_Section):
     def _check_color_augmentation(self) -> "AugmentationSection":
         if self.color_jitter and self.auto_augment and "3a" not in self.auto_augment:
             raise ValueError("auto_augment and color_jitter are exclusive: remove one")
+        return self
+
+    @model_validator(mode="after")
+    def _check_scale(self) -> "AugmentationSection":
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale should be a minimum above 0 and a maximum, got {self.scale}")
         return self
 
 
@@ -172,11 +233,11 @@ class OptimizerSection(_Section):
         clip_grad: Maximum norm of the gradient; null disables clipping.
     """
 
-    name: str = "momentum"
+    name: Text = "momentum"
     lr: Positive
     momentum: Fraction = 0.9
     weight_decay: NotNegative = 0.0
-    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = None
+    betas: Annotated[list[Annotated[Number, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] | None = None
     clip_grad: Positive | None = None
 
 
@@ -204,6 +265,8 @@ class ScheduleSection(_Section):
     def _check_name(self) -> "ScheduleSection":
         if (self.name == "steps") != bool(self.milestones):
             raise ValueError("'steps' requires milestones, and only 'steps' accepts them")
+        if any(milestone >= following for milestone, following in zip(self.milestones, self.milestones[1:])):
+            raise ValueError(f"milestones should increase, got {self.milestones}")
         if self.min_lr and self.name not in ("linear", "cosine"):
             raise ValueError("only 'linear' and 'cosine' accept min_lr")
         return self
@@ -258,6 +321,15 @@ class Recipe(_Section):
     channels_last: bool = True
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
+    @model_validator(mode="after")
+    def _check_parts(self) -> "Recipe":
+        part, rest = divmod(self.batch_size, self.accumulation)
+        if rest:
+            raise ValueError(f"batch_size {self.batch_size} is not divisible by accumulation {self.accumulation}")
+        if part % 2 and (self.augmentation.mixup or self.augmentation.cutmix):
+            raise ValueError(f"mixup and cutmix require an even number of images per part of a step, got {part}")
+        return self
+
     def sha256(self) -> str:
         """Return the hash of the values, independent of order, comments and explicit defaults in the file.
 
@@ -281,6 +353,44 @@ class Recipe(_Section):
         return yaml.safe_dump(self.model_dump(), sort_keys=False, default_flow_style=None, width=120)
 
 
+@dataclass(frozen=True)
+class Mistake:
+    """A mistake in a recipe.
+
+    Attributes:
+        key: The key, ``schedule.epochs`` for example; empty if it is none of one key.
+        message: What is wrong, with the file and the line, or the override.
+        hint: What to do about it; empty if there is nothing to add.
+    """
+
+    key: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class InvalidRecipe(WavezooError):
+    """A recipe with one or more mistakes. The message has the first, the hint their number.
+
+    Args:
+        mistakes: Every mistake.
+        recipe: The recipe, as it was named.
+        overrides: Overrides of its values.
+    """
+
+    def __init__(self, mistakes: Sequence[Mistake], recipe: Path | str, overrides: Sequence[str] = ()):
+        first, hints = mistakes[0], [mistakes[0].hint]
+        if len(mistakes) > 1:
+            sets = [word for override in overrides for word in ("--set", override)]
+            hints.append(
+                f"and {len(mistakes) - 1} more: {shlex.join(['wavezoo', 'recipe', 'check', str(recipe), *sets])}"
+            )
+        super().__init__(first.message, "; ".join(hint for hint in hints if hint))
+        self.mistakes = [Mistake(m.key, one_line(m.message), one_line(m.hint)) for m in mistakes]
+
+
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe.
 
@@ -292,31 +402,47 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         WavezooError: If the file is missing or not YAML, or a key or value is invalid. The message has the file, the
             line and the closest valid key.
     """
+    file = find_recipe(path)
+    try:
+        document = parse_yaml(read_recipe(file))
+    except InvalidYaml as error:
+        raise WavezooError(f"{file}:{error.line}: {error}" if error.line else f"{file}: {error}") from error
+    values = document.value
+    if document.tree is None or not isinstance(values, dict):
+        raise WavezooError(f"{file}: a recipe must be a mapping of sections, got {_kind(values)}")
+    mistakes = [
+        Mistake(name, f"{file}:{line}: duplicate key '{name}'") for line, name in sorted(document.duplicates.items())
+    ]
+    for override in overrides:
+        try:
+            _apply_override(values, override)
+        except WavezooError as error:
+            mistakes.append(Mistake("", error.message, error.hint))
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        mistakes += _mistakes(error, values, file, document.tree, overrides)
+    if mistakes:
+        raise InvalidRecipe(mistakes, path, overrides)
+    return recipe
+
+
+def read_recipe(path: Path | str) -> str:
+    """Read the text of a recipe.
+
+    Args:
+        path: A YAML file, or the name of a shipped recipe.
+
+    Raises:
+        WavezooError: If it is missing, not a regular file, too large for a recipe, or not in UTF-8.
+    """
     path = find_recipe(path)
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_RECIPE_BYTES + 1)
+        return read_regular_file(path, MAX_CHARACTERS).decode("utf-8-sig")
     except OSError as error:
         raise WavezooError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(content) > MAX_RECIPE_BYTES:
-        raise WavezooError(f"{path}: exceeds the maximum size of a recipe ({MAX_RECIPE_BYTES} bytes)")
-    try:
-        text = content.decode("utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        _refuse_duplicate_keys(path, tree)
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise WavezooError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
-    if tree is None or not isinstance(values, dict):
-        raise WavezooError(f"{path}: a recipe must be a mapping of sections, got {_kind(values)}")
-    for override in overrides:
-        _apply_override(values, override)
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        raise _first_mistake(error, Recipe, path, tree, overrides) from None
+    except UnicodeDecodeError as error:
+        raise WavezooError(f"{path}: not valid YAML: not in UTF-8 at byte {error.start}") from error
 
 
 @dataclass
@@ -349,7 +475,7 @@ def describe_recipes() -> list[RecipeSummary]:
     summaries = []
     for name, path in list_recipes().items():
         recipe = load_recipe(path)
-        title = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ").strip()
+        title = read_recipe(path).splitlines()[0].lstrip("# ").strip()
         summaries.append(
             RecipeSummary(
                 name=name,
@@ -374,15 +500,20 @@ def find_recipe(name: Path | str) -> Path:
         WavezooError: If neither exists.
     """
     path = Path(name)
-    if path.is_file():
-        return path
+    try:
+        if path.exists() and not path.is_dir():
+            return path
+    except OSError as error:
+        raise WavezooError(f"{path}: cannot be read: {error.strerror}") from error
     shipped = list_recipes()
     stem = str(name).removesuffix(".yaml").removeprefix("recipes/")
     if stem in shipped:
         return shipped[stem]
     if path.is_dir():
-        raise WavezooError(f"{path}: is a folder, not a recipe")
-    hint = did_you_mean(stem, shipped, "see 'wavezoo recipe list'")
+        files = [str(file) for file in itertools.islice(sorted(path.glob("*.yaml")), 3)]
+        hint = f"pass a file, for example {' or '.join(files)}" if files else "pass a YAML file"
+        raise WavezooError(f"{path}: is a folder, not a recipe", hint)
+    hint = did_you_mean(stem[:200], shipped, "see 'wavezoo recipe list'")
     raise WavezooError(f"{name}: recipe not found", hint)
 
 
@@ -393,7 +524,7 @@ def parse_value(text: str) -> Any:
     parentheses), ``1e-3`` is a number, and Python's ``None`` is null.
 
     Raises:
-        WavezooError: If the value is not valid YAML.
+        WavezooError: If the value is not valid YAML, or a number in it is not finite.
     """
     bare = text.strip()
     if bare == "None":
@@ -401,10 +532,19 @@ def parse_value(text: str) -> Any:
     if NUMBER_LIST.fullmatch(bare):
         bare = f"[{bare.strip('()').rstrip(', ')}]"
     try:
-        value = yaml.safe_load(bare)
-    except yaml.YAMLError as error:
-        raise WavezooError("the value is not valid YAML") from error
-    return float(value) if isinstance(value, str) and SCIENTIFIC.fullmatch(value) else value
+        document = parse_yaml(bare)
+    except InvalidYaml as error:
+        raise WavezooError(str(error)) from error
+    for name in document.duplicates.values():
+        raise WavezooError(f"duplicate key '{name}'")
+    value = document.value
+    if isinstance(value, str) and SCIENTIFIC.fullmatch(value):
+        value = float(value)
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise WavezooError("a number is not finite") from error
+    return value
 
 
 def recipe_name(recipe: Path | str) -> str:
@@ -423,19 +563,23 @@ def list_recipes() -> dict[str, Path]:
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
+    where = f"--set {_shorten(override)}"
     key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise WavezooError(f"--set {override}: expected key=value", "for example --set schedule.epochs=1")
+    *parents, last = key.split(".")
+    if not equals or not all([*parents, last]):
+        raise WavezooError(f"{where}: expected key=value", "for example --set schedule.epochs=1")
+    if len(parents) >= MAX_DEPTH:
+        raise WavezooError(f"{where}: nested deeper than {MAX_DEPTH} levels")
     try:
         value = parse_value(text)
     except WavezooError as error:
-        raise WavezooError(f"--set {override}: {error.message}") from error
-    *parents, last = key.split(".")
+        raise WavezooError(f"{where}: {error.message}") from error
     section = values
     for parent in parents:
-        section[parent] = section = {} if section.get(parent) is None else section[parent]
-        if not isinstance(section, dict):
-            raise WavezooError(f"--set {override}: '{parent}' is not a section")
+        inner = section.get(parent)
+        if inner is not None and not isinstance(inner, dict):
+            raise WavezooError(f"{where}: '{parent}' is not a section")
+        section[parent] = section = dict(inner or {})  # a copy: an alias would change too
     section[last] = value
 
 
@@ -453,60 +597,58 @@ def _kind(value: Any) -> str:
     return "empty" if value is None else f"a {type(value).__name__}"
 
 
-def _refuse_duplicate_keys(path: Path, node: yaml.Node | None) -> None:
-    """Refuse duplicate keys, of which YAML would silently use the last.
-
-    Raises:
-        WavezooError: If a section has a duplicate key.
-    """
-    pending, seen = [node], set()
-    while pending:
-        node = pending.pop()
-        if id(node) in seen:  # an alias
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            keys: set[str] = set()
-            for key, value in node.value:
-                name = str(key.value)
-                if name in keys:
-                    raise WavezooError(f"{path}:{key.start_mark.line + 1}: duplicate key '{name}'")
-                keys.add(name)
-                pending.append(value)
-        elif isinstance(node, yaml.SequenceNode):
-            pending.extend(node.value)
+def _shorten(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _first_mistake(
-    error: ValidationError, schema: type[BaseModel], path: Path, tree: yaml.Node, overrides: Sequence[str]
-) -> WavezooError:
-    """Return the error for the first mistake in a recipe, with its key and the file and line, or the override.
+def _mistakes(
+    error: ValidationError, values: Any, file: Path, tree: yaml.Node, overrides: Sequence[str]
+) -> list[Mistake]:
+    """Return the mistakes that a validation found, each with its file and line, or the override.
 
     Args:
         error: Result of the validation.
-        schema: Class that validated the recipe.
-        path: The file.
+        values: What was validated.
+        file: The file.
         tree: Nodes of the file, with their lines.
         overrides: Overrides of the file's values.
     """
-    details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
-    first = details[0]  # an unknown key before the key that is missing because of it
-    location = [str(part) for part in first["loc"]]
-    key = ".".join(location)
-    override = next((o for o in overrides if f"{o.partition('=')[0]}.".startswith(f"{key}.")), None)
-    where = f"--set {override}" if override else f"{path}:{_line_of(tree, location)}"
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        siblings = _keys_at(schema, location[:-1])
-        hint = did_you_mean(location[-1], siblings, f"valid keys: {', '.join(siblings)}")
-        return WavezooError(f"{where}: unknown key '{key}'{more}", hint)
-    if first["type"] == "missing":
-        return WavezooError(f"{where}: missing key '{key}'{more}")
-    reason = first["msg"].removeprefix("Value error, ")
-    reason = reason[0].lower() + reason[1:]
-    value = first["input"]
-    got = "" if isinstance(value, dict) else f", got {reprlib.repr(value)}"
-    return WavezooError(f"{where}: {key}: {reason}{got}{more}")
+    mistakes = []
+    # an unknown key before the key that is missing because of it
+    for detail in sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden"):
+        location = _location(detail["loc"], values, detail["type"] == "missing")
+        key = ".".join(location)
+        override = next((o for o in reversed(overrides) if _concerns(o.partition("=")[0], key)), None)
+        line = f":{_line_of(tree, location)}" if location else ""
+        where = f"--set {_shorten(override)}" if override else f"{file}{line}"
+        if detail["type"] == "extra_forbidden":
+            siblings = _keys_at(Recipe, location[:-1])
+            hint = did_you_mean(location[-1], siblings, f"valid keys: {', '.join(siblings)}")
+            mistakes.append(Mistake(key, f"{where}: unknown key '{_shorten(key)}'", hint))
+        elif detail["type"] == "missing":
+            mistakes.append(Mistake(key, f"{where}: missing key '{key}'"))
+        else:
+            reason = detail["msg"].removeprefix("Value error, ")
+            reason = reason[0].lower() + reason[1:]
+            got = "" if isinstance(detail["input"], dict) else f", got {reprlib.repr(detail['input'])}"
+            mistakes.append(Mistake(key, f"{where}: {f'{key}: ' if key else ''}{reason}{got}"))
+    return mistakes
+
+
+def _location(parts: Sequence[int | str], values: Any, missing: bool) -> list[str]:
+    """Return the keys of a location of pydantic, which also names kinds of values: ``kwargs.x.list.0.float``."""
+    location = []
+    for part in parts:
+        if (isinstance(values, dict) and part in values) or (isinstance(values, list) and isinstance(part, int)):
+            values = values[part]  # type: ignore[index]
+        elif not (missing and part == parts[-1]):
+            continue
+        location.append(str(part))
+    return location
+
+
+def _concerns(overridden: str, key: str) -> bool:
+    return bool(key) and (f"{overridden}.".startswith(f"{key}.") or f"{key}.".startswith(f"{overridden}."))
 
 
 def _line_of(node: yaml.Node, location: Iterable[str]) -> int:
@@ -514,7 +656,7 @@ def _line_of(node: yaml.Node, location: Iterable[str]) -> int:
     line = node.start_mark.line
     for part in location:
         if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in node.value if k.value == part), None)
+            found = next(((k, v) for k, v in reversed(node.value) if k.value == part), None)  # after merged ones
             if found is None:
                 break
             line, node = found[0].start_mark.line, found[1]

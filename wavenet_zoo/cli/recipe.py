@@ -1,5 +1,6 @@
 """``wavezoo recipe``: list, show, copy, check."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def list_command(as_json: bool, quiet: bool) -> None:
 @output_options
 def show(recipe: str, overrides: tuple[str, ...], resolved: bool, as_json: bool, quiet: bool) -> None:
     """Print RECIPE as written. With --resolved or --set, print every value."""
-    from wavenet_zoo.recipes import find_recipe, load_recipe, recipe_name
+    from wavenet_zoo.recipes import load_recipe, read_recipe, recipe_name
 
     output = Output(as_json, quiet)
     loaded = load_recipe(recipe, overrides)
@@ -65,7 +66,7 @@ def show(recipe: str, overrides: tuple[str, ...], resolved: bool, as_json: bool,
     elif resolved or overrides:
         output.text(f"# {recipe_name(recipe)}, sha256 {loaded.sha256()}\n{loaded.to_yaml()}")
     else:
-        output.text(find_recipe(recipe).read_text(encoding="utf-8"))
+        output.text(read_recipe(recipe))
 
 
 @command.command(
@@ -78,11 +79,11 @@ def show(recipe: str, overrides: tuple[str, ...], resolved: bool, as_json: bool,
 @output_options
 def copy(recipe: str, destination: Path | None, force: bool, as_json: bool, quiet: bool) -> None:
     """Copy RECIPE to DESTINATION, a file or a folder.  [default: the current folder]"""  # noqa: D415
-    from wavenet_zoo.recipes import find_recipe
+    from wavenet_zoo.recipes import find_recipe, read_recipe
     from wavenet_zoo.runtime.files import write_atomically
 
     output = Output(as_json, quiet)
-    source = find_recipe(recipe)
+    source, text = find_recipe(recipe), read_recipe(recipe)
     target = destination or Path()
     if target.is_dir():
         target = target / source.name
@@ -90,7 +91,7 @@ def copy(recipe: str, destination: Path | None, force: bool, as_json: bool, quie
         raise WavezooError(f"{target}: already exists", "pass another name, or --force to overwrite it")
     if not target.parent.is_dir():
         raise WavezooError(f"{target}: its folder does not exist", f"mkdir -p {target.parent}")
-    write_atomically(target, source.read_bytes())
+    write_atomically(target, text.encode())
     if as_json:
         output.json({"recipe": recipe, "file": str(target)})
     else:
@@ -107,21 +108,29 @@ def copy(recipe: str, destination: Path | None, force: bool, as_json: bool, quie
 @output_options
 @click.pass_context
 def check(ctx: click.Context, recipes: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, quiet: bool) -> None:
-    """Check each RECIPE without data: its keys and values, and that model and optimizer can be built."""
+    """Check each RECIPE without data: its keys and values, and that model and optimizer can be built.
+
+    All mistakes are listed.
+    """
+    from wavenet_zoo.recipes import InvalidRecipe, Mistake
     from wavenet_zoo.training.build import check_recipe
 
     output = Output(as_json, quiet)
     results: list[dict[str, Any]] = []
+    lines: list[str] = []
     for recipe in recipes:
         try:
-            results.append({"recipe": recipe, "ok": True, **check_recipe(recipe, overrides)})
+            built = check_recipe(recipe, overrides)
+            results.append({"recipe": recipe, "ok": True, **built})
+            lines.append(f"ok  {recipe}: {built['model']}, {built['params']:,} parameters\n")
         except WavezooError as error:
-            results.append({"recipe": recipe, "ok": False, "error": str(error)})
+            mistakes = error.mistakes if isinstance(error, InvalidRecipe) else [Mistake("", error.message, error.hint)]
+            found = [asdict(mistake) for mistake in mistakes]
+            results.append({"recipe": recipe, "ok": False, "error": str(mistakes[0]), "mistakes": found})
+            lines += [f"bad  {recipe}: {mistake}\n" for mistake in mistakes]
     if as_json:
         output.json(results)
     else:
-        for result in results:
-            details = f"{result['model']}, {result['params']:,} parameters" if result["ok"] else result["error"]
-            output.text(f"{'ok' if result['ok'] else 'bad'}  {result['recipe']}: {details}\n")
+        output.text("".join(lines))
     if not all(result["ok"] for result in results):
         ctx.exit(BAD_INPUT)

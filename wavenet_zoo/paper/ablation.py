@@ -158,6 +158,7 @@ def ablate(
     arms = [original, *arms]
     folder = Path(out) if out is not None else Path("runs") / "ablate" / recipe_name(recipe_path)
     seed_values = [recipe.seed + i for i in range(seeds)]
+    load_recipe(recipe_path, [*overrides, f"seed={seed_values[-1]}"])  # before the first run: a seed has a maximum
     total = len(arms) * seeds
     logger.info("%d runs of recipe %s, %s each", total, recipe_name(recipe_path), count_epochs(recipe.schedule.epochs))
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from wavenet_zoo.errors import BELOW_THRESHOLD, WavezooError
 from wavenet_zoo.paper.table import Number, parse_number, to_markdown
 from wavenet_zoo.paper.tables import table
-from wavenet_zoo.runtime.files import write_atomically
+from wavenet_zoo.runtime.files import read_regular_file, write_atomically
 
 __all__ = ["check_tables", "update_tables"]
 
-MARKED = re.compile(r"(<!-- wavezoo table (\d+|measured|models) -->\n)(.*?)(<!-- /wavezoo table \2 -->)", re.DOTALL)
+MAX_DOCUMENT_BYTES = 1 << 20
+MARKED = re.compile(r"(<!-- wavezoo table (\d{1,4}|measured|models) -->\n)(.*?)(<!-- /wavezoo table \2 -->)", re.DOTALL)
 
 
 def update_tables(document: str | Path) -> list[Number]:
@@ -45,9 +46,11 @@ def check_tables(document: str | Path) -> None:
 
 def _render(document: Path) -> tuple[str, str, list[Number]]:
     try:
-        text = document.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WavezooError(f"{document}: cannot be read: {error}") from error
+        text = read_regular_file(document, MAX_DOCUMENT_BYTES).decode().replace("\r\n", "\n")
+    except OSError as error:
+        raise WavezooError(f"{document}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise WavezooError(f"{document}: cannot be read: not in UTF-8 at byte {error.start}") from error
     if not MARKED.search(text):
         raise WavezooError(
             f"{document}: no marked table",

@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.paper.statistics import Estimate, estimate
 from wavenet_zoo.recipes import Recipe, list_recipes, load_recipe
-from wavenet_zoo.runtime.records import read_record
+from wavenet_zoo.runtime.files import read_regular_file
+from wavenet_zoo.runtime.records import parse_json, read_record
 from wavenet_zoo.runtime.resources import shipped_folder
 from wavenet_zoo.runtime.results import NOT_IN_JSON, Result
-from wavenet_zoo.training.records import RunRecord, TrainingRun
+from wavenet_zoo.training.records import EpochRecord, RunRecord, TrainingRun
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
 __all__ = [
@@ -21,8 +24,10 @@ __all__ = [
     "count_epochs",
     "find_runs",
     "group_runs",
+    "read_history",
 ]
 
+MAX_LOG_BYTES = 64 * 2**20
 NAMED_ELSEWHERE = ("model.", "data.", "schedule.epochs", "seed")  # keys that the tables show in other places
 
 
@@ -120,6 +125,36 @@ def group_runs(runs: Iterable[MeasuredRun]) -> list[RunGroup]:
     return [_group(sorted(group, key=lambda run: run.recipe.seed)) for group in groups.values()]
 
 
+def read_history(folder: Path, epochs: int) -> list[EpochRecord]:
+    """Read the records of a finished run, one per epoch.
+
+    Args:
+        folder: Folder of the run.
+        epochs: Number of its epochs.
+
+    Raises:
+        WavezooError: If ``log.jsonl`` cannot be read, or does not have one valid record per epoch.
+    """
+    path, hint = folder / "log.jsonl", f"copy the run again, or remove {folder}"
+    try:
+        lines = read_regular_file(path, MAX_LOG_BYTES).splitlines()
+    except OSError as error:
+        raise WavezooError(f"{path}: cannot be read: {error.strerror}", hint) from error
+    if len(lines) != epochs:
+        raise WavezooError(f"{path}: has {len(lines)} lines, but the run has {count_epochs(epochs)}", hint)
+    records = [parse_json(line, f"{path}:{number}", hint) for number, line in enumerate(lines, 1)]
+    try:
+        history = TypeAdapter(list[EpochRecord]).validate_python(records)
+    except ValidationError as error:
+        line, *key = error.errors()[0]["loc"]
+        name = ".".join(map(str, key))
+        raise WavezooError(f"{path}:{int(line) + 1}: missing or invalid key '{name}'", hint) from None
+    for number, values in enumerate(history, 1):
+        if "train_loss" not in values:
+            raise WavezooError(f"{path}:{number}: missing or invalid key 'train_loss'", hint)
+    return history
+
+
 def count_epochs(epochs: int) -> str:
     """Return ``1 epoch`` or ``4 epochs``."""
     return f"{epochs} epoch{'s' if epochs > 1 else ''}"
@@ -144,8 +179,14 @@ def _read_run(folder: Path) -> MeasuredRun:
     hint = f"copy the run again, or remove {folder}"
     result = read_record(folder / "result.json", TrainingRun, hint)
     record = read_record(folder / "run.json", RunRecord, hint)
-    recipe = load_recipe(folder / "recipe.yaml")
-    return MeasuredRun(record.metadata, recipe, 100 - result.last["top1"], result.weights_sha256)
+    top1 = result.last["top1"]
+    if not 0 <= top1 <= 100:
+        raise WavezooError(f"{folder / 'result.json'}: invalid key 'last.top1': {top1} is not a percentage", hint)
+    try:
+        recipe = load_recipe(folder / "recipe.yaml")
+    except WavezooError as error:
+        raise WavezooError(error.message, hint) from error
+    return MeasuredRun(record.metadata, recipe, 100 - top1, result.weights_sha256)
 
 
 def _short(value: Any) -> str:

@@ -1,6 +1,5 @@
 """Figures: the tables of the paper, ablations and connectivity. Every function draws a result."""
 
-import json
 from math import log
 from pathlib import Path
 from statistics import fmean
@@ -17,7 +16,7 @@ from wavenet_zoo.layers import connectivity as layer_connectivity
 from wavenet_zoo.paper.ablation import Ablation
 from wavenet_zoo.paper.connectivity import Adjacency, Connectivity
 from wavenet_zoo.paper.layer_table import LAYERS, SIZE, count_layer
-from wavenet_zoo.paper.measured import count_epochs
+from wavenet_zoo.paper.measured import count_epochs, read_history
 from wavenet_zoo.paper.published import printed_value
 from wavenet_zoo.paper.statistics import estimate
 from wavenet_zoo.paper.table import Number, PaperTable
@@ -200,7 +199,7 @@ def plot_ablation(path: Path, ablation: Ablation) -> None:
     figure = new_figure(11, 4.5)
     error, loss = figure.subplots(1, 2)
     for i, arm in enumerate(ablation.arms):
-        histories = [_history(Path(run["out"])) for run in arm.runs]
+        histories = [read_history(Path(run["out"]), ablation.epochs) for run in arm.runs]
         label = f"{arm.title}: {arm.error} %"
         _curves(error, [[100 - record["top1"] for record in h] for h in histories], f"C{i}", label)
         _curves(loss, [[record["train_loss"] for record in h] for h in histories], f"C{i}", arm.title)
@@ -226,10 +225,6 @@ def _curves(axes: Any, series: list[list[float]], color: str, label: str) -> Non
         for values in series:
             axes.plot(epochs, values, color=color, linewidth=0.7, alpha=0.5, marker=marker, markersize=3)
     axes.plot(epochs, [fmean(values) for values in zip(*series)], color=color, linewidth=2, marker=marker, label=label)
-
-
-def _history(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def plot_connectivity(path: Path, result: Connectivity) -> None:

@@ -1,7 +1,8 @@
 """Build everything that a training run consists of from its recipe: data, model, optimizer, schedule."""
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from wavenet_zoo.data.workers import default_workers
 from wavenet_zoo.deployment.forms import check_unfolded_form
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.models import set_form
-from wavenet_zoo.recipes import Recipe, load_recipe
+from wavenet_zoo.recipes import InvalidRecipe, Mistake, Recipe, load_recipe
 from wavenet_zoo.runtime.distributed import Distributed
 from wavenet_zoo.runtime.environment import git_state, package_versions
 from wavenet_zoo.training.optim import build_ema, build_mixup, build_optimizer, build_scheduler
@@ -218,16 +219,32 @@ def check_recipe(recipe_path: str | Path, overrides: Sequence[str] = ()) -> dict
         Name of the model, number of parameters and hash of the recipe.
 
     Raises:
-        WavezooError: If a key or value is invalid, or a part cannot be built.
+        InvalidRecipe: If a key or value is invalid, or a part cannot be built. It lists all mistakes.
+        WavezooError: If the recipe is missing or not YAML.
     """
     recipe = load_recipe(recipe_path, overrides)
-    model = build_model(recipe.model.name, _model_kwargs(recipe), device="meta")
-    if recipe.model.initial_weights_of is not None:
-        build_model(recipe.model.name, recipe.model.initial_weights_of, device="meta")
-    if recipe.model.pretrained is not None:
-        _pretrained_model(recipe)
-    build_scheduler(recipe, build_optimizer(recipe, model), steps_per_epoch=1)
-    training_transform(Preprocessing.from_recipe(recipe.preprocessing), recipe.augmentation)
+    mistakes: list[Mistake] = []
+
+    @contextlib.contextmanager
+    def checking(key: str) -> Iterator[None]:
+        try:
+            yield
+        except WavezooError as error:
+            mistakes.append(Mistake(key, error.message, error.hint))
+
+    model: nn.Module = nn.Linear(1, 1)  # for the optimizer, if the network cannot be built
+    with checking("model"):
+        model = build_model(recipe.model.name, _model_kwargs(recipe), device="meta")
+        if recipe.model.initial_weights_of is not None:
+            build_model(recipe.model.name, recipe.model.initial_weights_of, device="meta")
+        if recipe.model.pretrained is not None:
+            _pretrained_model(recipe)
+    with checking("optimizer"):
+        build_scheduler(recipe, build_optimizer(recipe, model), steps_per_epoch=1)
+    with checking("augmentation"):
+        training_transform(Preprocessing.from_recipe(recipe.preprocessing), recipe.augmentation)
+    if mistakes:
+        raise InvalidRecipe(mistakes, recipe_path, overrides)
     params = sum(parameter.numel() for parameter in model.parameters())
     return {"model": recipe.model.name, "params": params, "sha256": recipe.sha256()}
 
