@@ -17,8 +17,8 @@ from pathlib import Path
 
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.evaluation.evaluate import evaluate
-from wavenet_zoo.models import SCHEMA, checkpoints_folder, read_manifest
 from wavenet_zoo.runtime.files import write_atomically
+from wavenet_zoo.runtime.manifest import SCHEMA, checkpoints_folder, read_manifest
 from wavenet_zoo.runtime.records import read_json, read_record, write_json
 from wavenet_zoo.runtime.resources import CHECKOUT
 from wavenet_zoo.training.records import RunRecord, TrainingRun
@@ -160,17 +160,17 @@ def manifest_entry(
     stated = {key: getattr(record, key) for key in STATED}
     if data.fingerprint not in (metadata.validation_fingerprint, metadata.data_fingerprint):
         stated["fingerprint"] = data.fingerprint  # by which 'weights verify' recognizes the images
-    return ManifestEntry(
-        **{**dict(metadata), "versions": record.environment.versions},
-        name=name,
-        file=file,
-        hub=hub,
-        sha256=sha256,
-        size=size,
-        description=description,
-        license=license,
-        results={f"{dataset}/{data.split}": stated},
-    )
+    values = {
+        "name": name,
+        "file": file,
+        "hub": hub,
+        "sha256": sha256,
+        "size": size,
+        "description": description,
+        "license": license,
+        "results": {f"{dataset}/{data.split}": stated},
+    }
+    return ManifestEntry.model_validate({**dict(metadata), "versions": record.environment.versions, **values})
 
 
 def write_entry(entry: ManifestEntry, checkpoints_dir: str | Path | None = None) -> None:
