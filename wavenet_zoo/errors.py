@@ -18,6 +18,15 @@ CLOSED_PIPE = 141
 TERMINATED = 143
 
 REDACTED = "hf_***"
+EXTRAS = {  # optional dependencies in pyproject.toml; the hints work without a checkout of wavenet_zoo
+    "digits": "scikit-learn",
+    "hf": "datasets",
+    "tensorboard": "tensorboard",
+    "onnx": "onnx onnxscript onnxruntime",
+    "openvino": "openvino onnx onnxscript onnxruntime",
+    "executorch": "executorch",
+    "peers": "pytorchcv",
+}
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 MIN_TOKEN = 6  # characters; a shorter value is more likely a word of the message
 
@@ -64,6 +73,11 @@ def _tokens() -> Iterator[str]:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         found.append(Path(hub.HF_TOKEN_PATH).read_text(encoding="utf-8") if hub else "")
     return (token.strip() for token in found if len(token.strip()) >= MIN_TOKEN)
+
+
+def install_hint(extra: str) -> str:
+    """Return the command that installs the packages of an extra."""
+    return f"pip install {EXTRAS[extra]}"
 
 
 def did_you_mean(name: str, valid: Iterable[str], otherwise: str = "") -> str:

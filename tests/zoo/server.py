@@ -140,7 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(60)
             return
         if isinstance(action, int):
-            self._json({"error": f"fault {action}"}, action)
+            echo = f"fault {action}, {self.headers.get('Authorization')}"  # as proxies do
+            self._json({"error": echo}, action, X_Error_Message=echo)
             return
         self.spoil = action
         for method, pattern, handle in _ROUTES:

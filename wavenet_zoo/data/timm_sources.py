@@ -13,7 +13,7 @@ from PIL import Image
 from wavenet_zoo.data.cifar import default_data_folder
 from wavenet_zoo.data.decoding import decode_image, to_rgb
 from wavenet_zoo.data.folders import SPLIT_FOLDERS
-from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.errors import WavezooError, install_hint
 
 __all__ = ["PREFIXES", "STREAMED", "TimmImages", "find_split_tar", "open_timm_dataset"]
 
@@ -93,7 +93,7 @@ def _open_hfds(data: str, split: str) -> TimmImages:
     try:
         import datasets
     except ImportError as error:
-        raise WavezooError(f"{data}: requires the package datasets", "pip install 'wavenet_zoo[hf]'") from error
+        raise WavezooError(f"{data}: requires the package datasets", install_hint("hf")) from error
     from timm.data import create_dataset
 
     name = data.removeprefix("hfds/")

@@ -19,7 +19,7 @@ from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.evaluation.evaluate import evaluate
 from wavenet_zoo.runtime.files import write_atomically
 from wavenet_zoo.runtime.manifest import SCHEMA, checkpoints_folder, read_manifest
-from wavenet_zoo.runtime.records import read_json, read_record, write_json
+from wavenet_zoo.runtime.records import check_record, read_json, read_record, write_json
 from wavenet_zoo.runtime.resources import CHECKOUT
 from wavenet_zoo.training.records import RunRecord, TrainingRun
 from wavenet_zoo.weights.files import read_metadata, read_weights_file, weights_bytes
@@ -153,6 +153,9 @@ def manifest_entry(
         license: License of the weights.
         file: Name of their file beside the manifest.
         hub: ``ORG/NAME@REVISION``, for weights on the Hub.
+
+    Raises:
+        WavezooError: If a value is invalid, for example a tag with a slash.
     """
     data = record.data
     is_validation = data.fingerprint == metadata.validation_fingerprint
@@ -170,7 +173,7 @@ def manifest_entry(
         "license": license,
         "results": {f"{dataset}/{data.split}": stated},
     }
-    return ManifestEntry.model_validate({**dict(metadata), "versions": record.environment.versions, **values})
+    return check_record({**dict(metadata), "versions": record.environment.versions, **values}, ManifestEntry, name)
 
 
 def write_entry(entry: ManifestEntry, checkpoints_dir: str | Path | None = None) -> None:
