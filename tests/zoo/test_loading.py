@@ -11,6 +11,7 @@ import timm
 import torch
 
 import wavenet_zoo  # noqa: F401
+from wavenet_zoo.models import check_reachable
 from wavenet_zoo.runtime.manifest import SCHEMA, read_manifest
 
 NAME = "waveletnet_cifar_m1.digits"
@@ -99,6 +100,28 @@ def test_an_unreachable_hub_is_reported_in_one_line(hub, collection, run, what):
         text = outcome(finished)
         assert text.startswith("RuntimeError waveletnet_cifar_m1.far: ") and "\n" not in text
         assert "WAVEZOO_CHECKPOINTS" in text and REPO in text
+
+
+@pytest.mark.parametrize(("patience", "loads"), [(None, False), ("60", True), ("1", False)])
+def test_a_slow_hub_is_waited_for_as_the_client_is_told(hub, fault, monkeypatch, patience, loads):
+    monkeypatch.setattr("wavenet_zoo.models._pretrained.HUB_TIMEOUT", 1.0)
+    monkeypatch.setattr(
+        "wavenet_zoo.models._pretrained.hf_hub_url", lambda *_, **__: f"{hub.endpoint}/{REPO}/resolve/x"
+    )
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_HUB_ETAG_TIMEOUT", raising=False)
+    if patience:
+        monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", patience)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_ETAG_TIMEOUT", int(patience))
+    hub.faults.append(fault("HEAD ", 2.0))
+    if loads:
+        check_reachable("x", REPO)  # any answer will do, here 404
+        assert hub.requests == [f"HEAD /{REPO}/resolve/x"]
+    else:
+        with pytest.raises(
+            RuntimeError, match=f"x: its weights are at .*/{REPO}, which cannot be reached: .*timed out"
+        ):
+            check_reachable("x", REPO)
 
 
 @pytest.mark.long
