@@ -207,6 +207,7 @@ def test_convert_refuses_other_models_suffixes_and_variants(wavezoo, small_digit
     for model, source, out, reason in (
         ("waveletnet_cifar_m2", last, "x.safetensors", "not of waveletnet_cifar_m2"),
         ("waveletnet_cifar_m1", last, "x.pt", "must be a .safetensors file"),
+        ("waveletnet_cifar_m1", last, "nowhere/x.safetensors", "its folder does not exist"),
         ("waveletnet_cifar_m1", tmp_path / "nothing.pt", "x.safetensors", "weights file not found"),
     ):
         finished = wavezoo("weights", "convert", model, source, tmp_path / out)

@@ -131,6 +131,7 @@ def convert_weights(
         raise WavezooError(f"{target}: must be a .safetensors file")
     if target.exists():
         raise WavezooError(f"{target}: already exists", "pass another file, or remove it")
+    check_writable(target)
     with preserve_rng_state():
         built, known = load_model(model, checkpoint, variant=variant)
     metadata = read_metadata(Path(checkpoint)).model_copy(update={"variant": known.metadata.variant})
