@@ -1,7 +1,12 @@
 """The error that users see, exit codes, and suggestions for misspelled names."""
 
-from collections.abc import Iterable
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from pathlib import Path
 
 OK = 0
 INTERNAL_FAILURE = 1
@@ -11,6 +16,19 @@ DIVERGED = 4
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 TERMINATED = 143
+
+REDACTED = "hf_***"
+EXTRAS = {  # optional dependencies in pyproject.toml; the hints work without a checkout of wavenet_zoo
+    "digits": "scikit-learn",
+    "hf": "datasets",
+    "tensorboard": "tensorboard",
+    "onnx": "onnx onnxscript onnxruntime",
+    "openvino": "openvino onnx onnxscript onnxruntime",
+    "executorch": "executorch",
+    "peers": "pytorchcv",
+}
+TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+MIN_TOKEN = 6  # characters; a shorter value is more likely a word of the message
 
 
 class WavezooError(Exception):
@@ -33,8 +51,33 @@ class WavezooError(Exception):
 
 
 def one_line(text: str) -> str:
-    """Return ``text`` in one line and without control characters, which names from untrusted files may contain."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
+    """Return ``text`` in one line, without control characters, which names from untrusted files may contain, and
+    without secrets, which servers may repeat.
+    """
+    return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in redact(text))
+
+
+def redact(text: str) -> str:
+    """Replace tokens of the Hub, other bearer tokens and passwords in addresses."""
+    for token in _tokens():
+        text = text.replace(token, REDACTED)
+    text = re.sub(r"\bhf_(?:(?:oauth|jwt)_[\w.-]+|[A-Za-z0-9]{20,})", REDACTED, text)
+    text = re.sub(r"\b(bearer\s+)[\w.~+/=*-]{8,}", rf"\1{REDACTED}", text, flags=re.IGNORECASE)
+    return re.sub(r"(://[^\s/:@]*:)[^\s/@]+@", r"\1***@", text)
+
+
+def _tokens() -> Iterator[str]:
+    """Return the tokens of this process: from the environment, and from the file of 'hf auth login'."""
+    found = [os.environ.get(name, "") for name in TOKEN_VARIABLES]
+    hub = sys.modules.get("huggingface_hub.constants")  # without it, no token was sent
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        found.append(Path(hub.HF_TOKEN_PATH).read_text(encoding="utf-8") if hub else "")
+    return (token.strip() for token in found if len(token.strip()) >= MIN_TOKEN)
+
+
+def install_hint(extra: str) -> str:
+    """Return the command that installs the packages of an extra."""
+    return f"pip install {EXTRAS[extra]}"
 
 
 def did_you_mean(name: str, valid: Iterable[str], otherwise: str = "") -> str:

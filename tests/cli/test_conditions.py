@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from wavenet_zoo.errors import install_hint
+
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 
 QUICK = ["--set", "schedule.epochs=1", "--set", "batch_size=20"]
@@ -191,4 +193,4 @@ def test_missing_extra_is_named_with_its_install_command(under):
     results = under(commands=commands, missing={name: name.split()[0] for name in MISSING})
     for name, (code, _, err) in results.items():
         assert code == 2, (name, err)
-        assert f"pip install 'wavenet_zoo[{MISSING[name][1]}]'" in err.splitlines()[-1], name
+        assert install_hint(MISSING[name][1]) in err.splitlines()[-1], name

@@ -25,5 +25,5 @@ def test_missing_scikit_learn_names_the_extra(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(WavezooError, match=r"pip install 'wavenet_zoo\[digits\]'"):
+    with pytest.raises(WavezooError, match=r"pip install scikit-learn"):
         open_data("digits", "val")

@@ -139,7 +139,7 @@ def test_data_that_cannot_be_opened_raises_one_line(tmp_path, monkeypatch, data,
 
 def test_missing_datasets_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(WavezooError, match=r"requires the package datasets .pip install 'wavenet_zoo\[hf\]'"):
+    with pytest.raises(WavezooError, match=r"requires the package datasets .pip install datasets"):
         open_data("hfds/org/name", "val")
 
 

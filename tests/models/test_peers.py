@@ -156,5 +156,5 @@ def test_nasnet_without_pytorchcv_names_the_extra(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "pytorchcv.models.nasnet", None)
-    with pytest.raises(WavezooError, match=r"pip install 'wavenet_zoo\[peers\]'"):
+    with pytest.raises(WavezooError, match=r"pip install pytorchcv"):
         count("nasnet_a_mobile")

@@ -7,9 +7,9 @@ from safetensors.torch import save
 from timm import create_model
 
 from wavenet_zoo import WavezooError, count, table
-from wavenet_zoo.models import checkpoints_folder, read_manifest
 from wavenet_zoo.paper import model_table
 from wavenet_zoo.paper.table import to_markdown
+from wavenet_zoo.runtime.manifest import checkpoints_folder, read_manifest
 
 
 @pytest.fixture(scope="module")

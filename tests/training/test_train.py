@@ -161,7 +161,7 @@ def test_tensorboard_events_equal_the_logs(digit_folder, out):
 
 def test_missing_tensorboard_is_reported_before_the_run(digit_folder, out, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(WavezooError, match=r"pip install 'wavenet_zoo\[tensorboard\]'"):
+    with pytest.raises(WavezooError, match=r"pip install tensorboard"):
         train("digits", digit_folder, out, SHORT, tensorboard=True)
     assert not out.exists()
 

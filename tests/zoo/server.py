@@ -46,11 +46,11 @@ class Repository:
 class Fault:
     """A fault in the next ``times`` requests whose ``METHOD /path`` matches ``pattern``, after ``skip`` others.
 
-    ``action`` is a status, or ``truncate``, ``flip``, ``hang``, ``drop``.
+    ``action`` is a status, a delay in seconds (a float), or ``truncate``, ``flip``, ``hang``, ``drop``.
     """
 
     pattern: str
-    action: int | str
+    action: int | float | str
     times: int = 1
     skip: int = 0
 
@@ -85,7 +85,7 @@ class Hub:
             request for request in self.requests if re.search(r"^(PUT|POST /api/repos/create|POST .*/commit/)", request)
         ]
 
-    def fault_for(self, request: str) -> str | int | None:
+    def fault_for(self, request: str) -> str | int | float | None:
         with self.lock:
             for fault in self.faults:
                 if fault.times and re.search(fault.pattern, request):
@@ -139,8 +139,12 @@ class _Handler(BaseHTTPRequestHandler):
         if action == "hang":
             time.sleep(60)
             return
+        if isinstance(action, float):
+            time.sleep(action)
+            action = None
         if isinstance(action, int):
-            self._json({"error": f"fault {action}"}, action)
+            echo = f"fault {action}, {self.headers.get('Authorization')}"  # as proxies do
+            self._json({"error": echo}, action, X_Error_Message=echo)
             return
         self.spoil = action
         for method, pattern, handle in _ROUTES:

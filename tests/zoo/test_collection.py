@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from wavenet_zoo import WavezooError, evaluate, train
-from wavenet_zoo.models import SCHEMA, read_manifest
+from wavenet_zoo.runtime.manifest import SCHEMA, read_manifest
 from wavenet_zoo.zoo.collection import verify_weights
 
 NAME = "waveletnet_cifar_m1.digits"
@@ -47,7 +47,7 @@ def test_list_has_every_entry_with_results_and_state(wavezoo, manifest, entry, f
     assert Path(listed["here"]).is_file() and listed["sha256"] == entry["sha256"]
     manifest(entry, far)
     here, there = wavezoo("weights", "list").out.splitlines()[-2:]
-    assert "cached" in here and "not downloaded" in there and far["hub"] in there
+    assert "shipped" in here and "not downloaded" in there and far["hub"] in there
     assert entry["sha256"][:12] not in here  # hashes are in the JSON output
     assert [e["here"] for e in wavezoo("weights", "list", "--json").json] == [entry["path"], None]
 
@@ -55,7 +55,11 @@ def test_list_has_every_entry_with_results_and_state(wavezoo, manifest, entry, f
 def test_an_invalid_entry_is_reported_with_its_key(wavezoo, manifest, entry):
     manifest({key: value for key, value in entry.items() if key != "size"})
     finished = wavezoo("weights", "list")
-    assert finished.code == 2 and f"{NAME}: size" in finished.err and len(finished.err.splitlines()) == 1
+    assert finished.code == 0 and f"{NAME}: missing key 'size': skipped" in finished.err
+    assert NAME not in finished.out and len(finished.err.splitlines()) == 1
+    finished = wavezoo("weights", "download", NAME)
+    assert finished.code == 2 and f"{NAME}: missing key 'size'" in finished.err
+    assert len(finished.err.splitlines()) == 1
 
 
 def test_verify_reproduces_counts_and_fails_if_one_differs(wavezoo, manifest, entry):
@@ -203,6 +207,7 @@ def test_convert_refuses_other_models_suffixes_and_variants(wavezoo, small_digit
     for model, source, out, reason in (
         ("waveletnet_cifar_m2", last, "x.safetensors", "not of waveletnet_cifar_m2"),
         ("waveletnet_cifar_m1", last, "x.pt", "must be a .safetensors file"),
+        ("waveletnet_cifar_m1", last, "nowhere/x.safetensors", "its folder does not exist"),
         ("waveletnet_cifar_m1", tmp_path / "nothing.pt", "x.safetensors", "weights file not found"),
     ):
         finished = wavezoo("weights", "convert", model, source, tmp_path / out)

@@ -11,7 +11,8 @@ import timm
 import torch
 
 import wavenet_zoo  # noqa: F401
-from wavenet_zoo.models import SCHEMA, read_collection, read_manifest
+from wavenet_zoo.models import check_reachable
+from wavenet_zoo.runtime.manifest import SCHEMA, read_manifest
 
 NAME = "waveletnet_cifar_m1.digits"
 REPO = "zoo/digits"
@@ -76,25 +77,6 @@ def test_an_invalid_collection_is_ignored_with_a_warning(run, tmp_path):
     assert "WAVEZOO_CHECKPOINTS" in finished.stderr and "ignored" in finished.stderr
 
 
-@pytest.mark.reliability(31)
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [("{}", "not of the form"), ("[", "Expecting value"), ('{"schema": "%s", "checkpoints": [{}]}', "without 'name'")],
-)
-def test_an_invalid_manifest_is_refused(tmp_path, content, reason):
-    (tmp_path / "manifest.json").write_text(content.replace("%s", SCHEMA))
-    with pytest.raises(ValueError, match=reason):
-        read_collection(tmp_path)
-
-
-@pytest.mark.reliability(23)
-def test_a_manifest_with_a_file_outside_its_folder_is_refused(tmp_path):
-    entry = {**read_manifest()[NAME], "file": "../secret.safetensors"}
-    (tmp_path / "manifest.json").write_text(json.dumps({"schema": SCHEMA, "checkpoints": [entry]}))
-    with pytest.raises(ValueError, match="outside its folder"):
-        read_collection(tmp_path)
-
-
 @pytest.mark.long
 def test_weights_on_the_hub_are_downloaded_once_and_cached(hub, on_the_hub, collection, run):
     folder = str(collection(on_the_hub))
@@ -118,6 +100,28 @@ def test_an_unreachable_hub_is_reported_in_one_line(hub, collection, run, what):
         text = outcome(finished)
         assert text.startswith("RuntimeError waveletnet_cifar_m1.far: ") and "\n" not in text
         assert "WAVEZOO_CHECKPOINTS" in text and REPO in text
+
+
+@pytest.mark.parametrize(("patience", "loads"), [(None, False), ("60", True), ("1", False)])
+def test_a_slow_hub_is_waited_for_as_the_client_is_told(hub, fault, monkeypatch, patience, loads):
+    monkeypatch.setattr("wavenet_zoo.models._pretrained.HUB_TIMEOUT", 1.0)
+    monkeypatch.setattr(
+        "wavenet_zoo.models._pretrained.hf_hub_url", lambda *_, **__: f"{hub.endpoint}/{REPO}/resolve/x"
+    )
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_HUB_ETAG_TIMEOUT", raising=False)
+    if patience:
+        monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", patience)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_ETAG_TIMEOUT", int(patience))
+    hub.faults.append(fault("HEAD ", 2.0))
+    if loads:
+        check_reachable("x", REPO)  # any answer will do, here 404
+        assert hub.requests == [f"HEAD /{REPO}/resolve/x"]
+    else:
+        with pytest.raises(
+            RuntimeError, match=f"x: its weights are at .*/{REPO}, which cannot be reached: .*timed out"
+        ):
+            check_reachable("x", REPO)
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,9 +17,12 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
 from wavenet_zoo import WavezooError, count, evaluate, publish, train
+from wavenet_zoo.recipes import load_recipe
 from wavenet_zoo.runtime.records import write_json
+from wavenet_zoo.weights.files import read_metadata, weights_bytes
 from wavenet_zoo.zoo.card import model_card
 from wavenet_zoo.zoo.package import make_package
+from wavenet_zoo.zoo.record import EvaluationRecord
 
 REPO = "zoo/waveletnet-digits"
 FILES = {"model.safetensors", "config.json", "README.md", "recipe.yaml", "results.json"}
@@ -227,6 +231,144 @@ def test_invalid_input_is_refused_before_any_request(weights, tmp_path):
         refused(reason, weights)
 
 
+@pytest.fixture
+def changed(weights):
+    """Change the metadata of the weights, and the evaluation record: a function of its values."""
+
+    def change(record=lambda values: None, **metadata):
+        own = read_metadata(weights).model_copy(update=metadata)
+        weights.write_bytes(weights_bytes(load_file(weights), own))
+        path = weights.parent / "evaluation.json"
+        values = json.loads(path.read_text())
+        values["weights"]["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+        record(values)
+        path.write_text(json.dumps(values))
+        return weights
+
+    return change
+
+
+@pytest.mark.reliability(27)
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"top1": 99.9}, "top1 is 99.9 %, but 356 of 360 images are correct"),
+        ({"top5": 50.0}, "top5 is 50 %, but 360 of 360"),
+        ({"correct_top1": 10**6}, "correct of 360 images"),
+        ({"images": 0}, "invalid key 'images'"),
+        ({"images": None}, "invalid key 'images'"),
+        ({"top1": float("nan")}, "invalid key 'top1'"),
+        ({"loss": float("inf")}, "invalid key 'loss'"),
+        ({"skipped": "abc"}, "invalid key 'skipped'"),
+    ],
+)
+def test_a_record_whose_values_do_not_agree_is_refused(changed, change, reason):
+    refused(reason, changed(lambda values: values.update(change)))
+
+
+@pytest.mark.reliability(29)
+@pytest.mark.parametrize(
+    ("metadata", "record", "key"),
+    [
+        ({"data": "/home/alice/photos"}, {}, "metadata: data"),
+        ({"data": "~/photos"}, {}, "metadata: data"),
+        ({"data": "C:\\Users\\alice\\photos"}, {}, "metadata: data"),
+        ({"versions": {"mine": "0.1 @ file:///home/alice"}}, {}, "metadata: versions.mine"),
+        ({"recipe": "../alice/mine"}, {}, "metadata: recipe"),
+        ({}, {"command": "wavezoo eval --data=/home/alice/photos"}, "evaluation.json: command"),
+        ({}, {"mine": {"file:///home/alice": 1}}, "evaluation.json: mine"),
+    ],
+)
+def test_a_path_of_this_machine_is_refused_with_its_key(changed, metadata, record, key):
+    refused(f"{re.escape(key)}.*is a path of this machine", changed(lambda values: values.update(record), **metadata))
+
+
+@pytest.mark.reliability(29)
+def test_the_path_of_images_and_model_becomes_a_name(changed):
+    def record(values):
+        values["data"].update(name="/home/alice/photos", fingerprint="0" * 64)
+        values["model"] = "local-dir:/home/alice/model"
+
+    package = make_package("waveletnet_cifar_m1", changed(record, classes=["/m/01g317", *"123456789"]), REPO)
+    texts = {name: content.decode() for name, content in package.files.items() if name != "model.safetensors"}
+    assert not [name for name, text in texts.items() if "alice" in text]
+    assert "evaluated on | photos, " in texts["README.md"] and "/m/01g317" in texts["config.json"]
+    assert ModelCard(texts["README.md"]).data.eval_results[0].dataset_name == "photos"
+
+
+@pytest.mark.reliability(29)
+def test_the_recipe_names_the_file_of_initial_weights(changed, weights):
+    recipe = load_recipe("digits", ["model.pretrained=/home/alice/first.safetensors"])
+    (weights.parent / "recipe.yaml").write_text(recipe.to_yaml())
+    text = make_package("waveletnet_cifar_m1", changed(recipe_sha256=recipe.sha256()), REPO).files["recipe.yaml"]
+    assert b"pretrained: first.safetensors" in text and b"alice" not in text
+    assert recipe.sha256().encode() in text.splitlines()[0]
+
+
+def test_a_card_is_not_broken_by_the_name_of_the_images(changed):
+    def record(values):
+        values["data"].update(name="a | b\n---\nlicense: evil", fingerprint="0" * 64)
+
+    card = make_package("waveletnet_cifar_m1", changed(record), REPO).files["README.md"].decode()
+    assert ModelCard(card).data.license == "apache-2.0" and "\nlicense: evil" not in card.partition("\n---\n")[2]
+    assert "| evaluated on | a \\| b --- license: evil, " in card
+
+
+@pytest.mark.parametrize(
+    ("classes", "epoch", "top5", "words"),
+    [(10, 20, True, "20 epochs"), (6, 1, True, "1 epoch,"), (5, 0, False, "0 epo")],
+)
+def test_a_card_has_top5_only_for_more_than_five_classes(weights, classes, epoch, top5, words):
+    package = make_package("waveletnet_cifar_m1", weights, REPO)
+    names = [str(i) for i in range(classes)]
+    metadata = package.metadata.model_copy(update={"classes": names, "epoch": epoch})
+    card = model_card(REPO, "mit", metadata, package.record, count("waveletnet_cifar_m1"), "0" * 64)
+    assert [result.metric_name for result in ModelCard(card).data.eval_results] == ["top-1", "top-5"][: 1 + top5]
+    assert ("top-5" in card.partition("# ")[2]) == top5 and words in card
+
+
+def test_the_command_of_a_card_repeats_the_evaluation(weights):
+    def command(**changes):
+        record = EvaluationRecord.model_validate({**package.record.model_dump(), **changes})
+        card = model_card(REPO, "mit", package.metadata, record, count("waveletnet_cifar_m1"), "0" * 64)
+        return card.partition("```sh\n")[2].partition("\n```")[0]
+
+    package = make_package("waveletnet_cifar_m1", weights, REPO)
+    first = f"wavezoo eval hf-hub:{REPO} --data"
+    assert command() == f"{first} digits --split test"
+    data = package.record.data.model_dump()
+    assert command(data={**data, "name": "my photos", "split": ""}) == f"{first} 'my photos'"
+    preprocessing = {**package.record.preprocessing.to_dict(), "input_size": (3, 64, 64), "crop_pct": 0.5}
+    options = "--precision bf16 --size 64 --crop-pct 0.5 --interpolation bicubic"
+    assert command(preprocessing=preprocessing, precision="bf16") == f"{first} digits --split test {options}"
+
+
+def test_a_missing_record_is_requested_with_the_data_option(changed):
+    for data, option in (("digits", ""), ("my photos", " --data DIR")):
+        weights = changed(data=data)
+        with pytest.raises(WavezooError, match=f"--weights {weights}{option} --save-json"):
+            make_package("waveletnet_cifar_m1", weights, REPO, "nowhere.json")
+
+
+def test_an_invalid_tag_is_refused_before_the_upload(weights, tmp_path):
+    for options in ({}, {"dry_run": True, "out": tmp_path / "out"}):
+        with pytest.raises(WavezooError, match=r"waveletnet_cifar_m1\.a/b: invalid key 'name': must be"):
+            publish("waveletnet_cifar_m1", weights, REPO, tag="a/b", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_default_tag_has_letters_digits_and_underscores(changed, tmp_path):
+    weights = changed(data="hfds/My-Org/Photos 2")
+    published = publish("waveletnet_cifar_m1", weights, REPO, dry_run=True, out=tmp_path / "out")
+    assert published.entry["name"] == "waveletnet_cifar_m1.hfds_my_org_photos_2"
+
+
+def test_a_dry_run_into_a_file_is_one_error(weights, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(WavezooError, match=r"file: cannot be written: File exists"):
+        publish("waveletnet_cifar_m1", weights, REPO, dry_run=True, out=tmp_path / "file")
+
+
 @pytest.mark.reliability(27)
 def test_damaged_or_not_finite_weights_are_refused(weights, tmp_path):
     tensors = load_file(weights)
@@ -328,6 +470,7 @@ def test_no_traceback_contains_the_token(hub, fault, run, weights):
     hub.faults.append(fault("POST .*/commit/", 403, 1000))
     finished = run(*arguments(weights, "--debug"), WAVEZOO_DEBUG="1", HF_DEBUG="1")
     assert "Traceback" in finished.stderr and "hf_write" not in finished.stderr + finished.stdout
+    assert "fault 403, Bearer hf_***" in finished.stderr.splitlines()[-1]
 
 
 @pytest.mark.reliability(28)

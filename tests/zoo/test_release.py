@@ -7,10 +7,10 @@ import torch
 
 import wavenet_zoo  # noqa: F401
 from wavenet_zoo import WavezooError, evaluate, train
-from wavenet_zoo.models import checkpoints_folder, read_manifest
 from wavenet_zoo.paper.measured import find_runs
 from wavenet_zoo.recipes import load_recipe
 from wavenet_zoo.runtime.environment import git_state
+from wavenet_zoo.runtime.manifest import checkpoints_folder, read_manifest
 from wavenet_zoo.runtime.resources import shipped_folder
 from wavenet_zoo.weights.manifest import ManifestEntry, list_entries
 from wavenet_zoo.zoo.release import archive_run, release_weights, write_entry

@@ -25,6 +25,7 @@ from wavenet_zoo.errors import (
     TERMINATED,
     WavezooError,
     one_line,
+    redact,
 )
 from wavenet_zoo.runtime.cpus import limit_threads
 
@@ -86,7 +87,7 @@ class LazyGroup(Group):
             code = OK
         except Exception as error:
             if "--debug" in arguments or os.environ.get("WAVEZOO_DEBUG"):
-                traceback.print_exc()
+                click.echo(redact(traceback.format_exc()), err=True, nl=False)
             code = _report(error)
         sys.exit(code if isinstance(code, int) else OK)
 

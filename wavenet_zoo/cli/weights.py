@@ -9,6 +9,7 @@ from wavenet_zoo.cli._options import output_options
 from wavenet_zoo.cli._output import Output, facts, table
 from wavenet_zoo.errors import BELOW_THRESHOLD
 
+ON_THE_HUB = ("cached", "not downloaded")
 STATES = {"whole": "hash ok", "not here": "not downloaded"}  # words for values of the JSON output
 
 
@@ -33,8 +34,11 @@ def command() -> None:
 )
 @output_options
 def list_(as_json: bool, quiet: bool) -> None:
-    """List the available weights."""
-    from wavenet_zoo.zoo.collection import list_weights
+    """List the available weights.
+
+    State: shipped with the package, a local file of your own folder, or on the Hub: cached or not downloaded.
+    """
+    from wavenet_zoo.zoo.listing import list_weights
 
     output = Output(as_json, quiet)
     entries = list_weights()
@@ -42,11 +46,12 @@ def list_(as_json: bool, quiet: bool) -> None:
         output.json([entry.to_dict() for entry in entries])
         return
     rows = [
-        (e.name, e.data or "-", _results(e.results), f"{e.size:,}", "cached" if e.here else "not downloaded", e.source)
+        (e.name, e.data or "-", _results(e.results), f"{e.size / 1e6:.1f} MB",
+         f"{e.state}: {e.source}" if e.state in ON_THE_HUB else e.state)
         for e in entries
-    ]
-    columns = ["weights", "data", "top-1, %", "bytes", "state", "source"]
-    output.show(table(columns, rows, text=["weights", "data", "top-1, %", "state", "source"]))
+    ]  # fmt: skip
+    columns = ["weights", "data", "top-1, %", "size", "state"]
+    output.show(table(columns, rows, text=["weights", "data", "top-1, %", "state"]))
 
 
 @command.command(

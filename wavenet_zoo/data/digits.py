@@ -1,7 +1,7 @@
 """The 1,797 handwritten digits that scikit-learn ships: a data set that needs no download."""
 
 from wavenet_zoo.data.sources import ArrayImages
-from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.errors import WavezooError, install_hint
 
 __all__ = ["open_digits"]
 
@@ -25,7 +25,7 @@ def open_digits(split: str) -> ArrayImages:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise WavezooError("digits: requires scikit-learn", "pip install 'wavenet_zoo[digits]'") from error
+        raise WavezooError("digits: requires scikit-learn", install_hint("digits")) from error
     digits = load_digits()
     images = (digits.images * (255 / 16)).round().astype("uint8")
     chosen = [i for i in range(len(images)) if (i % TEST_EVERY == 0) == (split != "train")]

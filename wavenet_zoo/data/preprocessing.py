@@ -1,21 +1,23 @@
-"""Preprocessing: from an image to a tensor. Every result records it and every weights file stores it."""
+"""Preprocessing: from an image to a tensor. Every result records it and every weights file stores it.
+
+Importing this module imports neither torch nor timm.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
-
-import torch
-from PIL import Image
-from timm.data import create_transform, resolve_model_data_config, str_to_interp_mode
-from torch import nn
-from torchvision import transforms
+from typing import TYPE_CHECKING, Any
 
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.recipes import AugmentationSection, PreprocessingSection
 
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+    from torch import nn
+
 __all__ = ["Preprocessing", "evaluation_transform", "preprocessing_of", "training_transform"]
 
-Transform = Callable[[Image.Image], torch.Tensor]
+Transform = Callable[["Image.Image"], "torch.Tensor"]
 
 
 @dataclass(frozen=True)
@@ -92,14 +94,18 @@ class Preprocessing:
         )
 
 
-def preprocessing_of(model: nn.Module) -> Preprocessing:
+def preprocessing_of(model: "nn.Module") -> Preprocessing:
     """Return the preprocessing in a model's pretrained configuration, with timm's defaults for missing fields."""
+    from timm.data import resolve_model_data_config
+
     config = resolve_model_data_config(model)
     return Preprocessing.from_dict({**config, "input_size": tuple(config["input_size"])})
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> Transform:
     """Return timm's evaluation transform: resize, crop, convert to a tensor (C, H, W), normalize."""
+    from timm.data import create_transform
+
     return create_transform(**preprocessing.to_dict(), is_training=False)
 
 
@@ -113,6 +119,9 @@ def training_transform(preprocessing: Preprocessing, augmentation: AugmentationS
     Raises:
         WavezooError: If timm does not support the augmentation policy.
     """
+    from timm.data import create_transform, str_to_interp_mode
+    from torchvision import transforms
+
     size = preprocessing.input_size[-2:]
     try:
         steps = create_transform(  # in three parts: crop and flip, color, tensor and normalization

@@ -14,7 +14,7 @@ from wavenet_zoo.data.decoding import decode_image, to_rgb
 from wavenet_zoo.data.labels import integer_labels, numbered_classes
 from wavenet_zoo.data.sources import MAX_FILE_BYTES
 from wavenet_zoo.data.splits import SplitError, find_split, natural_key, split_named
-from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.errors import WavezooError, install_hint
 from wavenet_zoo.runtime.files import read_regular_file
 
 __all__ = ["PREFIXES", "STREAMED", "TimmImages", "open_timm_dataset"]
@@ -98,7 +98,7 @@ def _open_hfds(data: str, split: str) -> TimmImages:
     try:
         import datasets
     except ImportError as error:
-        raise WavezooError(f"{data}: requires the package datasets", "pip install 'wavenet_zoo[hf]'") from error
+        raise WavezooError(f"{data}: requires the package datasets", install_hint("hf")) from error
 
     name = data.removeprefix("hfds/")
     with _third_party(data), _no_progress_bars(datasets):

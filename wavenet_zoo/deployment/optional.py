@@ -6,14 +6,14 @@ import os
 import warnings
 from collections.abc import Iterator
 
-from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.errors import WavezooError, install_hint
 
 __all__ = ["missing_extra", "quiet_libraries"]
 
 
 def missing_extra(extra: str, error: ImportError) -> WavezooError:
     """Return the error for an optional dependency that is not installed."""
-    return WavezooError(f"{error.name or error} is not installed", f"pip install 'wavenet_zoo[{extra}]'")
+    return WavezooError(f"{error.name or error} is not installed", install_hint(extra))
 
 
 @contextlib.contextmanager

@@ -7,19 +7,15 @@ from . import peers as peers
 from . import waveletnet as waveletnet
 from ._folded_unit import UNIT_FORMS, FoldedUnit, HalvedUnit
 from ._pretrained import (
-    SCHEMA,
     WEIGHTS_FILE,
     cached_file,
     check_hash,
     check_reachable,
-    checkpoints_folder,
-    read_collection,
     read_manifest,
 )
 from .waveletnet import UNFOLDED_FORMS, WaveletNet, WaveletNetCfg, WaveletNetUnit, set_form
 
 __all__ = [
-    "SCHEMA",
     "UNFOLDED_FORMS",
     "UNIT_FORMS",
     "WEIGHTS_FILE",
@@ -31,8 +27,6 @@ __all__ = [
     "cached_file",
     "check_hash",
     "check_reachable",
-    "checkpoints_folder",
-    "read_collection",
     "read_manifest",
     "set_form",
 ]

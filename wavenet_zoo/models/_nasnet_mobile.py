@@ -43,7 +43,7 @@ class NasNetMobile(nn.Module):
         try:
             from pytorchcv.models.nasnet import nasnet_4a1056
         except ImportError as error:
-            raise ImportError("nasnet_a_mobile requires pytorchcv: pip install 'wavenet_zoo[peers]'") from error
+            raise ImportError("nasnet_a_mobile requires pytorchcv: pip install pytorchcv") from error
         features = nasnet_4a1056(in_channels=in_chans).features.to(device=device, dtype=dtype)
         features.final_pool = nn.Identity()
         self.features = features

@@ -1,107 +1,41 @@
-"""Pretrained weights: the manifest, timm's pretrained configurations of its entries, and checked loading."""
+"""Pretrained weights: timm's pretrained configurations of the manifest's entries, and checked loading."""
 
 import hashlib
-import json
 import os
 import re
-import urllib.error
-import urllib.request
-import warnings
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
 import torch.nn as nn
-from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import constants, get_session, hf_hub_url, try_to_load_from_cache
 from timm.models import build_model_with_cfg
 from timm.models._builder import resolve_pretrained_cfg
 
+try:
+    from ..runtime.manifest import read_manifest
+except ModuleNotFoundError as error:
+    if not str(error.name).endswith(".runtime"):
+        raise
+
+    # a copy of this folder in another project, without a manifest
+    def read_manifest() -> Dict[str, Dict[str, Any]]:  # type: ignore[misc]
+        """Return no entries."""
+        return {}
+
+
 __all__ = [
-    "COLLECTION",
-    "SCHEMA",
     "WEIGHTS_FILE",
     "build_with_checked_weights",
     "cached_file",
     "check_hash",
     "check_reachable",
-    "checkpoints_folder",
-    "read_collection",
     "read_manifest",
     "with_weights",
 ]
 
-SCHEMA = "wavenet_zoo.checkpoints/1"
-COLLECTION = "WAVEZOO_CHECKPOINTS"  # environment variable: a folder with a manifest.json and its files
 PREPROCESSING = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
 WEIGHTS_FILE = "model.safetensors"
 HUB_TIMEOUT = 3.0  # seconds; the Hub client retries for most of a minute
-
-
-def checkpoints_folder() -> Optional[Path]:
-    """Return the folder of shipped weights in the installed package or the checkout, or None."""
-    package = Path(__file__).resolve().parent.parent
-    for folder in (package / "_shipped" / "checkpoints", package.parent / "checkpoints"):
-        if (folder / "manifest.json").is_file():
-            return folder
-    return None
-
-
-@lru_cache(maxsize=1)
-def read_manifest() -> Dict[str, Dict[str, Any]]:
-    """Return the entries of all available weights by name (``architecture.tag``).
-
-    They are the shipped weights, and those of the folder that ``WAVEZOO_CHECKPOINTS`` names, which override shipped
-    weights of the same name. An entry has ``path`` for a file, or ``hub`` (``ORG/NAME@REVISION``) for weights on the
-    Hub. Entries whose file does not exist are skipped.
-    """
-    entries: Dict[str, Dict[str, Any]] = {}
-    folder = checkpoints_folder()
-    if folder is not None:
-        entries.update(read_collection(folder, strict=False))
-    own = os.environ.get(COLLECTION)
-    if own:
-        try:
-            entries.update(read_collection(Path(own)))
-        except (OSError, ValueError) as error:
-            warnings.warn(f"{COLLECTION}={own}: ignored: {error}", stacklevel=2)
-    return entries
-
-
-def read_collection(folder: Path, strict: bool = True) -> Dict[str, Dict[str, Any]]:
-    """Return the entries of a folder's ``manifest.json`` by name.
-
-    Args:
-        folder: Folder with ``manifest.json`` and the files that it names.
-        strict: Raise for a manifest of another form, instead of returning no entries.
-
-    Raises:
-        OSError: If the manifest cannot be read.
-        ValueError: If it is invalid, or names a file outside the folder.
-    """
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        if strict:
-            raise ValueError(f"manifest.json is not of the form {SCHEMA}")
-        return {}  # a manifest.json of another project, next to a copied models/ folder
-    if not isinstance(manifest.get("checkpoints"), list):
-        raise ValueError("manifest.json has no list of checkpoints")
-    entries = {}
-    for entry in manifest["checkpoints"]:
-        try:
-            name, _, _ = entry["name"], entry["sha256"], pretrained_cfg(entry)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"manifest.json has an entry without {error}") from error
-        if not all(isinstance(entry.get(key, ""), str) for key in ("name", "sha256", "file", "hub")):
-            raise ValueError(f"manifest.json has an entry whose name, sha256, file or hub is not a string: {name!r}")
-        if "file" in entry:
-            path = folder / entry["file"]
-            if path.parent != folder:
-                raise ValueError(f"manifest.json names a file outside its folder: {entry['file']}")
-            if not path.is_file():
-                continue
-            entry = {**entry, "path": str(path)}
-        entries[name] = entry
-    return entries
 
 
 def with_weights(cfgs: Dict[str, Dict[str, Any]]) -> Dict[str, Dict[str, Any]]:
@@ -122,7 +56,7 @@ def with_weights(cfgs: Dict[str, Dict[str, Any]]) -> Dict[str, Dict[str, Any]]:
 def pretrained_cfg(entry: Dict[str, Any]) -> Dict[str, Any]:
     """Return the fields of timm's PretrainedCfg that a manifest entry sets."""
     preprocessing = {key: entry["preprocessing"][key] for key in PREPROCESSING}
-    source = {"hf_hub_id": entry["hub"]} if "hub" in entry else {"file": entry.get("path") or entry["file"]}
+    source = {"hf_hub_id": entry["hub"]} if entry.get("hub") else {"file": entry["path"]}
     return {
         **source,
         "num_classes": len(entry["classes"]),
@@ -176,7 +110,7 @@ def check_reachable(
     name: str,
     hub_id: str,
     cache_dir: Optional[str] = None,
-    advice: str = f"check the connection, or copy them to a folder that {COLLECTION} names",
+    advice: str = "check the connection, or copy them to a folder that WAVEZOO_CHECKPOINTS names",
 ) -> None:
     """Check that weights on the Hub are in its cache, or that the Hub can be reached.
 
@@ -194,16 +128,20 @@ def check_reachable(
     if constants.HF_HUB_OFFLINE:
         raise RuntimeError(f"{name}: its weights are on the Hub at {hub_id}, but HF_HUB_OFFLINE is set ({advice})")
     repo, _, revision = hub_id.partition("@")
-    request = urllib.request.Request(hf_hub_url(repo, WEIGHTS_FILE, revision=revision or None), method="HEAD")
+    url = hf_hub_url(repo, WEIGHTS_FILE, revision=revision or None)
     try:
-        urllib.request.urlopen(request, timeout=HUB_TIMEOUT).close()
-    except urllib.error.HTTPError:
-        pass  # it answers; its client reports the error
-    except OSError as error:
-        reason = getattr(error, "reason", error)
+        # the client's own session, so that proxies and certificates are the same; any answer will do
+        get_session().head(url, timeout=_hub_timeout(), follow_redirects=False)
+    except Exception as error:  # the network library depends on the version of huggingface_hub
+        reason = str(error).strip() or type(error).__name__
         raise RuntimeError(
             f"{name}: its weights are at {constants.ENDPOINT}/{hub_id}, which cannot be reached: {reason} ({advice})"
         ) from error
+
+
+def _hub_timeout() -> float:
+    """Return how long to wait for the Hub: the user's time, if it is longer."""
+    return max(HUB_TIMEOUT, constants.HF_HUB_ETAG_TIMEOUT if "HF_HUB_ETAG_TIMEOUT" in os.environ else 0)
 
 
 def check_hash(path: Path, sha256: str, advice: str) -> None:

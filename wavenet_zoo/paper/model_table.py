@@ -4,11 +4,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from wavenet_zoo.models import checkpoints_folder, read_collection
 from wavenet_zoo.paper.measured import count_epochs
 from wavenet_zoo.paper.published import SYSTEMS
 from wavenet_zoo.paper.system_tables import count_model
 from wavenet_zoo.paper.table import Column, PaperTable
+from wavenet_zoo.runtime.manifest import checkpoints_folder, read_collection
 from wavenet_zoo.runtime.records import read_record
 from wavenet_zoo.runtime.resources import CHECKOUT
 from wavenet_zoo.weights.loading import build_model
@@ -120,7 +120,7 @@ def _shipped_entries() -> list[ManifestEntry]:
     folder = checkpoints_folder()
     if folder is None:
         return []
-    return [ManifestEntry.from_json(values) for values in read_collection(folder, strict=False).values()]
+    return [ManifestEntry.from_json(values) for values in read_collection(folder).entries.values()]
 
 
 def _read_benchmark() -> Benchmark | None:

@@ -58,7 +58,8 @@ def read_regular_file(path: str | Path, limit: int) -> bytes:
         OSError: If it cannot be opened or read.
     """
     with open_regular_file(path, limit) as file:
-        return file.read(limit + 1)[:limit]
+        size = os.fstat(file.fileno()).st_size
+        return file.read(min(size + 2**20, limit))  # read() reserves what it is asked for
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -14,9 +14,19 @@ from pydantic import TypeAdapter, ValidationError
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.files import read_regular_file, write_atomically, write_error
 
-__all__ = ["append_csv", "parse_json", "read_json", "read_record", "write_csv", "write_json", "write_jsonl"]
+__all__ = [
+    "append_csv",
+    "check_record",
+    "parse_json",
+    "read_json",
+    "read_record",
+    "write_csv",
+    "write_json",
+    "write_jsonl",
+]
 
 MAX_JSON_BYTES = 256 * 2**20
+MAX_JSON_DEPTH = 100  # Python's own limit depends on the caller, and is lower for writing than for reading
 
 Record = TypeVar("Record")
 
@@ -33,11 +43,14 @@ def parse_json(content: bytes | str, name: str | Path, hint: str = "") -> Any:
         WavezooError: If it is not JSON, or is nested too deep.
     """
     try:
-        return json.loads(content)
+        value = json.loads(content)
     except RecursionError:
         raise WavezooError(f"{name}: not valid JSON: nested too deep", hint) from None
     except ValueError as error:  # also bytes that are not UTF-8, and numbers with too many digits
         raise WavezooError(f"{name}: not valid JSON: {error}", hint) from error
+    if _depth(value) > MAX_JSON_DEPTH:
+        raise WavezooError(f"{name}: not valid JSON: nested too deep", hint)
+    return value
 
 
 def read_json(path: Path, hint: str = "") -> dict[str, Any]:
@@ -71,14 +84,40 @@ def read_record(path: Path, kind: type[Record], hint: str = "") -> Record:
     Raises:
         WavezooError: If the file is not a JSON object, or a key is missing or invalid.
     """
-    values = read_json(path, hint)
+    return check_record(read_json(path, hint), kind, path, hint)
+
+
+def check_record(values: Mapping[str, Any], kind: type[Record], name: str | Path = "", hint: str = "") -> Record:
+    """Return values of unknown origin as a dataclass or a pydantic model.
+
+    Args:
+        values: The values.
+        kind: Class of the record.
+        name: Where they are from, for messages.
+        hint: What the user can do if they are invalid.
+
+    Raises:
+        WavezooError: If a key is missing or invalid.
+    """
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = f"missing key '{key}'" if first["type"] == "missing" else f"invalid key '{key}': {first['msg']}"
-        raise WavezooError(f"{path}: {message}", hint) from None
+        first = error.errors(include_url=False, include_input=False)[0]
+    key, message = ".".join(str(part)[:100] for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+    if key:
+        message = f"missing key '{key}'" if first["type"] == "missing" else f"invalid key '{key}': {message}"
+    raise WavezooError(f"{name}: {message}" if name else message, hint)
+
+
+def _depth(value: Any) -> int:
+    """Return how deep lists and objects are nested."""
+    depth, level = 0, [value]
+    while level := [
+        item for parent in level if isinstance(parent, dict | list)
+        for item in (parent.values() if isinstance(parent, dict) else parent)
+    ]:  # fmt: skip
+        depth += 1
+    return depth
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.errors import WavezooError, install_hint
 
 __all__ = ["TensorBoard", "check_tensorboard", "open_tensorboard"]
 
@@ -39,9 +39,7 @@ def check_tensorboard() -> None:
     try:
         import torch.utils.tensorboard  # noqa: F401
     except ImportError as error:
-        raise WavezooError(
-            "--tensorboard requires the package tensorboard", "pip install 'wavenet_zoo[tensorboard]'"
-        ) from error
+        raise WavezooError("--tensorboard requires the package tensorboard", install_hint("tensorboard")) from error
 
 
 @contextlib.contextmanager

@@ -1,16 +1,20 @@
 """The model card of a repository of weights."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from wavenet_zoo.complexity import Complexity
+from wavenet_zoo.data.open import is_named
+from wavenet_zoo.errors import one_line
 from wavenet_zoo.weights.metadata import WeightsMetadata
 from wavenet_zoo.zoo.record import EvaluationRecord
 
 __all__ = ["model_card"]
 
+TOP = 5  # with this many classes or fewer, top-5 is always 100 %
 SEEN = {
     "training": ", the training images",
     "validation": ", the validation images of the training run",
@@ -33,6 +37,8 @@ def model_card(
     """
     data, environment = record.data, record.environment
     images = f"{data.name}{f', {data.split}' if data.split else ''}: {record.images:,} images"
+    has_top5 = not metadata.classes or len(metadata.classes) > TOP
+    metrics = [("top-1", record.top1, record.correct_top1), ("top-5", record.top5, record.correct_top5)][: 1 + has_top5]
     dataset: dict[str, Any] = {
         "task_type": "image-classification",
         "dataset_type": data.name,
@@ -47,15 +53,17 @@ def model_card(
         model_name=repo.partition("/")[2],
         eval_results=[
             EvalResult(metric_type="accuracy", metric_name=name, metric_value=round(value, 4), **dataset)
-            for name, value in (("top-1", record.top1), ("top-5", record.top5))
+            for name, value, _ in metrics
         ],
     )
     arguments = "".join(f", {key}={value!r}" for key, value in metadata.model_kwargs.items())
+    rows = "\n".join(f"| {name} | {value:.2f} % ({correct} of {record.images}) |" for name, value, correct in metrics)
+    epochs = f", {metadata.epoch} epoch{'s' * (metadata.epoch != 1)}" if metadata.epoch is not None else ""
     return f"""---
 {header.to_yaml()}
 ---
 
-# {metadata.model}{f" ({arguments[2:]})" if arguments else ""}, trained on {metadata.data}
+# {_text(f"{metadata.model}{f' ({arguments[2:]})' if arguments else ''}, trained on {metadata.data}")}
 
 A model of wavenet_zoo, which implements *WaveletNet: Logarithmic Scale Efficient Convolutional Neural Networks for Edge
 Devices* (Jing, Dangovski, Soljačić) on timm. It has {len(metadata.classes or [])} classes.
@@ -70,21 +78,43 @@ transform = timm.data.create_transform(**timm.data.resolve_model_data_config(mod
 
 | | |
 |---|---|
-| evaluated on | {images}{SEEN.get(str(data.seen), "")} |
-| top-1 | {record.top1:.2f} % ({record.correct_top1} of {record.images}) |
-| top-5 | {record.top5:.2f} % ({record.correct_top5} of {record.images}) |
+| evaluated on | {_text(images)}{SEEN.get(str(data.seen), "")} |
+{rows}
 | preprocessing | {record.preprocessing} |
 | parameters | {cost.params:,} |
 | MACs at {cost.input_size[1]} px | {cost.macs:,} |
-| recipe | {metadata.recipe}, seed {metadata.seed}, {metadata.epoch} epochs, sha256 {str(metadata.recipe_sha256)[:12]} |
+| recipe | {_text(str(metadata.recipe))}, seed {metadata.seed}{epochs}, sha256 {str(metadata.recipe_sha256)[:12]} |
 | weights | {"moving average (EMA) of the weights" if metadata.variant == "ema" else "weights of the last epoch"} |
 | sha256 of model.safetensors | `{sha256}` |
 | license | {license} |
 
 Trained with {_software(metadata.versions, metadata.git)}. Evaluated with
 {_software(environment.versions, environment.git)}. `recipe.yaml` is the recipe with every default, `results.json` the
-evaluation. To reproduce it: `wavezoo eval {metadata.model} --weights model.safetensors`.
+evaluation. To reproduce it{"" if is_named(data.name) else f", with the folder of images {_text(data.name)}"}:
+
+```sh
+{_command(repo, metadata, record)}
+```
 """
+
+
+def _command(repo: str, metadata: WeightsMetadata, record: EvaluationRecord) -> str:
+    """Return the command that repeats an evaluation, with what differs from the defaults of the weights."""
+    own, used = metadata.preprocessing, record.preprocessing
+    options = ["--data", one_line(record.data.name)]
+    if record.data.split:
+        options += ["--split", one_line(record.data.split)]
+    if record.precision != "fp32":
+        options += ["--precision", record.precision]
+    if own is not None and own != used:
+        options += ["--size", str(used.input_size[-1]), "--crop-pct", str(used.crop_pct)]
+        options += ["--interpolation", used.interpolation]
+    return shlex.join(["wavezoo", "eval", f"hf-hub:{repo}", *options])
+
+
+def _text(text: str) -> str:
+    """Return text of unknown origin for a line or a cell of Markdown."""
+    return one_line(text).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _software(versions: Mapping[str, str], git: Mapping[str, Any] | None) -> str:

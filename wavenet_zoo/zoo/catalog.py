@@ -12,7 +12,8 @@ from timm.models import get_pretrained_cfg, model_entrypoint
 from wavenet_zoo.complexity import Complexity, ModuleComplexity, count
 from wavenet_zoo.data.preprocessing import Preprocessing, preprocessing_of
 from wavenet_zoo.errors import WavezooError, did_you_mean
-from wavenet_zoo.models import WaveletNet, checkpoints_folder
+from wavenet_zoo.models import WaveletNet
+from wavenet_zoo.runtime.manifest import checkpoints_folder
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.weights.loading import build_model, check_model_name, pretrained_tags

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from huggingface_hub import HfApi, constants, get_session, get_token
+from huggingface_hub import HfApi, constants, get_session
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
-from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
+from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError, redact
 
-__all__ = ["call_hub", "check_access", "check_repo_name", "hub_timeout", "redact"]
+__all__ = ["call_hub", "check_access", "check_repo_name", "hub_timeout"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def call_hub(what: str, call: Callable[[], Answer]) -> Answer:
         except OfflineModeIsEnabled as error:
             raise WavezooError("HF_HUB_OFFLINE disables the Hub", "unset it") from error
         except Exception as error:  # the network library depends on the version of huggingface_hub
-            reason = _reason(error)
+            reason = redact(_reason(error))
             if wait is None or not _is_transient(error):
                 raise _refusal(what, error, reason) from error
             logger.warning("Hub: %s: %s; retrying in %g s", what, reason, wait)
@@ -88,12 +88,6 @@ def call_hub(what: str, call: Callable[[], Answer]) -> Answer:
 def hub_timeout() -> float:
     """Return the number of seconds that an answer of the Hub may take."""
     return TIMEOUT_FACTOR * float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
-
-
-def redact(text: str) -> str:
-    """Remove the token from ``text``."""
-    token = get_token()
-    return text.replace(token, "***") if token else text
 
 
 @contextlib.contextmanager
@@ -130,9 +124,9 @@ def _reason(error: BaseException) -> str:
     if status is not None:
         message = getattr(error, "server_message", None) or ""
         phrase = getattr(error.response, "reason_phrase", "")  # type: ignore[attr-defined]
-        return redact(" ".join(f"{status} {phrase} {message}".split()))
+        return " ".join(f"{status} {phrase} {message}".split())
     lines = str(error).strip().splitlines()
-    return redact(lines[0] if lines else type(error).__name__)
+    return lines[0] if lines else type(error).__name__
 
 
 def _refusal(what: str, error: BaseException, reason: str) -> WavezooError:

@@ -1,4 +1,4 @@
-"""The weights of the manifest: list, verify, download and convert them."""
+"""The weights of the manifest: verify, download and convert them."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,21 +9,18 @@ from typing import Any, Literal
 from wavenet_zoo.data.open import NAMED_DATA, open_data
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.evaluation.evaluate import evaluate
-from wavenet_zoo.models import cached_file
 from wavenet_zoo.runtime.files import check_writable, write_atomically, write_error
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.runtime.seeds import preserve_rng_state
 from wavenet_zoo.weights.files import read_metadata, weights_bytes
 from wavenet_zoo.weights.loading import fetch_weights, load_model
-from wavenet_zoo.weights.manifest import ManifestEntry, find_entry, list_entries
+from wavenet_zoo.weights.manifest import ManifestEntry, find_entry, invalid_entries, list_entries
 
 __all__ = [
     "Converted",
-    "ListedWeights",
     "Verification",
     "convert_weights",
     "download_weights",
-    "list_weights",
     "verify_weights",
 ]
 
@@ -33,40 +30,14 @@ Folders = Mapping[tuple[str, str], str | Path]  # folder of images by their fing
 
 
 @dataclass
-class ListedWeights(Result):
-    """Weights of the manifest, as :func:`list_weights` returns them.
-
-    Attributes:
-        name: ``architecture.tag``.
-        source: File beside the manifest, or ``ORG/NAME@REVISION`` on the Hub.
-        here: Path of the file on this machine; None if it is not downloaded.
-        size: Size in bytes.
-        sha256: Hash of the file.
-        data: Name of the training data set.
-        recipe: Name of the recipe.
-        results: Measured results, by data set and split.
-        description: One sentence.
-    """
-
-    name: str
-    source: str
-    here: str | None
-    size: int
-    sha256: str
-    data: str | None
-    recipe: str | None
-    results: dict[str, Any]
-    description: str
-
-
-@dataclass
 class Verification(Result):
     """Verification of weights, as :func:`verify_weights` returns it.
 
     Attributes:
         name: ``architecture.tag``.
-        state: ``failed`` if the hash or a result differs from the manifest; ``verified`` if at least one result was
-            reproduced; ``whole`` if only the hash could be checked; the fourth value if the file is not downloaded.
+        state: ``failed`` if the entry is invalid, or the hash or a result differs from the manifest; ``verified`` if at
+            least one result was reproduced; ``whole`` if only the hash could be checked; the fourth value if the file
+            is not downloaded.
         detail: Every result of the manifest: reproduced, different, or not checked.
     """
 
@@ -88,31 +59,6 @@ class Converted(Result):
     weights: str
 
 
-def list_weights() -> list[ListedWeights]:
-    """List the weights of the manifest, and of the collection in ``WAVEZOO_CHECKPOINTS``.
-
-    Raises:
-        WavezooError: If an entry of a manifest is invalid.
-    """
-    listed = []
-    for entry in list_entries().values():
-        path = _local_path(entry)
-        listed.append(
-            ListedWeights(
-                name=entry.name,
-                source=entry.source,
-                here=str(path) if path else None,
-                size=entry.size,
-                sha256=entry.sha256,
-                data=entry.data,
-                recipe=entry.recipe,
-                results=entry.results,
-                description=entry.description,
-            )
-        )
-    return listed
-
-
 def verify_weights(
     names: Sequence[str] = (), data: Sequence[str | Path] = (), *, progress: bool = False
 ) -> list[Verification]:
@@ -128,9 +74,13 @@ def verify_weights(
         WavezooError: If weights are not in the manifest, or a folder has none of the splits of their results.
     """
     entries = [find_entry(name) for name in dict.fromkeys(names)] if names else list(list_entries().values())
+    invalid = {} if names else invalid_entries()
     splits = {key.rpartition("/")[2] for entry in entries for key in entry.results}
     folders = _find_images(data, splits)
-    return [_verify(entry, folders, progress) for entry in entries]
+    return [
+        *(_verify(entry, folders, progress) for entry in entries),
+        *(Verification(name, "failed", reason) for name, reason in invalid.items()),
+    ]
 
 
 def download_weights(name: str, out: str | Path | None = None) -> Path:
@@ -152,15 +102,13 @@ def download_weights(name: str, out: str | Path | None = None) -> Path:
     target, is_new_folder = Path(out), str(out).endswith(("/", os.sep))
     if is_new_folder or target.is_dir():
         target = target / f"{name}.safetensors"
-    if not is_new_folder:
-        check_writable(target)
-    content = fetch_weights(entry).read_bytes()
     try:
         if is_new_folder:
             target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise write_error(target, error, len(content)) from error
-    write_atomically(target, content)
+        raise write_error(target, error, entry.size) from error
+    check_writable(target)
+    write_atomically(target, fetch_weights(entry).read_bytes())
     return target
 
 
@@ -183,6 +131,7 @@ def convert_weights(
         raise WavezooError(f"{target}: must be a .safetensors file")
     if target.exists():
         raise WavezooError(f"{target}: already exists", "pass another file, or remove it")
+    check_writable(target)
     with preserve_rng_state():
         built, known = load_model(model, checkpoint, variant=variant)
     metadata = read_metadata(Path(checkpoint)).model_copy(update={"variant": known.metadata.variant})
@@ -193,7 +142,7 @@ def convert_weights(
 
 def _verify(entry: ManifestEntry, folders: Folders, progress: bool) -> Verification:
     """Check the hash and all results of an entry."""
-    if _local_path(entry) is None:
+    if entry.local_path() is None:
         return Verification(entry.name, "not here", f"run 'wavezoo weights download {entry.name}'")
     try:
         path = fetch_weights(entry)
@@ -262,8 +211,3 @@ def _find_images(data: Sequence[str | Path], splits: set[str]) -> dict[tuple[str
         if errors and len(errors) == len(splits):
             raise errors[0]
     return found
-
-
-def _local_path(entry: ManifestEntry) -> Path | None:
-    """Return the file of an entry on this machine, or None."""
-    return Path(entry.path) if entry.path is not None else cached_file(entry.source)

@@ -1,7 +1,10 @@
 """The five files of a repository of weights, built and loaded through timm before anything is uploaded."""
 
 import json
+import re
+import shlex
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,12 @@ import torch
 from timm.models._hub import save_config_for_hf
 
 from wavenet_zoo.complexity import count
+from wavenet_zoo.data.open import is_named
 from wavenet_zoo.data.preprocessing import Preprocessing
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.recipes import list_recipes, load_recipe
-from wavenet_zoo.runtime.files import write_atomically
-from wavenet_zoo.runtime.records import read_json, read_record
+from wavenet_zoo.recipes import Recipe, list_recipes, load_recipe
+from wavenet_zoo.runtime.files import write_atomically, write_error
+from wavenet_zoo.runtime.records import check_record, read_json, read_record
 from wavenet_zoo.weights.files import read_metadata
 from wavenet_zoo.weights.loading import load_model
 from wavenet_zoo.weights.metadata import WeightsMetadata
@@ -28,6 +32,10 @@ __all__ = ["LOGITS_TOLERANCE", "Package", "compute_logits", "make_package", "wri
 LOGITS_TOLERANCE = 1e-5  # absolute
 TEST_IMAGES = 2
 PUBLISHED_NAME = "model.safetensors"
+MACHINE_PATH = re.compile(
+    r"""(^|[\s"'`(=:,])(~?/[^/\s]|~[a-z_][\w-]*/|\.\./|[a-z]:[\\/]|\\\\\w|file:/)""", re.IGNORECASE
+)
+NAMES = ("classes", "label_names", "per_class")  # keys of names of classes, which can look like paths
 
 
 @dataclass
@@ -74,8 +82,13 @@ def make_package(model: str, weights: str | Path, repo: str, results: str | Path
         )
     built, known = load_model(model, path)
     metadata = read_metadata(path)
+    _refuse_paths(
+        f"{path}: metadata",
+        metadata.model_dump(mode="json"),
+        "train again with a name instead, and pass the folder by --data",
+    )
     record, values = _read_evaluation(
-        model, path, Path(results) if results else path.parent / "evaluation.json", str(known.sha256)
+        model, path, Path(results) if results else path.parent / "evaluation.json", str(known.sha256), metadata
     )
     license = built.pretrained_cfg.get("license") or "apache-2.0"
     cost = count(model, record.preprocessing.input_size[1],
@@ -121,14 +134,21 @@ def write_package(package: Package, folder: Path) -> None:
     others = {path.name for path in folder.iterdir()} - set(package.files) if folder.is_dir() else set()
     if others:
         raise WavezooError(f"{folder}: contains other files, for example {min(others)}", "pass another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error, sum(map(len, package.files.values()))) from error
     for name, content in package.files.items():
         write_atomically(folder / name, content)
 
 
-def _read_evaluation(model: str, weights: Path, path: Path, sha256: str) -> tuple[EvaluationRecord, dict[str, Any]]:
+def _read_evaluation(
+    model: str, weights: Path, path: Path, sha256: str, metadata: WeightsMetadata
+) -> tuple[EvaluationRecord, dict[str, Any]]:
     """Return the evaluation record of weights, and all its values, both without paths of this machine."""
-    command = f"run 'wavezoo eval {model} --weights {weights} --save-json {weights.parent / 'evaluation.json'}'"
+    location = "" if is_named(str(metadata.data)) else " --data DIR"
+    target = shlex.quote(str(weights.parent / "evaluation.json"))
+    command = f"run 'wavezoo eval {model} --weights {shlex.quote(str(weights))}{location} --save-json {target}'"
     if not path.is_file():
         raise WavezooError(f"{path}: evaluation record of {weights} not found", command)
     record, values = read_record(path, EvaluationRecord, command), read_json(path, command)
@@ -139,9 +159,30 @@ def _read_evaluation(model: str, weights: Path, path: Path, sha256: str) -> tupl
         raise WavezooError(f"{path}: {len(record.skipped)} images were skipped in this evaluation", command)
     own_data = data.fingerprint in (known.data_fingerprint, known.validation_fingerprint)
     values["data"]["name"] = known.data if own_data else Path(data.name).name
+    values["model"] = metadata.model
     values["weights"]["name"] = PUBLISHED_NAME
     values["weights"]["description"] = known.description.replace(known.name, PUBLISHED_NAME)
-    return EvaluationRecord.model_validate(values), values
+    _refuse_paths(str(path), values, command)
+    return check_record(values, EvaluationRecord, path, command), values
+
+
+def _refuse_paths(where: str, values: Any, hint: str) -> None:
+    """Refuse to publish values that contain a path of this machine."""
+    for key, text in _texts(values):
+        if MACHINE_PATH.search(text):
+            raise WavezooError(f"{where}: {key}: '{text}' is a path of this machine, and would be published", hint)
+
+
+def _texts(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Return all texts in values of JSON, with their key; keys are texts too. Names of classes are not returned."""
+    if isinstance(values, str):
+        yield key, values
+    items = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    for name, value in items:
+        inner = f"{key}.{name}" if key else str(name)
+        if name not in NAMES:
+            yield inner, str(name)
+            yield from _texts(value, inner)
 
 
 def _config(model: Any, metadata: WeightsMetadata, preprocessing: Preprocessing, license: str) -> bytes:
@@ -161,9 +202,20 @@ def _recipe(weights: Path, metadata: WeightsMetadata) -> bytes:
         if path is not None and path.is_file():
             recipe = load_recipe(path)
             if recipe.sha256() == metadata.recipe_sha256:
-                return recipe.to_yaml().encode()
+                return _without_path(recipe).encode()
     raise WavezooError(
         f"{weights}: its recipe ({metadata.recipe}, sha256 {str(metadata.recipe_sha256)[:12]}) is neither beside it "
         f"nor shipped",
         f"copy the run's recipe.yaml to {beside}",
     )
+
+
+def _without_path(recipe: Recipe) -> str:
+    """Return a recipe as YAML; of a file of initial weights it keeps the name, and says so."""
+    pretrained, note = recipe.model.pretrained, ""
+    if pretrained is not None and MACHINE_PATH.search(pretrained):
+        note = f"# model.pretrained: the file's name without its folder; sha256 with it: {recipe.sha256()}\n"
+        model = recipe.model.model_copy(update={"pretrained": re.split(r"[\\/]", pretrained)[-1]})
+        recipe = recipe.model_copy(update={"model": model})
+    _refuse_paths("recipe.yaml", recipe.model_dump(mode="json"), "train again with a name instead")
+    return note + recipe.to_yaml()

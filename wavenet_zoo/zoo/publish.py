@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,10 +102,11 @@ def publish(
                 f"{weights}: its model arguments {package.metadata.model_kwargs} cannot be expressed by a tag",
                 "remove --write-manifest",
             )
+        entry = _entry(package, tag)  # before anything is uploaded: the tag may be invalid
         if dry_run:
             folder = Path(out) if out is not None else Path("publications") / repo
             write_package(package, folder)
-            return _result(package, _entry(package, tag), folder=folder)
+            return _result(package, entry, folder=folder)
         api = HfApi(library_name="wavenet_zoo")
         revision, url, changed = _upload(api, package, private, pull_request)
         _verify_download(package, revision)
@@ -140,7 +142,7 @@ def _entry(package: Package, tag: str | None, revision: str | None = None) -> Ma
     if metadata.model_kwargs:
         return None
     return manifest_entry(
-        f"{metadata.model}.{tag or str(metadata.data).lower().replace('-', '_')}",
+        f"{metadata.model}.{tag or re.sub('[^a-z0-9]+', '_', str(metadata.data).lower()).strip('_') or 'weights'}",
         metadata,
         package.record,
         sha256=_sha256(content),

@@ -2,11 +2,14 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, FiniteFloat, JsonValue, NonNegativeInt, PositiveInt, model_validator
+from typing_extensions import Self
 
 from wavenet_zoo.data.preprocessing import Preprocessing
 
 __all__ = ["EvaluationRecord"]
+
+ROUNDING = 1e-3  # percentage points
 
 
 class EvaluatedWeights(BaseModel):
@@ -72,6 +75,7 @@ class EvaluationRecord(BaseModel):
         correct_top5: Number of images behind ``top5``.
         images: Number of images.
         skipped: Images that could not be decoded.
+        precision: ``fp32``, or ``bf16``.
         environment: Versions and commit.
     """
 
@@ -80,11 +84,22 @@ class EvaluationRecord(BaseModel):
     weights: EvaluatedWeights
     data: EvaluatedData
     preprocessing: Preprocessing
-    top1: float
-    top5: float
-    loss: float
-    correct_top1: int
-    correct_top5: int
-    images: int
+    top1: FiniteFloat
+    top5: FiniteFloat
+    loss: FiniteFloat
+    correct_top1: NonNegativeInt
+    correct_top5: NonNegativeInt
+    images: PositiveInt
     skipped: list[str]
+    precision: Literal["fp32", "bf16"] = "fp32"
     environment: EvaluationEnvironment
+
+    @model_validator(mode="after")
+    def _check_percentages(self) -> Self:
+        if not self.correct_top1 <= self.correct_top5 <= self.images:
+            raise ValueError(f"{self.correct_top1} and {self.correct_top5} correct of {self.images} images")
+        for key in ("top1", "top5"):
+            stated, correct = getattr(self, key), getattr(self, f"correct_{key}")
+            if abs(stated - 100 * correct / self.images) > ROUNDING:
+                raise ValueError(f"{key} is {stated:g} %, but {correct} of {self.images} images are correct")
+        return self

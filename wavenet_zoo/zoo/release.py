@@ -18,9 +18,9 @@ from pathlib import Path
 from wavenet_zoo.data.image_hashes import IMAGES_FILE
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.evaluation.evaluate import evaluate
-from wavenet_zoo.models import SCHEMA, checkpoints_folder, read_manifest
 from wavenet_zoo.runtime.files import write_atomically
-from wavenet_zoo.runtime.records import read_json, read_record, write_json
+from wavenet_zoo.runtime.manifest import SCHEMA, checkpoints_folder, read_manifest
+from wavenet_zoo.runtime.records import check_record, read_json, read_record, write_json
 from wavenet_zoo.runtime.resources import CHECKOUT
 from wavenet_zoo.training.records import RunRecord, TrainingRun
 from wavenet_zoo.weights.files import read_metadata, read_weights_file, weights_bytes
@@ -156,6 +156,9 @@ def manifest_entry(
         license: License of the weights.
         file: Name of their file beside the manifest.
         hub: ``ORG/NAME@REVISION``, for weights on the Hub.
+
+    Raises:
+        WavezooError: If a value is invalid, for example a tag with a slash.
     """
     data = record.data
     is_validation = data.fingerprint == metadata.validation_fingerprint
@@ -163,17 +166,17 @@ def manifest_entry(
     stated = {key: getattr(record, key) for key in STATED}
     if data.fingerprint not in (metadata.validation_fingerprint, metadata.data_fingerprint):
         stated["fingerprint"] = data.fingerprint  # by which 'weights verify' recognizes the images
-    return ManifestEntry(
-        **{**dict(metadata), "versions": record.environment.versions},
-        name=name,
-        file=file,
-        hub=hub,
-        sha256=sha256,
-        size=size,
-        description=description,
-        license=license,
-        results={f"{dataset}/{data.split}": stated},
-    )
+    values = {
+        "name": name,
+        "file": file,
+        "hub": hub,
+        "sha256": sha256,
+        "size": size,
+        "description": description,
+        "license": license,
+        "results": {f"{dataset}/{data.split}": stated},
+    }
+    return check_record({**dict(metadata), "versions": record.environment.versions, **values}, ManifestEntry, name)
 
 
 def write_entry(entry: ManifestEntry, checkpoints_dir: str | Path | None = None) -> None:
