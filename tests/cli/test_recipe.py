@@ -69,7 +69,7 @@ def test_check_finds_errors_that_only_building_finds(wavezoo, override, message)
     [
         (["recipe", "lst"], "error: no command 'recipe lst' (did you mean 'list'?)"),
         (["recipe", "show", "digit"], "error: digit: recipe not found (did you mean 'digits'?)"),
-        (["recipe", "show"], "error: Missing argument 'RECIPE'"),
+        (["recipe", "show"], "error: missing argument 'RECIPE'"),
     ],
 )
 def test_invalid_input_is_one_line(wavezoo, args, message):

@@ -64,7 +64,7 @@ def test_links_stay_links_and_devices_stay_devices(tmp_path):
     write_atomically(tmp_path / "link", b"new")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == "new"
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(WavezooError, match="is not a regular file"):
+    with pytest.raises(WavezooError, match="is a named pipe, not a regular file"):
         write_atomically(tmp_path / "fifo", b"x")
     assert (tmp_path / "fifo").is_fifo()
 

@@ -25,7 +25,7 @@ def output_options(command: Decorated) -> Decorated:
         callback=_remember_debug,
         help="Show debug messages, and the traceback of an error.",
     )
-    quiet = click.option("--quiet", "-q", is_flag=True, help="Hide progress and messages on stderr.")
+    quiet = click.option("--quiet", "-q", is_flag=True, help="Show only warnings and errors on stderr.")
     as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
     return as_json(quiet(debug(command)))
 

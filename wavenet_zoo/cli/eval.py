@@ -1,5 +1,6 @@
 """``wavezoo eval``."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,18 +89,20 @@ def command(
     are named after ImageNet synsets are matched by name, also if there are fewer than 1000.
     """
     from wavenet_zoo import evaluate
+    from wavenet_zoo.evaluation.evaluate import row_columns
     from wavenet_zoo.runtime import records
     from wavenet_zoo.runtime.files import check_writable
 
     output = Output(as_json, quiet)
-    for path in (save_json, append_csv):
-        check_writable(path)
+    saves: list[Callable[[], None]] = []
+    if save_json:
+        check_writable(save_json)
+        saves.append(lambda: records.write_json(save_json, result.to_dict()))
+    if append_csv:
+        records.check_append_csv(append_csv, row_columns())
+        saves.append(lambda: records.append_csv(append_csv, result.to_row()))
     result = evaluate(model, progress=output.progress, **options)
-    output.json(result.to_dict()) if as_json else _show(output, result)
-    if save_json and output.is_rank_zero:
-        records.write_json(save_json, result.to_dict())
-    if append_csv and output.is_rank_zero:
-        records.append_csv(append_csv, result.to_row())
+    output.deliver(lambda: output.json(result.to_dict()) if as_json else _show(output, result), *saves)
     if min_top1 is not None and result.top1 < min_top1:
         output.info(f"top-1 {result.top1:.4f} % is below --min-top1 {min_top1:g}")
         ctx.exit(BELOW_THRESHOLD)
@@ -107,10 +110,11 @@ def command(
 
 def _show(output: Output, result: "Evaluation") -> None:
     data = result.data
+    split = "" if data["name"] == data["split"] else f", {data['split']}"  # a folder may be called val
     rows = [
         ("model", result.model),
         ("weights", result.weights["description"]),
-        ("data", f"{data['name']}, {data['split']}: {data['images']:,} images of {data['classes']:,} classes"),
+        ("data", f"{data['name']}{split}: {data['images']:,} images of {data['classes']:,} classes"),
         ("preprocessing", result.preprocessing["description"]),
         ("top-1", f"{result.top1:.2f} %  ({result.correct_top1:,} of {result.images:,})"),
         ("top-5", f"{result.top5:.2f} %  ({result.correct_top5:,} of {result.images:,})"),

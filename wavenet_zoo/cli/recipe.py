@@ -39,7 +39,7 @@ def list_command(as_json: bool, quiet: bool) -> None:
         output.json([recipe.to_dict() for recipe in recipes])
         return
     rows = [(r.name, r.model, r.data, str(r.epochs), f"{r.batch_size:,}", r.title) for r in recipes]
-    output.show(table(COLUMNS, rows, text=["recipe", "model", "data", "description"]))
+    output.show(table(COLUMNS, rows, ["recipe", "model", "data", "description"], ["batch", "epochs", "data", "model"]))
 
 
 @command.command(

@@ -46,7 +46,9 @@ def list_(as_json: bool, quiet: bool) -> None:
         for e in entries
     ]
     columns = ["weights", "data", "top-1, %", "bytes", "state", "source"]
-    output.show(table(columns, rows, text=["weights", "data", "top-1, %", "state", "source"]))
+    output.show(
+        table(columns, rows, text=["weights", "data", "top-1, %", "state", "source"], optional=["source", "bytes"])
+    )
 
 
 @command.command(

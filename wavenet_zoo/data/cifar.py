@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wavenet_zoo.data.sources import ArrayImages
 from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.runtime.files import expand
 
 __all__ = ["CIFAR_FOLDERS", "default_data_folder", "open_cifar"]
 
@@ -15,8 +16,9 @@ CIFAR_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python
 
 def default_data_folder() -> Path:
     """Return the download folder: ``$WAVEZOO_DATA``, default: ``wavenet_zoo/data`` in the user's cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("WAVEZOO_DATA") or cache / "wavenet_zoo" / "data")
+    if folder := os.environ.get("WAVEZOO_DATA"):
+        return Path(folder)
+    return expand(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "wavenet_zoo" / "data"
 
 
 def open_cifar(name: str, split: str, root: Path | None = None) -> ArrayImages:

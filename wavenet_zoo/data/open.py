@@ -9,6 +9,7 @@ from wavenet_zoo.data.shards import open_shards
 from wavenet_zoo.data.sources import ImageSource
 from wavenet_zoo.data.timm_sources import PREFIXES, STREAMED, find_split_tar, open_timm_dataset
 from wavenet_zoo.errors import WavezooError, did_you_mean
+from wavenet_zoo.runtime.files import expand
 
 __all__ = ["NAMED_DATA", "is_named", "open_data"]
 
@@ -39,10 +40,10 @@ def open_data(data: str | Path, split: str) -> ImageSource:
         return open_cifar(str(data), split)
     name = str(data)
     if name.startswith("wds/"):
-        return open_shards(Path(name.removeprefix("wds/")).expanduser(), split)
+        return open_shards(expand(name.removeprefix("wds/")), split)
     if name.startswith((*PREFIXES, *STREAMED)):
         return open_timm_dataset(name, split)
-    folder = Path(data).expanduser()
+    folder = expand(data)
     if folder.suffix == ".tar" and folder.is_file():
         return open_timm_dataset(str(folder), split)
     if tar := find_split_tar(folder, split):
