@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
+from wavenet_zoo.cli._complete import complete_data, complete_weights
 from wavenet_zoo.data.workers import WORKERS_HELP
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -32,13 +33,14 @@ def output_options(command: Decorated) -> Decorated:
 
 def data_option(help: str = "Data set to use.", default: str = "that of the weights") -> Decorator:
     """Add --data."""
-    return click.option("--data", metavar="DIR|NAME", help=f"{help}  [default: {default}]")
+    help = f"{help}  [default: {default}]"
+    return click.option("--data", metavar="DIR|NAME", shell_complete=complete_data, help=help)
 
 
 def weights_option(command: Decorated) -> Decorated:
     """Add --weights."""
     help = "Weights; 'none' for random weights.  [default: pretrained]"
-    return click.option("--weights", metavar="FILE|TAG|none", help=help)(command)
+    return click.option("--weights", metavar="FILE|TAG|none", shell_complete=complete_weights, help=help)(command)
 
 
 def size_option(default: str = "that of the weights") -> Decorator:

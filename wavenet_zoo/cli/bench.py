@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._complete import complete_models
 from wavenet_zoo.cli._options import (
     fold_option,
     form_option,
@@ -49,7 +50,7 @@ def _parse_integers(ctx: click.Context, parameter: click.Parameter, value: str |
         "wavezoo bench waveletnet_cifar_m2 --train --batch 64 --csv",
     ],
 )
-@click.argument("models", nargs=-1, required=True)
+@click.argument("models", nargs=-1, required=True, shell_complete=complete_models)
 @click.option("--against", metavar="MODEL", help="Baseline.  [default: the first MODEL as timm builds it, NCHW]")
 @click.option(
     "--engine", "engines", default="torch", show_default=True, callback=_parse_words, metavar="NAME,...",

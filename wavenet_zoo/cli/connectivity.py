@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._complete import complete_models
 from wavenet_zoo.cli._options import model_kwargs_option, output_options, plot_option
 from wavenet_zoo.cli._output import Output, facts, table
 
@@ -25,7 +26,7 @@ COLUMNS = ("unit", "D", "D'", "κ1", "κ2", "κ3", "WConv", "Claim 6.2", "D D'",
         "wavezoo connectivity waveletnet_cifar_m1 --model-kwargs kappas=3,3,3 --json",
     ],
 )
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option("--no-dfwt", is_flag=True, help="Remove the DFWT: same as --model-kwargs use_dfwt=false.")
 @model_kwargs_option
 @plot_option

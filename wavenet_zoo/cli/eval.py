@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._complete import complete_models
 from wavenet_zoo.cli._options import (
     INTERPOLATIONS,
     batch_size_option,
@@ -46,7 +47,7 @@ SEEN = {
     ],
     deprecated_options={"--form plain": "--no-fold"},
 )
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @weights_option
 @data_option(DATA_HELP)
 @click.option("--split", default="val", show_default=True, help="Split of the data: train, val, test, or its own name.")

@@ -64,9 +64,12 @@ class LazyGroup(Group):
         """Run a command and exit with its code."""
         arguments = list(sys.argv[1:] if args is None else args)
         options["standalone_mode"] = False
+        quiet = not {"-q", "--quiet"}.isdisjoint(arguments)
+        if quiet:
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         _prepare_streams()
         try:
-            with _sigterm_raises(), _warnings_in_one_line(hidden=not {"-q", "--quiet"}.isdisjoint(arguments)):
+            with _sigterm_raises(), _warnings_in_one_line(hidden=quiet):
                 code = super().main(arguments, *other, **options)
                 sys.stdout.flush()
         except (KeyboardInterrupt, click.Abort):
@@ -172,7 +175,8 @@ def _report(error: Exception) -> int:
         return _say("error: an input is nested too deep", debug)
     if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
         where = f"{error.filename}: " if error.filename is not None else ""
-        return _say(f"error: {where}{error.strerror}", debug)
+        code = BAD_INPUT if error.errno == errno.ENAMETOOLONG else INTERNAL_FAILURE
+        return _say(f"error: {where}{error.strerror}", debug, code)
     return _say(f"internal error: {type(error).__name__}: {error}", debug)
 
 
