@@ -14,7 +14,8 @@ __all__ = ["complete_data", "complete_models", "complete_recipes", "complete_wei
 
 WAVELETNETS = (
     "waveletnet_x0_75", "waveletnet_x1", "waveletnet_x1_25", "waveletnet_x1_k3", "waveletnet_x1_k5",
-    "waveletnet_cifar_m1", "waveletnet_cifar_m2", "waveletnet_cifar_m24",
+    "waveletnet_cifar_m1", "waveletnet_cifar_m2", "waveletnet_cifar_m3", "waveletnet_cifar_m6", "waveletnet_cifar_m12",
+    "waveletnet_cifar_m24",
 )  # fmt: skip
 DATA = ("digits", "cifar10", "cifar100", "hfds/", "wds/", "torch/")
 

@@ -17,7 +17,7 @@ from wavenet_zoo.cli._options import DEBUG
 from wavenet_zoo.errors import WavezooError, one_line
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+    from rich.console import RenderableType
 
 __all__ = ["Facts", "Output", "Table", "facts", "table"]
 
@@ -104,7 +104,7 @@ class Facts:
 
     rows: Sequence[tuple[str, str]]
 
-    def render(self, width: int) -> "RichTable":
+    def render(self, width: int) -> "RenderableType":
         """Return the lines for a screen of ``width`` columns. Long values are wrapped."""
         from rich.table import Table
 
@@ -132,10 +132,11 @@ class Table:
     text: Sequence[str]
     optional: Sequence[str]
 
-    def render(self, width: int) -> "RichTable":
+    def render(self, width: int) -> "RenderableType":
         """Return the table for a screen of ``width`` columns."""
         from rich import box
         from rich.cells import cell_len
+        from rich.console import Group
         from rich.table import Table as RichTable
 
         titles = [_printable(title) for title in self.columns]
@@ -166,11 +167,10 @@ class Table:
             grid.add_column(titles[i], justify=justify, width=widths[i], overflow="fold")
         for row in rows:
             grid.add_row(*(row[i] for i in shown))
-        if hidden:
-            names = dict.fromkeys(self.columns[i] for i in sorted(hidden))
-            grid.caption = f"hidden columns: {'; '.join(names)} (widen the terminal, or use --json)"
-            grid.caption_justify = "left"
-        return grid
+        if not hidden:
+            return grid
+        names = "; ".join(dict.fromkeys(_printable(self.columns[i]) for i in sorted(hidden)))
+        return Group(grid, f"hidden columns: {names} (widen the terminal, or use --json)")
 
 
 def facts(rows: Sequence[tuple[str, str]]) -> Facts:

@@ -111,7 +111,8 @@ def command(
 
 def _show(output: Output, result: "Evaluation") -> None:
     data = result.data
-    split = "" if data["name"] == data["split"] else f", {data['split']}"  # a folder may be called val
+    is_split = data["name"].rpartition("/")[2] == data["split"]  # the folder of a split, for example imagenet/val
+    split = "" if is_split else f", {data['split']}"
     rows = [
         ("model", result.model),
         ("weights", result.weights["description"]),

@@ -129,10 +129,10 @@ def check_writable(path: Path | None, append: bool = False) -> None:
         if replaced is not None and any(os.path.samestat(replaced, stream) for stream in _streams()):
             raise WavezooError(f"{path}: stdout or stderr is written to this file", "pass another file")
         if replaced is None or not append:
-            _create_beside(target).unlink()
+            _try_to_write_beside(target)
     except OSError as error:
         if error.errno in DISK_ERRORS:
-            raise write_error(path, error, 0) from error
+            raise write_error(path, error, 1) from error
         raise WavezooError(f"{path}: is not writable: {error.strerror}") from error
 
 
@@ -166,6 +166,14 @@ def _create_beside(target: Path) -> Path:
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:60]}.", suffix=".tmp")
     os.close(handle)
     return Path(name)
+
+
+def _try_to_write_beside(target: Path) -> None:
+    trial = _create_beside(target)
+    try:
+        trial.write_bytes(b"x")  # a full disk may still have room for an empty file
+    finally:
+        trial.unlink(missing_ok=True)
 
 
 def _set_permissions(file: Path, replaced: os.stat_result | None) -> None:
