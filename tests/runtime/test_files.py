@@ -67,6 +67,9 @@ def pipe(folder):
 def read_only(folder):
     (folder / "f").write_text("old")
     (folder / "f").chmod(0o444)
+    if os.geteuid() == 0:  # a folder in which the user of the test can create files
+        os.chown(folder, NOBODY, NOBODY)
+        os.chown(folder / "f", NOBODY, NOBODY)
     return folder / "f"
 
 
