@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -113,17 +114,17 @@ def test_target_that_cannot_be_written_is_refused_before_the_work(tmp_path, make
 
 @pytest.mark.reliability(7)
 @pytest.mark.parametrize("make", [read_only, in_a_read_only_folder])
-def test_target_without_permission_is_refused_before_the_work(tmp_path, make):
-    target = make(tmp_path)
-    tmp_path.chmod(0o755)
+def test_target_without_permission_is_refused_before_the_work(make):
     code = (
         "import os, sys; from pathlib import Path; from wavenet_zoo.runtime.files import check_writable\n"
-        f"if os.geteuid() == 0: os.chdir(sys.argv[1]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
-        "check_writable(Path(sys.argv[2]))"
+        f"if os.geteuid() == 0: os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+        "check_writable(Path(sys.argv[1]))"
     )
-    arguments = [sys.executable, "-c", code, str(target.parent), target.name]
-    result = subprocess.run(arguments, cwd=target.parent, capture_output=True, text=True, timeout=60)
-    assert result.returncode == 1 and "is not writable" in result.stderr.splitlines()[-1]
+    with tempfile.TemporaryDirectory() as folder:  # not tmp_path, which other users cannot enter
+        Path(folder).chmod(0o755)
+        target = make(Path(folder))
+        result = subprocess.run([sys.executable, "-c", code, str(target)], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1 and f"{target}: is not writable" in result.stderr.splitlines()[-1]
 
 
 def test_link_is_kept_and_its_target_replaced(tmp_path):
