@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wavenet_zoo.cli._options import DEBUG
-from wavenet_zoo.errors import WavezooError, one_line
+from wavenet_zoo.errors import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -82,13 +82,13 @@ class Output:
             saves: Each writes a file; in distributed runs only rank 0 does.
 
         Raises:
-            WavezooError: If one failed: the error of the first.
+            Exception: If one failed: the error of the first.
         """
-        errors: list[WavezooError] = []
+        errors: list[Exception] = []
         for step in (*saves, show) if self.is_rank_zero else ():
             try:
                 step()
-            except WavezooError as error:
+            except Exception as error:
                 errors.append(error)
         if errors:
             raise errors[0]
