@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.models import read_manifest
 
 MODEL = "waveletnet_cifar_m1"
@@ -84,11 +85,11 @@ def test_eval_writes_json_and_appends_csv(wavezoo, digit_folder, tmp_path):
     assert first.json["top1"] == second.json["top1"]
 
 
-def test_result_is_shown_if_the_csv_has_other_columns(wavezoo, digit_folder, tmp_path):
+def test_csv_with_other_columns_is_refused_before_the_evaluation(wavezoo, digit_folder, tmp_path):
     (tmp_path / "r.csv").write_text("something,else\n1,2\n")
     result = wavezoo("eval", MODEL, "--data", digit_folder, "--workers", 0, "--append-csv", "r.csv", "--json")
     assert result.code == 2 and "r.csv: its columns differ from those of this result" in result.err
-    assert result.json["images"] == 30
+    assert result.out == ""
     assert (tmp_path / "r.csv").read_text() == "something,else\n1,2\n"
 
 
@@ -135,10 +136,10 @@ def test_quiet_leaves_stderr_empty(wavezoo, digit_folder):
         (["count", "waveletnet_x0.75"], "error: unknown model 'waveletnet_x0.75' (did you mean 'waveletnet_x0_75'"),
         (["info", "resnet5"], "error: unknown model 'resnet5' (did you mean 'resnet50'"),
         (["eval", f"{MODEL}.digit"], "error: waveletnet_cifar_m1 has no weights 'digit' (did you mean 'digits'?)"),
-        (["eval", MODEL, "--wieghts", "x"], "error: No such option"),
+        (["eval", MODEL, "--wieghts", "x"], "error: no option '--wieghts' (did you mean '--weights'"),
         (["eval", MODEL, "--weights", "no.safetensors"], "error: no.safetensors: weights file not found"),
         (["eval", MODEL, "--data", "/no/such"], "error: /no/such: no such data folder"),
-        (["eval", MODEL, "--batch-size", "0"], "error: Invalid value for '--batch-size'"),
+        (["eval", MODEL, "--batch-size", "0"], "error: invalid value for '--batch-size'"),
         (["eval", MODEL, "--save-json", "no/r.json"], "error: no/r.json: its folder does not exist"),
         (
             ["eval", "waveletnet_x1", "--weights", "none", "--data", "digits"],
@@ -155,10 +156,10 @@ def test_quiet_leaves_stderr_empty(wavezoo, digit_folder):
         ),
         (["train", "digit"], "error: digit: recipe not found (did you mean 'digits'?)"),
         (["train", "digits", "--set", "schedule.epoch=1"], "unknown key 'schedule.epoch' (did you mean 'epochs'"),
-        (["count", MODEL, "--model-kwargs", "x"], "error: Invalid value for '--model-kwargs': 'x' is not KEY=VALUE"),
+        (["count", MODEL, "--model-kwargs", "x"], "error: invalid value for '--model-kwargs': 'x' is not KEY=VALUE"),
         (["list", "nothing_like_it_*"], "error: no model matches 'nothing_like_it_*'"),
-        (["count", MODEL, "extra"], "error: Got unexpected extra argument"),
-        (["count"], "error: Missing argument 'MODEL'"),
+        (["count", MODEL, "extra"], "error: got unexpected extra argument"),
+        (["count"], "error: missing argument 'MODEL'"),
     ],
 )
 def test_invalid_input_is_one_line_on_stderr_and_exit_code_2(wavezoo, args, message):
@@ -181,3 +182,128 @@ def test_internal_failure_shows_a_traceback_only_with_debug(wavezoo, monkeypatch
     assert result.code == 1 and result.err.startswith("internal error: KeyError: 'surprise'")
     assert len(result.err.splitlines()) == 1
     assert "Traceback" in wavezoo("count", MODEL, "--debug").err
+
+
+@pytest.mark.parametrize("group", [(), ("recipe",), ("weights",)])
+def test_group_without_arguments_prints_its_help(wavezoo, group):
+    result = wavezoo(*group)
+    assert result.code == 0 and result.err == ""
+    assert result.out == wavezoo(*group, "--help").out and len(result.out.splitlines()) > 10
+
+
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [
+        (["validate", MODEL], "no command 'validate' (use eval)"),
+        (["download", f"{MODEL}.digits"], "no command 'download' (use weights download)"),
+        (["recipe", "download"], "no command 'recipe download' (commands: check, copy, list, show)"),
+        (["predict"], "no command 'predict' (commands: list,"),
+        (["train", "digits", "--lr", "0.1"], "no option '--lr' (use --set optimizer.lr=RATE)"),
+        (["train", "digits", "--epochs=3"], "no option '--epochs' (use --set schedule.epochs=N)"),
+        (["train", "digits", "--batch-size", "8"], "no option '--batch-size' (use --set batch_size=N)"),
+        (["train", "digits", "--resume"], "no option '--resume' (use --out DIR: the same command resumes a run)"),
+        (["eval", MODEL, "--checkpoint", "x.pt"], "no option '--checkpoint' (use --weights)"),
+        (["eval", MODEL, "--num-workers", "2"], "no option '--num-workers' (use --workers)"),
+        (["bench", MODEL, "--batch-size", "2"], "no option '--batch-size' (use --batch)"),
+        (["list", "--lr", "2"], "no option '--lr' (see 'wavezoo list --help')"),
+        (["table", "8"], "'8' is not one of '1', '2', '3', '4', '5', '6', '7', 'measured', 'models'"),
+    ],
+)
+def test_names_of_other_tools_are_answered_with_ours(wavezoo, args, hint):
+    result = wavezoo(*args)
+    assert result.code == 2 and result.out == ""
+    assert hint in result.err and len(result.err.splitlines()) == 1 and result.err.count("(") == 1
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e999"])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["eval", MODEL, "--min-top1"],
+        ["eval", MODEL, "--crop-pct"],
+        ["train", "digits", "--checkpoint-minutes"],
+        ["bench", MODEL, "--seconds"],
+        ["ablate", "--no-dfwt", "--width"],
+    ],
+)
+def test_numbers_of_options_must_be_finite(wavezoo, args, number):
+    result = wavezoo(*args, number)
+    assert result.code == 2 and f"error: invalid value for '{args[-1]}': " in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["eval", MODEL, "--data", "~nosuchuser/x"], "~nosuchuser/x: the home folder of this user is unknown"),
+        (["eval", MODEL, "--weights", "~nosuchuser/x.pt"], "~nosuchuser/x.pt: the home folder of this user is unknown"),
+        (["eval", MODEL, "--data", "wds/~nosuchuser/x"], "~nosuchuser/x: the home folder of this user is unknown"),
+        (["eval", MODEL, "--data", "x" * 300], "File name too long"),
+        (["eval", MODEL, "--weights", "x" * 300], "File name too long"),
+        (["eval", MODEL, "--save-json", "x" * 300], "File name too long"),
+        (["export", MODEL, "--to", "onnx", "--out", "x" * 300 + ".onnx"], "File name too long"),
+        (["eval", "x" * 300 + ".onnx"], "File name too long"),
+        (["eval", MODEL, "--save-json", "/dev/null"], "/dev/null: is a device, not a regular file"),
+        (["eval", MODEL, "--append-csv", "."], "File '.' is a directory"),
+        (["eval", "a\x1b[2J\u202e\udcff"], r"unknown model 'a\x1b[2J\u202e\udcff'"),
+    ],
+)
+def test_path_that_cannot_be_used_is_one_line(wavezoo, args, message):
+    result = wavezoo(*args)
+    assert result.code == 2 and message in result.err.splitlines()[-1]
+    assert len(result.err.splitlines()) == 1 and "internal error" not in result.err and "\x1b" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device", "x"), "error: x: No space left on device (run with --debug"),
+        (PermissionError(13, "Permission denied", "x"), "error: x: Permission denied (run with --debug"),
+        (MemoryError(), "error: out of memory (reduce the batch size or the image size"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 bytes"), "error: out of memory (reduce"),
+        (RecursionError("maximum recursion depth exceeded"), "error: an input is nested too deep (run with --debug"),
+        (FileNotFoundError(2, "No such file or directory", "x"), "internal error: FileNotFoundError: "),
+        (OSError("of a library"), "internal error: OSError: of a library"),
+    ],
+)
+def test_trouble_of_the_machine_is_no_internal_error(wavezoo, monkeypatch, error, line):
+    import wavenet_zoo
+
+    def broken(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(wavenet_zoo, "count", broken, raising=False)
+    result = wavezoo("count", MODEL)
+    assert result.code == 1 and result.err.startswith(line) and len(result.err.splitlines()) == 1
+
+
+def test_traceback_of_an_error_contains_no_control_characters(wavezoo, monkeypatch):
+    import wavenet_zoo
+
+    def broken(*args, **kwargs):
+        raise KeyError("x") from ValueError("\x1b[2J")
+
+    monkeypatch.setattr(wavenet_zoo, "count", broken, raising=False)
+    err = wavezoo("count", MODEL, "--debug").err
+    assert "Traceback" in err and r"ValueError: \x1b[2J" in err and "\x1b" not in err
+
+
+@pytest.mark.parametrize(("option", "shown"), [((), True), (("-q",), False)])
+def test_warnings_of_libraries_are_one_line_or_hidden(wavezoo, monkeypatch, option, shown):
+    import warnings
+
+    import wavenet_zoo
+
+    def count(*args, **kwargs):
+        warnings.warn("odd\nthing\x1b", FutureWarning, stacklevel=1)
+        raise WavezooError("end")
+
+    monkeypatch.setattr(wavenet_zoo, "count", count, raising=False)
+    err = wavezoo("count", MODEL, *option).err
+    assert err == (r"warning: odd thing\x1b" + "\n" if shown else "") + "error: end\n"
+
+
+def test_data_and_split_of_equal_name_are_shown_once(wavezoo, digit_folder):
+    args = ("eval", MODEL, "--data", digit_folder / "val", "--workers", 0)
+    out = wavezoo(*args).out
+    assert "val, val" not in out and "30 images of 10 classes" in out

@@ -11,6 +11,7 @@ import pytest
 from wavenet_zoo.cli._options import WORKERS_HELP
 from wavenet_zoo.cli.main import cli
 from wavenet_zoo.data.workers import MAX_WORKERS, default_workers
+from wavenet_zoo.errors import WavezooError
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PACKAGE = REPOSITORY / "wavenet_zoo"
@@ -86,7 +87,7 @@ def test_help_has_examples_that_parse(name):
 
 
 def test_example_with_a_wrong_option_does_not_parse():
-    with pytest.raises(click.UsageError):
+    with pytest.raises(WavezooError, match="no option '--no-such-option'"):
         parse("wavezoo eval waveletnet_x1 --no-such-option")
 
 

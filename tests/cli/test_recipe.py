@@ -107,7 +107,7 @@ def test_check_builds_the_other_parts_if_one_cannot_be_built(wavezoo):
     [
         (["recipe", "lst"], "error: no command 'recipe lst' (did you mean 'list'?)"),
         (["recipe", "show", "digit"], "error: digit: recipe not found (did you mean 'digits'?)"),
-        (["recipe", "show"], "error: Missing argument 'RECIPE'"),
+        (["recipe", "show"], "error: missing argument 'RECIPE'"),
     ],
 )
 def test_invalid_input_is_one_line(wavezoo, args, message):

@@ -59,7 +59,7 @@ def test_hashes_without_a_usable_cache(digit_folder, monkeypatch, tmp_path, brok
         (cache / "image-hashes.sqlite").write_bytes(b"not a database" * 100)
     else:
         monkeypatch.delenv("WAVEZOO_CACHE")
-        monkeypatch.setattr(image_hashes, "cache_folder", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+        monkeypatch.setenv("XDG_CACHE_HOME", "~nobody-of-this-name")
     assert (hash_images(source) == expected).all()
 
 

@@ -1,15 +1,21 @@
 import csv
+import errno
+import fcntl
+import io
 import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.files import check_writable, write_atomically
-from wavenet_zoo.runtime.records import append_csv, write_json
+from wavenet_zoo.runtime.records import append_csv, check_append_csv, to_csv, write_json
 
 
 def test_rows_are_appended_under_one_header(tmp_path):
@@ -64,7 +70,7 @@ def test_links_stay_links_and_devices_stay_devices(tmp_path):
     write_atomically(tmp_path / "link", b"new")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == "new"
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(WavezooError, match="is not a regular file"):
+    with pytest.raises(WavezooError, match="is a named pipe, not a regular file"):
         write_atomically(tmp_path / "fifo", b"x")
     assert (tmp_path / "fifo").is_fifo()
 
@@ -91,3 +97,122 @@ def test_written_files_have_the_permissions_of_the_umask(tmp_path):
     finally:
         os.umask(umask)
     assert (tmp_path / "f").stat().st_mode & 0o777 == 0o644
+
+
+ROW = {"model": "m", "top1": 1.5}
+
+
+def rows_of(content):
+    text = content.decode("utf-8-sig")
+    return [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        b"",
+        b"model,top1",
+        b"model,top1\n",
+        b"model,top1\nm,1",
+        b"model,top1\r\nm,1",
+        b"model,top1\rm,1\r",
+        b"\xef\xbb\xbf",
+        b"\xef\xbb\xbfmodel,top1\nm,1\n",
+        b'model,top1\n"a\nb",1',
+    ],
+)
+def test_row_is_appended_to_whole_lines(tmp_path, old):
+    path = tmp_path / "r.csv"
+    path.write_bytes(old)
+    check_append_csv(path, list(ROW))
+    append_csv(path, ROW)
+    new = path.read_bytes()
+    assert new.startswith(old) and rows_of(new) == [*(rows_of(old) or [list(ROW)]), ["m", "1.5"]]
+
+
+NOT_CSV = [
+    b"\xff\xfe\0\0",
+    b"a\0b,c\n",
+    b"a,b\n1,2\n",
+    b"model,top1\n\xe9,1\n",
+    b'model,top1\n"m,1\n',
+    b"top1,model\n",
+    b"\n",
+]
+
+
+@pytest.mark.parametrize("old", NOT_CSV)
+def test_file_that_is_not_this_csv_is_refused_and_unchanged(tmp_path, old):
+    path = tmp_path / "r.csv"
+    path.write_bytes(old)
+    for append in (lambda: check_append_csv(path, list(ROW)), lambda: append_csv(path, ROW)):
+        with pytest.raises(WavezooError, match=r"r\.csv: (its columns differ|not a CSV file)") as raised:
+            append()
+        assert raised.value.hint == "append to another file" and path.read_bytes() == old
+
+
+PIECES = st.sampled_from(
+    [b"model,top1", b"m", b"1.5", b",", b"\n", b"\r\n", b"\r", b'"', b"\0", b"\xef\xbb\xbf", b"\xe9", b" "]
+)
+
+
+@given(st.booleans(), st.lists(PIECES, max_size=8) | st.binary(max_size=20).map(lambda content: [content]))
+def test_any_old_content_is_kept_whether_a_row_is_added_or_not(with_header, pieces):
+    old = (b"model,top1\n" if with_header else b"") + b"".join(pieces)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "r.csv")
+        path.write_bytes(old)
+        try:
+            append_csv(path, ROW)
+        except WavezooError:
+            assert path.read_bytes() == old
+        else:
+            assert rows_of(path.read_bytes()) == [*(rows_of(old) or [list(ROW)]), ["m", "1.5"]]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_row_is_appended_on_a_file_system_without_locks(tmp_path, monkeypatch, number):
+    def refuse(*args):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    append_csv(tmp_path / "r.csv", ROW)
+    append_csv(tmp_path / "r.csv", ROW)
+    assert len((tmp_path / "r.csv").read_text().splitlines()) == 3
+
+
+def test_row_is_appended_in_a_folder_where_no_file_can_be_created(tmp_path, monkeypatch):
+    append_csv(tmp_path / "r.csv", ROW)
+    monkeypatch.setattr(tempfile, "mkstemp", lambda **_: pytest.fail("an existing file is not replaced"))
+    check_append_csv(tmp_path / "r.csv", list(ROW))
+    append_csv(tmp_path / "r.csv", ROW)
+
+
+@pytest.mark.reliability(7)
+def test_pipe_is_refused_as_a_csv_file_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for append in (lambda: check_append_csv(tmp_path / "fifo", list(ROW)), lambda: append_csv(tmp_path / "fifo", ROW)):
+        with pytest.raises(WavezooError, match="is a named pipe"):
+            append()
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        ("=cmd|' calc'!A0", "'=cmd|' calc'!A0"),
+        ("+1+cmd", "'+1+cmd"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("\t=1", "' =1"),
+        ("-1.5", "-1.5"),
+        ("+1e-05", "+1e-05"),
+        ("-0.06 ± 2.06", "-0.06 ± 2.06"),
+        ("+1.2 %", "+1.2 %"),
+        ("-", "-"),
+        (-1.5, "-1.5"),
+        (float("-inf"), "-inf"),
+        ("a\x1b[2J\udcff", r"a\x1b[2J\udcff"),
+    ],
+)
+def test_text_in_csv_is_never_a_formula_or_an_escape(value, cell):
+    assert list(csv.reader(io.StringIO(to_csv(["a"], [[value]])))) == [["a"], [cell]]

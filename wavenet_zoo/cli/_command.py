@@ -1,5 +1,6 @@
 """Click commands and groups with an Examples section, deprecated options and suggestions."""
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,50 @@ import click
 from wavenet_zoo.errors import WavezooError, did_you_mean
 
 __all__ = ["Command", "Group"]
+
+OTHER_COMMANDS = {  # names of other tools: the command here
+    "benchmark": "bench",
+    "convert": "weights convert",
+    "download": "weights download",
+    "evaluate": "eval",
+    "finetune": "train",
+    "fit": "train",
+    "flops": "count",
+    "models": "list",
+    "profile": "count",
+    "push": "publish",
+    "recipes": "recipe list",
+    "test": "eval",
+    "upload": "publish",
+    "val": "eval",
+    "validate": "eval",
+    "verify": "weights verify",
+}
+OTHER_OPTIONS = {  # names of other tools: the option here, for the commands that have it
+    "--batch": ("--batch-size",),
+    "--batch-size": ("--batch", "--set batch_size=N"),
+    "--bs": ("--batch-size", "--batch", "--set batch_size=N"),
+    "--ckpt": ("--weights",),
+    "--checkpoint": ("--weights",),
+    "--config": ("--recipe",),
+    "--dataset": ("--data",),
+    "--data-dir": ("--data",),
+    "--epochs": ("--set schedule.epochs=N",),
+    "--img-size": ("--size",),
+    "--image-size": ("--size",),
+    "--input-size": ("--size",),
+    "--learning-rate": ("--set optimizer.lr=RATE",),
+    "--lr": ("--set optimizer.lr=RATE",),
+    "--model-ema": ("--set ema.decay=DECAY",),
+    "--num-classes": ("--model-kwargs num_classes=N",),
+    "--num-workers": ("--workers",),
+    "--opt": ("--set optimizer.name=NAME",),
+    "--output": ("--out",),
+    "--output-dir": ("--out",),
+    "--resume": ("--out DIR: the same command resumes a run",),
+    "--seed": ("--set seed=N",),
+    "--weight-decay": ("--set optimizer.weight_decay=X",),
+}
 
 
 class Command(click.Command):
@@ -32,8 +77,26 @@ class Command(click.Command):
         self.deprecated_options = dict(deprecated_options or {})
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Replace deprecated options, then parse."""
-        return super().parse_args(ctx, self._replace_deprecated(args))
+        """Replace deprecated options, then parse.
+
+        Raises:
+            WavezooError: If an option does not exist.
+            click.BadParameter: If a number is infinite or not a number, which ranges of click accept.
+        """
+        try:
+            rest = super().parse_args(ctx, self._replace_deprecated(args))
+        except click.NoSuchOption as error:
+            names = [name for parameter in self.params for name in (*parameter.opts, *parameter.secondary_opts)]
+            others = [other for other in OTHER_OPTIONS.get(error.option_name, ()) if other.split()[0] in names]
+            options = [name for name in names if name.startswith("-")]
+            hint = f"use {others[0]}" if others else did_you_mean(error.option_name, options)
+            raise WavezooError(f"no option '{error.option_name}'", hint or f"see '{ctx.command_path} --help'") from None
+        for parameter in self.params:
+            value = ctx.params.get(parameter.name or "")
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise click.BadParameter(f"{number} is not a finite number", ctx, parameter)
+        return rest
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the epilog and the Examples section."""
@@ -75,6 +138,13 @@ class Group(click.Group):
         super().format_epilog(ctx, formatter)
         _write_examples(formatter, self.examples)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; without arguments print the help."""
+        if not args and not ctx.resilient_parsing:  # click: an error whose message is the help
+            click.echo(ctx.get_help(), color=ctx.color)
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find the command.
 
@@ -84,7 +154,8 @@ class Group(click.Group):
         names = self.list_commands(ctx)
         if args and args[0] not in names and not args[0].startswith("-"):
             path = ctx.command_path.partition(" ")[2]
-            hint = did_you_mean(args[0], names, f"commands: {', '.join(names)}")
+            other = None if path else OTHER_COMMANDS.get(args[0])
+            hint = f"use {other}" if other else did_you_mean(args[0], names, f"commands: {', '.join(names)}")
             raise WavezooError(f"no command '{f'{path} {args[0]}'.strip()}'", hint)
         return super().resolve_command(ctx, args)
 

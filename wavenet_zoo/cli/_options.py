@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
+from wavenet_zoo.cli._complete import complete_data, complete_weights
 from wavenet_zoo.data.workers import WORKERS_HELP
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -25,20 +26,21 @@ def output_options(command: Decorated) -> Decorated:
         callback=_remember_debug,
         help="Show debug messages, and the traceback of an error.",
     )
-    quiet = click.option("--quiet", "-q", is_flag=True, help="Hide progress and messages on stderr.")
+    quiet = click.option("--quiet", "-q", is_flag=True, help="Show only warnings and errors on stderr.")
     as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
     return as_json(quiet(debug(command)))
 
 
 def data_option(help: str = "Data set to use.", default: str = "that of the weights") -> Decorator:
     """Add --data."""
-    return click.option("--data", metavar="DIR|NAME", help=f"{help}  [default: {default}]")
+    help = f"{help}  [default: {default}]"
+    return click.option("--data", metavar="DIR|NAME", shell_complete=complete_data, help=help)
 
 
 def weights_option(command: Decorated) -> Decorated:
     """Add --weights."""
     help = "Weights; 'none' for random weights.  [default: pretrained]"
-    return click.option("--weights", metavar="FILE|TAG|none", help=help)(command)
+    return click.option("--weights", metavar="FILE|TAG|none", shell_complete=complete_weights, help=help)(command)
 
 
 def size_option(default: str = "that of the weights") -> Decorator:

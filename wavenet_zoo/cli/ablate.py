@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._complete import complete_recipes
 from wavenet_zoo.cli._options import data_option, device_option, output_options, set_option, workers_option
 from wavenet_zoo.cli._output import Output, facts, table
 
@@ -46,7 +47,12 @@ class Depths(click.ParamType):
               help="Width, for example 0.75 (Table 6). May be repeated.")  # fmt: skip
 @click.option("--haar", type=click.Choice(["neighbours"]), help="Pair neighbouring channels (Algorithm 2 as printed).")
 @click.option("--dfwt-after", type=click.Choice(["expand"]), help="Put the DFWT before the depthwise convolution.")
-@click.option("--recipe", metavar="RECIPE", help="Recipe of a WaveletNet.  [default: digits, minutes on a laptop]")
+@click.option(
+    "--recipe",
+    metavar="RECIPE",
+    shell_complete=complete_recipes,
+    help="Recipe of a WaveletNet.  [default: digits, minutes on a laptop]",
+)
 @click.option("--paper-setting", is_flag=True, help="Use the recipe of the paper's setting: days on a GPU.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, metavar="N",
               help="Number of runs per arm.")  # fmt: skip

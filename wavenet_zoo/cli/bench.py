@@ -1,13 +1,13 @@
 """``wavezoo bench``."""
 
-import csv
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._complete import complete_models
 from wavenet_zoo.cli._options import (
     fold_option,
     form_option,
@@ -50,7 +50,7 @@ def _parse_integers(ctx: click.Context, parameter: click.Parameter, value: str |
         "wavezoo bench waveletnet_cifar_m2 --train --batch 64 --csv",
     ],
 )
-@click.argument("models", nargs=-1, required=True)
+@click.argument("models", nargs=-1, required=True, shell_complete=complete_models)
 @click.option("--against", metavar="MODEL", help="Baseline.  [default: the first MODEL as timm builds it, NCHW]")
 @click.option(
     "--engine", "engines", default="torch", show_default=True, callback=_parse_words, metavar="NAME,...",
@@ -98,7 +98,6 @@ def command(
     --form, --engine and --batch take comma-separated lists.
     """
     from wavenet_zoo import bench
-    from wavenet_zoo.deployment.plots import plot_benchmark
     from wavenet_zoo.runtime.figures import check_figure_path
     from wavenet_zoo.runtime.files import check_writable
 
@@ -132,26 +131,37 @@ def command(
         model_kwargs=model_kwargs,
         progress=output.progress,
     )
+    saves: list[Callable[[], None]] = []
     if save_forms:
-        _write_forms(Path(save_forms), result)
-        output.info(f"forms: {save_forms}")
+        saves.append(lambda: _write_forms(output, Path(save_forms), result))
     if plot:
-        plot_benchmark(Path(plot), result)
-        output.info(f"figure: {plot}")
-    if as_json:
-        output.json(result.to_dict())
-    elif as_csv:
-        _print_csv(result)
-    else:
-        _show(output, result)
+        saves.append(lambda: _draw(output, Path(plot), result))
+    output.deliver(lambda: _print(output, result, as_csv), *saves)
 
 
-def _write_forms(path: Path, result: "Benchmark") -> None:
+def _write_forms(output: Output, path: Path, result: "Benchmark") -> None:
     from wavenet_zoo.deployment.forms import save_forms
 
     row = next(row for row in result.rows if row.form == "auto")
     measured_on = {"model": row.model, "engine": row.engine, "batch_size": row.batch_size, "size": row.size}
     save_forms(path, row.forms, {**measured_on, "environment": result.environment})
+    output.info(f"forms: {path}")
+
+
+def _draw(output: Output, path: Path, result: "Benchmark") -> None:
+    from wavenet_zoo.deployment.plots import plot_benchmark
+
+    plot_benchmark(path, result)
+    output.info(f"figure: {path}")
+
+
+def _print(output: Output, result: "Benchmark", as_csv: bool) -> None:
+    if output.as_json:
+        output.json(result.to_dict())
+    elif as_csv:
+        _print_csv(output, result)
+    else:
+        _show(output, result)
 
 
 def _show(output: Output, result: "Benchmark") -> None:
@@ -175,7 +185,7 @@ def _show(output: Output, result: "Benchmark") -> None:
     folding = "" if any(row.folded for row in result.rows) else ", not folded"
     versions = {**result.environment["versions"], **result.versions}
     output.show(
-        table(COLUMNS, rows, text=["engine", "model", "form"]),
+        table(COLUMNS, rows, text=["engine", "model", "form"], optional=["rounds", "p90, ms", "quartiles"]),
         facts(
             [
                 ("measured", f"{result.task}{folding}, {baseline.size} px, {result.threads} threads"),
@@ -187,8 +197,8 @@ def _show(output: Output, result: "Benchmark") -> None:
     )
 
 
-def _print_csv(result: "Benchmark") -> None:
+def _print_csv(output: Output, result: "Benchmark") -> None:
+    from wavenet_zoo.runtime.records import to_csv
+
     rows = [{key: value for key, value in row.items() if key != "forms"} for row in result.to_dict()["rows"]]
-    writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    output.text(to_csv(list(rows[0]), (list(row.values()) for row in rows)))

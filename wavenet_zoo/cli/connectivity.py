@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._complete import complete_models
 from wavenet_zoo.cli._options import model_kwargs_option, output_options, plot_option
 from wavenet_zoo.cli._output import Output, facts, table
 
 if TYPE_CHECKING:
     from wavenet_zoo.paper.connectivity import Adjacency, UnitConnectivity
+
+COLUMNS = ("unit", "D", "D'", "κ1", "κ2", "κ3", "WConv", "Claim 6.2", "D D'", "DFWT", "WConv·DFWT", "whole unit")
 
 
 @click.command(
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
         "wavezoo connectivity waveletnet_cifar_m1 --model-kwargs kappas=3,3,3 --json",
     ],
 )
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option("--no-dfwt", is_flag=True, help="Remove the DFWT: same as --model-kwargs use_dfwt=false.")
 @model_kwargs_option
 @plot_option
@@ -45,15 +48,22 @@ def command(
     if plot:
         check_figure_path(Path(plot))
     result = connectivity(model, model_kwargs={**model_kwargs, **({"use_dfwt": False} if no_dfwt else {})})
-    if plot:
-        plot_connectivity(Path(plot), result)
+
+    def show() -> None:
+        if as_json:
+            output.json(result.to_dict())
+            return
+        rows = [_row(unit) for unit in result.units]
+        output.show(
+            table(COLUMNS, rows, text=["unit"], optional=["Claim 6.2", "D D'"]),
+            facts([("", line) for line in [*result.findings, "Definition and gradient give the same matrices."]]),
+        )
+
+    def draw() -> None:
+        plot_connectivity(Path(str(plot)), result)
         output.info(f"figure: {plot}")
-    if as_json:
-        output.json(result.to_dict())
-        return
-    columns = ["unit", "D", "D'", "κ1", "κ2", "κ3", "WConv", "Claim 6.2", "D D'", "DFWT", "WConv·DFWT", "whole unit"]
-    output.show(table(columns, [_row(unit) for unit in result.units], text=["unit"]))
-    output.show(facts([("", line) for line in [*result.findings, "Definition and gradient give the same matrices."]]))
+
+    output.deliver(show, *([draw] if plot else []))
 
 
 def _row(unit: "UnitConnectivity") -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._complete import complete_models
 from wavenet_zoo.cli._options import model_kwargs_option, output_options, size_option
 from wavenet_zoo.cli._output import Output, facts, table
 
@@ -19,7 +20,7 @@ from wavenet_zoo.cli._output import Output, facts, table
         "wavezoo count mobilenetv2_100 --size 192 --depth 2",
     ],
 )
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @size_option(default="that of the model")
 @click.option("--per-layer", is_flag=True, help="List every layer.")
 @click.option("--depth", type=click.IntRange(min=1), metavar="N", help="List modules down to this depth.")

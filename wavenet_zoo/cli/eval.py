@@ -1,12 +1,13 @@
 """``wavezoo eval``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._complete import complete_models
 from wavenet_zoo.cli._options import (
     INTERPOLATIONS,
     batch_size_option,
@@ -41,7 +42,7 @@ DATA_HELP = "A folder, a tar file, digits, cifar10, cifar100, hfds/NAME, wds/DIR
     ],
     deprecated_options={"--form plain": "--no-fold"},
 )
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @weights_option
 @data_option(DATA_HELP)
 @click.option("--split", default="val", show_default=True, help="Split of the data: train, val, test, or its own name.")
@@ -84,18 +85,20 @@ def command(
     are named after ImageNet synsets are matched by name, also if there are fewer than 1000.
     """
     from wavenet_zoo import evaluate
+    from wavenet_zoo.evaluation.evaluate import row_columns
     from wavenet_zoo.runtime import records
     from wavenet_zoo.runtime.files import check_writable
 
     output = Output(as_json, quiet)
-    for path in (save_json, append_csv):
-        check_writable(path)
+    saves: list[Callable[[], None]] = []
+    if save_json:
+        check_writable(save_json)
+        saves.append(lambda: records.write_json(save_json, result.to_dict()))
+    if append_csv:
+        records.check_append_csv(append_csv, row_columns())
+        saves.append(lambda: records.append_csv(append_csv, result.to_row()))
     result = evaluate(model, progress=output.progress, **options)
-    output.json(result.to_dict()) if as_json else _show(output, result)
-    if save_json and output.is_rank_zero:
-        records.write_json(save_json, result.to_dict())
-    if append_csv and output.is_rank_zero:
-        records.append_csv(append_csv, result.to_row())
+    output.deliver(lambda: output.json(result.to_dict()) if as_json else _show(output, result), *saves)
     if min_top1 is not None and result.top1 < min_top1:
         output.info(f"top-1 {result.top1:.4f} % is below --min-top1 {min_top1:g}")
         ctx.exit(BELOW_THRESHOLD)
@@ -103,7 +106,8 @@ def command(
 
 def _show(output: Output, result: "Evaluation") -> None:
     data = result.data
-    split = f", {data['split']}" if data["split"] else ""
+    is_split = data["name"].rpartition("/")[2] == data["split"]  # the folder of a split, for example imagenet/val
+    split = f", {data['split']}" if data["split"] and not is_split else ""
     rows = [
         ("model", result.model),
         ("weights", result.weights["description"]),

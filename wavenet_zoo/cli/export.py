@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._complete import complete_models
 from wavenet_zoo.cli._options import (
     data_option,
     form_option,
@@ -27,7 +28,7 @@ from wavenet_zoo.cli._output import Output, facts
         "wavezoo export mobilenetv2_100 --to pt2 --data imagenet/val --json",
     ],
 )
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option("--to", type=click.Choice(["onnx", "pt2", "executorch"]), required=True, help="Format of the file.")
 @click.option("--out", metavar="FILE", help="File to write.  [default: the model's name with the format's suffix]")
 @weights_option

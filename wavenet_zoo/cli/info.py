@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._complete import complete_models
 from wavenet_zoo.cli._options import model_kwargs_option, output_options
 from wavenet_zoo.cli._output import Output, facts, table
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         "wavezoo info mobilenetv2_100 --json",
     ],
 )
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @model_kwargs_option
 @output_options
 def command(model: str, model_kwargs: dict[str, Any], as_json: bool, quiet: bool) -> None:

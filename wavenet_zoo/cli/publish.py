@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._complete import complete_models
 from wavenet_zoo.cli._options import output_options
 from wavenet_zoo.cli._output import Output, facts
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     ],
     deprecated_options={"--record": "--write-manifest"},
 )
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option("--weights", required=True, metavar="FILE", help="The safetensors file of a run.")
 @click.option("--repo", required=True, metavar="ORG/NAME", help="Repository; created if it does not exist.")
 @click.option("--results", metavar="FILE", help="Evaluation record.  [default: evaluation.json beside FILE]")

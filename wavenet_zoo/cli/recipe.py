@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from wavenet_zoo.cli._command import Command, Group
+from wavenet_zoo.cli._complete import complete_recipes
 from wavenet_zoo.cli._options import output_options, set_option
 from wavenet_zoo.cli._output import Output, table
 from wavenet_zoo.errors import BAD_INPUT, WavezooError
@@ -40,7 +41,7 @@ def list_command(as_json: bool, quiet: bool) -> None:
         output.json([recipe.to_dict() for recipe in recipes])
         return
     rows = [(r.name, r.model, r.data, str(r.epochs), f"{r.batch_size:,}", r.title) for r in recipes]
-    output.show(table(COLUMNS, rows, text=["recipe", "model", "data", "description"]))
+    output.show(table(COLUMNS, rows, ["recipe", "model", "data", "description"], ["batch", "epochs", "data", "model"]))
 
 
 @command.command(
@@ -51,7 +52,7 @@ def list_command(as_json: bool, quiet: bool) -> None:
         "wavezoo recipe show digits --set schedule.epochs=5",
     ],
 )
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=complete_recipes)
 @set_option
 @click.option("--resolved", is_flag=True, help="Print every value, defaults included.")
 @output_options
@@ -73,7 +74,7 @@ def show(recipe: str, overrides: tuple[str, ...], resolved: bool, as_json: bool,
     cls=Command,
     examples=["wavezoo recipe copy digits", "wavezoo recipe copy cifar10/waveletnet_m1 mine.yaml"],
 )
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=complete_recipes)
 @click.argument("destination", required=False, type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @output_options
@@ -103,7 +104,7 @@ def copy(recipe: str, destination: Path | None, force: bool, as_json: bool, quie
     cls=Command,
     examples=["wavezoo recipe check mine.yaml", "wavezoo recipe check digits --set optimizer.name=adamw"],
 )
-@click.argument("recipes", nargs=-1, required=True, metavar="RECIPE...")
+@click.argument("recipes", nargs=-1, required=True, metavar="RECIPE...", shell_complete=complete_recipes)
 @set_option
 @output_options
 @click.pass_context

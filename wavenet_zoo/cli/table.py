@@ -8,6 +8,12 @@ from wavenet_zoo.cli._command import Command
 from wavenet_zoo.cli._options import output_options, plot_option
 from wavenet_zoo.cli._output import Output, facts, table
 
+OPTIONAL = (  # columns that a narrow terminal hides first
+    "rounded", "MACs, paper's convention", "DFWT additions", "difference", "model", "measured on", "initial weights",
+    "original, paper", "no DFWT, paper", "fp32 weights, MB", "images/s, ONNX Runtime", "MACs, paper", "params, paper",
+    "epochs", "params",
+)  # fmt: skip
+
 
 @click.command(
     name="table",
@@ -20,7 +26,7 @@ from wavenet_zoo.cli._output import Output, facts, table
         "wavezoo table --check README.md --check docs/tables.md",
     ],
 )
-@click.argument("number", type=click.Choice([*"1234567", "measured", "models"]), required=False)
+@click.argument("number", type=click.Choice([*"1234567", "measured", "models"]), required=False, metavar="[NUMBER]")
 @click.option(
     "--format", "form", type=click.Choice(["table", "markdown", "csv"]), default="table", show_default=True,
     help="Output format.",
@@ -63,21 +69,27 @@ def command(
     if plot:
         check_table_plot(Path(plot), parse_number(number))
     result = reproduce_table(parse_number(number), runs=runs)
-    if plot:
-        plot_table(Path(plot), result)
+
+    def show() -> None:
+        if as_json:
+            output.json(result.to_dict())
+        elif form == "table":
+            titles = [column.title for column in result.columns]
+            text = [column.title for column in result.columns if column.kind == "text"]
+            output.show(
+                facts([(result.title, result.caption)]),
+                table(titles, cells(result.columns, result.rows), text=text, optional=OPTIONAL),
+                facts([(f"[{i}]", remark) for i, remark in enumerate(remarks_of(result.rows), 1)]),
+                facts([("", note) for note in result.notes]),
+            )
+        else:
+            output.text(to_markdown(result) if form == "markdown" else to_csv(result))
+
+    def draw() -> None:
+        plot_table(Path(str(plot)), result)
         output.info(f"figure: {plot}")
-    if as_json:
-        output.json(result.to_dict())
-    elif form == "table":
-        text = [column.title for column in result.columns if column.kind == "text"]
-        output.show(
-            facts([(result.title, result.caption)]),
-            table([column.title for column in result.columns], cells(result.columns, result.rows), text=text),
-            facts([(f"[{i}]", remark) for i, remark in enumerate(remarks_of(result.rows), 1)]),
-            facts([("", note) for note in result.notes]),
-        )
-    else:
-        output.text(to_markdown(result) if form == "markdown" else to_csv(result))
+
+    output.deliver(show, *([draw] if plot else []))
 
 
 def _documents(output: Output, check: tuple[str, ...], update: tuple[str, ...]) -> None:

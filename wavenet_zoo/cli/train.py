@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._complete import complete_recipes
 from wavenet_zoo.cli._options import data_option, device_option, form_option, output_options, set_option, workers_option
 from wavenet_zoo.cli._output import Output, facts
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     ],
     deprecated_options={"--inexact": "--allow-world-size-change"},
 )
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=complete_recipes)
 @data_option("Data set: a name, or a folder with train/ and val/.", default="the recipe's")
 @click.option("--out", metavar="DIR", help="Folder of the run.  [default: runs/RECIPE]")
 @set_option

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import click
 
 from wavenet_zoo.cli._command import Command, Group
+from wavenet_zoo.cli._complete import complete_models, complete_weight_names
 from wavenet_zoo.cli._options import output_options
 from wavenet_zoo.cli._output import Output, facts, table
 from wavenet_zoo.errors import BELOW_THRESHOLD
@@ -64,7 +65,7 @@ def list_(as_json: bool, quiet: bool) -> None:
         "wavezoo weights verify --data tiny-imagenet-200 --data cifar10-jpeg",
     ],
 )
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=complete_weight_names)
 @click.option("--data", metavar="DIR", multiple=True,
               help="Images that results were measured on. May be repeated.")  # fmt: skip
 @output_options
@@ -96,7 +97,7 @@ def verify(ctx: click.Context, names: tuple[str, ...], data: tuple[str, ...], as
         "wavezoo weights download waveletnet_cifar_m1.digits --out weights/",
     ],
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_weight_names)
 @click.option("--out", metavar="FILE|DIR/", help="Copy them there; a slash makes a new folder.")
 @output_options
 def download(name: str, out: str | None, as_json: bool, quiet: bool) -> None:
@@ -117,7 +118,7 @@ def download(name: str, out: str | None, as_json: bool, quiet: bool) -> None:
         "wavezoo weights convert waveletnet_cifar_m1 runs/digits/best.pt digits.safetensors --variant raw",
     ],
 )
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.argument("checkpoint")
 @click.argument("out")
 @click.option("--variant", type=click.Choice(["raw", "ema"]),

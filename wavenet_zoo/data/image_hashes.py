@@ -149,7 +149,7 @@ class _Cache:
             folder.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(folder / "image-hashes.sqlite", timeout=10)
             connection.execute("CREATE TABLE IF NOT EXISTS hashes (stamp INTEGER PRIMARY KEY, hash INTEGER NOT NULL)")
-        except (sqlite3.Error, OSError, RuntimeError) as error:  # RuntimeError: no home folder
+        except (sqlite3.Error, OSError, WavezooError) as error:  # WavezooError: no home folder
             logger.debug("image hashes are not cached: %s", error)
             if connection is not None:
                 connection.close()

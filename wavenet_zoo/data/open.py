@@ -12,6 +12,7 @@ from wavenet_zoo.data.sources import ImageSource
 from wavenet_zoo.data.tars import find_split_tar, open_tar
 from wavenet_zoo.data.timm_sources import PREFIXES, STREAMED, open_timm_dataset
 from wavenet_zoo.errors import WavezooError, did_you_mean
+from wavenet_zoo.runtime.files import expand
 
 __all__ = ["NAMED_DATA", "is_named", "open_data"]
 
@@ -53,7 +54,7 @@ def _open(data: str | Path, split: str) -> ImageSource:
     name = str(data)
     if name.startswith((*PREFIXES, *STREAMED)):
         return open_timm_dataset(name, split)
-    folder = _path(name.removeprefix("wds/"), name)
+    folder = expand(name.removeprefix("wds/"))
     if name.startswith("wds/"):
         return open_shards(folder, split)
     if folder.name.endswith(ARCHIVE_SUFFIXES) and folder.is_file():
@@ -69,12 +70,3 @@ def _open(data: str | Path, split: str) -> ImageSource:
             did_you_mean(str(data), NAMED_DATA, f"data sets by name: {', '.join(NAMED_DATA)}"),
         )
     return open_folder(folder, split)
-
-
-def _path(text: str, data: str) -> Path:
-    try:
-        path = Path(text).expanduser()
-        path.exists()
-    except (OSError, RuntimeError) as error:  # too long, or no such user
-        raise WavezooError(f"{data}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    return path

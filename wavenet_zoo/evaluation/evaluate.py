@@ -27,7 +27,7 @@ from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.evaluation.metrics import Metrics, evaluate_loader
 from wavenet_zoo.models import set_form
 from wavenet_zoo.runtime.distributed import init_distributed
-from wavenet_zoo.runtime.environment import describe_environment
+from wavenet_zoo.runtime.environment import describe_environment, package_versions
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.runtime.seeds import preserve_rng_state
@@ -119,6 +119,15 @@ class Evaluation(Result):
             "device": self.environment["device"],
             **self.environment["versions"],
         }
+
+
+def row_columns() -> list[str]:
+    """Return the columns of :meth:`Evaluation.to_row`, which are known before the evaluation."""
+    return [
+        "date", "model", "weights", "weights_sha256", "data", "split", "data_fingerprint", "images", "top1", "top5",
+        "loss", "correct_top1", "correct_top5", "skipped", "input_size", "interpolation", "crop_pct", "crop_mode",
+        "mean", "std", "precision", "batch_size", "images_per_second", "device", *package_versions(),
+    ]  # fmt: skip
 
 
 def evaluate(

@@ -6,7 +6,7 @@ from pathlib import Path
 from wavenet_zoo.errors import BELOW_THRESHOLD, WavezooError
 from wavenet_zoo.paper.table import Number, parse_number, to_markdown
 from wavenet_zoo.paper.tables import table
-from wavenet_zoo.runtime.files import read_regular_file, write_atomically
+from wavenet_zoo.runtime.files import check_writable, read_regular_file, write_atomically
 
 __all__ = ["check_tables", "update_tables"]
 
@@ -23,6 +23,7 @@ def update_tables(document: str | Path) -> list[Number]:
     Raises:
         WavezooError: If the document cannot be read or written, or has no markers.
     """
+    check_writable(Path(document))
     text, new, changed = _render(Path(document))
     if new != text:
         write_atomically(Path(document), new.encode())

@@ -1,12 +1,11 @@
 """Tables of the paper as plain values, and their text forms: cells for a terminal, Markdown and CSV."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from wavenet_zoo.runtime import records
 from wavenet_zoo.runtime.results import NOT_IN_JSON, Result
 
 __all__ = ["Column", "Number", "PaperTable", "cells", "parse_number", "remarks_of", "to_csv", "to_markdown"]
@@ -95,12 +94,8 @@ def to_markdown(table: PaperTable) -> str:
 
 def to_csv(table: PaperTable) -> str:
     """Return a header and one line per row, with unrounded numbers and the remark in the last column."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*(column.key for column in table.columns), "remark"])
-    for row in table.rows:
-        writer.writerow([row.get(column.key) for column in table.columns] + [row.get("remark")])
-    return text.getvalue()
+    keys = [*(column.key for column in table.columns), "remark"]
+    return records.to_csv(keys, ([row.get(key) for key in keys] for row in table.rows))
 
 
 def _text(value: Any, column: Column) -> str:

@@ -15,6 +15,7 @@ from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 __all__ = [
     "cache_folder",
     "check_writable",
+    "expand",
     "open_regular_file",
     "read_regular_file",
     "sha256_of",
@@ -22,7 +23,33 @@ __all__ = [
     "write_error",
 ]
 
-KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
+def expand(path: str | Path) -> Path:
+    """Replace ``~`` and ``~user`` at the start of a path, and check that it can be the path of a file.
+
+    Raises:
+        WavezooError: If the user or the home folder is unknown, or the system does not accept the path.
+    """
+    try:
+        expanded = Path(path).expanduser()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            expanded.lstat()
+        return expanded
+    except ValueError:
+        raise WavezooError(f"{path}: is not a path: it contains a NUL byte") from None
+    except OSError as error:  # a name is too long
+        raise WavezooError(f"{path}: cannot be opened: {error.strerror}") from None
+    except RuntimeError:
+        raise WavezooError(f"{path}: the home folder of this user is unknown", "pass the path without ~") from None
 
 
 def open_regular_file(path: str | Path, limit: int) -> BinaryIO:
@@ -41,8 +68,7 @@ def open_regular_file(path: str | Path, limit: int) -> BinaryIO:
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else KINDS.get(stat.S_IFMT(status.st_mode), "special")
-            raise OSError(errno.EINVAL, f"is {kind}, not a regular file", str(path))
+            raise OSError(errno.EINVAL, _not_regular(status), str(path))
         if status.st_size > limit:
             raise OSError(errno.EFBIG, f"has {status.st_size:,} bytes, the limit is {limit:,}", str(path))
         return os.fdopen(handle, "rb")
@@ -63,31 +89,29 @@ def read_regular_file(path: str | Path, limit: int) -> bytes:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a temporary file beside ``path``, sync it, and rename it to ``path``, with the umask's permissions.
+    """Write a temporary file beside ``path``, sync it, and rename it to ``path``.
+
+    A replaced file keeps its mode and owner; a new one has the umask's permissions.
 
     Raises:
         WavezooError: If the file cannot be written. The previous content of ``path`` is then unchanged.
     """
-    path = path.resolve()  # a link is kept and its target replaced
-    if path.exists() and not path.is_file():
-        raise WavezooError(f"{path}: is not a regular file, so it cannot be replaced")
     temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
+        target, replaced = _find_target(path)
+        temporary = _create_beside(target)
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
+        _set_permissions(temporary, replaced)
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    except BaseException as error:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise write_error(path, error, len(content)) from error
-    except BaseException:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise write_error(path, error, len(content)) from error
         raise
 
 
@@ -95,7 +119,7 @@ def cache_folder() -> Path:
     """Return the folder for cached data: ``$WAVEZOO_CACHE``, default: ``wavenet_zoo`` in the user's cache folder."""
     if folder := os.environ.get("WAVEZOO_CACHE"):
         return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wavenet_zoo"
+    return expand(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "wavenet_zoo"
 
 
 def write_error(path: Path, error: OSError, size: int) -> WavezooError:
@@ -113,18 +137,34 @@ def write_error(path: Path, error: OSError, size: int) -> WavezooError:
     return WavezooError(f"{path}: cannot be written: {reason}", exit_code=INTERNAL_FAILURE)
 
 
-def check_writable(path: Path | None) -> None:
-    """Check before the work that a file can be written after it.
+def check_writable(path: Path | None, append: bool = False) -> None:
+    """Check before the work that :func:`write_atomically` can write a file after it.
+
+    Args:
+        path: The file; None for none.
+        append: Whether an existing file is appended to, not replaced.
 
     Raises:
-        WavezooError: If the folder of ``path`` does not exist or is not writable.
+        WavezooError: If the file is not a regular file, is read-only or is where stdout is written, its name is too
+            long, its folder does not exist, or no file can be created there.
     """
     if path is None:
         return
-    if not path.parent.is_dir():
-        raise WavezooError(f"{path}: its folder does not exist", f"mkdir -p {path.parent}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise WavezooError(f"{path}: is not writable")
+    try:
+        target, replaced = _find_target(path)
+        if not target.parent.is_dir():
+            linked = f" ({target.parent}, by a link)" if path.is_symlink() else ""
+            raise WavezooError(f"{path}: its folder does not exist{linked}", f"mkdir -p {target.parent}")
+        if replaced is not None and not os.access(target, os.W_OK):
+            raise WavezooError(f"{path}: is not writable")
+        if replaced is not None and any(os.path.samestat(replaced, stream) for stream in _streams()):
+            raise WavezooError(f"{path}: stdout or stderr is written to this file", "pass another file")
+        if replaced is None or not append:
+            _try_to_write_beside(target)
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise write_error(path, error, 1) from error
+        raise WavezooError(f"{path}: is not writable: {error.strerror}") from error
 
 
 def sha256_of(path: Path) -> str:
@@ -134,6 +174,55 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _find_target(path: Path) -> tuple[Path, os.stat_result | None]:
+    """Return the file that ``path`` names, after links, and its status if it exists; it must be a regular file."""
+    target = Path(os.path.realpath(path))  # a link is kept and its target replaced
+    try:
+        status = target.stat()
+    except FileNotFoundError:
+        return target, None
+    if not stat.S_ISREG(status.st_mode):
+        raise WavezooError(f"{path}: {_not_regular(status)}, so it cannot be replaced")
+    return target, status
+
+
+def _not_regular(status: os.stat_result) -> str:
+    return f"is {KINDS.get(stat.S_IFMT(status.st_mode), 'special')}, not a regular file"
+
+
+def _create_beside(target: Path) -> Path:
+    # 60 characters: the name of a temporary file is not longer than a file system allows, 255 bytes
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:60]}.", suffix=".tmp")
+    os.close(handle)
+    return Path(name)
+
+
+def _try_to_write_beside(target: Path) -> None:
+    trial = _create_beside(target)
+    try:
+        trial.write_bytes(b"x")  # a full disk may still have room for an empty file
+    finally:
+        trial.unlink(missing_ok=True)
+
+
+def _set_permissions(file: Path, replaced: os.stat_result | None) -> None:
+    if replaced is None:
+        file.chmod(0o666 & ~_umask())
+        return
+    if hasattr(os, "chown"):
+        with contextlib.suppress(OSError):  # only root may give a file to another user
+            os.chown(file, replaced.st_uid, replaced.st_gid)
+    file.chmod(replaced.st_mode & 0o777)
+
+
+def _streams() -> list[os.stat_result]:
+    found = []
+    for number in (1, 2):
+        with contextlib.suppress(OSError):  # closed
+            found.append(os.fstat(number))
+    return found
 
 
 def _umask() -> int:

@@ -5,6 +5,8 @@ import time
 from collections import deque
 from typing import Any
 
+from wavenet_zoo.errors import one_line
+
 __all__ = ["Progress"]
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -23,7 +25,7 @@ class Progress:
     """
 
     def __init__(self, description: str, total: int, unit: str = "images", enabled: bool = True, done: int = 0):
-        self.description = description
+        self.description = one_line(description)
         self.total = total
         self.unit = unit
         self.enabled = enabled
@@ -53,9 +55,9 @@ class Progress:
             self._marks.append((now, self.done))
         while len(self._marks) > 2 and now - self._marks[1][0] >= SECONDS_OF_RATE:
             self._marks.popleft()
-        self.description = description or self.description
+        self.description = one_line(description or self.description)
         if self._bar is not None:
-            text = f"{text}  {self._rate():,.0f} {self.unit}/s".strip()
+            text = f"{one_line(text)}  {self._rate():,.0f} {self.unit}/s".strip()
             self._bar.update(self._task, completed=self.done, text=text, description=self.description)
         elif self.enabled and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
@@ -69,6 +71,7 @@ class Progress:
         """Print a line above the bar."""
         if not self.enabled:
             return
+        line = one_line(line)
         if self._bar is not None:
             self._bar.console.print(line, highlight=False, markup=False)
         else:
@@ -86,10 +89,10 @@ class Progress:
         from rich.progress import Progress as RichProgress
 
         return RichProgress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )

@@ -2,24 +2,28 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.runtime.files import read_regular_file, write_atomically, write_error
+from wavenet_zoo.errors import WavezooError, one_line
+from wavenet_zoo.runtime.files import check_writable, read_regular_file, write_atomically, write_error
 
 __all__ = [
     "append_csv",
+    "check_append_csv",
     "check_record",
     "parse_json",
     "read_json",
     "read_record",
+    "to_csv",
     "write_csv",
     "write_json",
     "write_jsonl",
@@ -27,6 +31,10 @@ __all__ = [
 
 MAX_JSON_BYTES = 256 * 2**20
 MAX_JSON_DEPTH = 100  # Python's own limit depends on the caller, and is lower for writing than for reading
+MAX_CSV_BYTES = 256 * 2**20
+FORMULA = re.compile(r"[=+\-@\t\r]")
+NUMBER = re.compile(r"-|[-+]?([\d.,]+(e[-+]?\d+)?( %)?( ± [\d.]+)?|inf|nan)", re.IGNORECASE)  # also mean ± error
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 
 Record = TypeVar("Record")
 
@@ -130,37 +138,83 @@ def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     write_atomically(path, "".join(json.dumps(record) + "\n" for record in records).encode())
 
 
+def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as CSV.
+
+    Text is in one line, without control characters. Text that a spreadsheet would take for a formula gets a ``'`` in
+    front, as OWASP recommends; numbers stay numbers.
+
+    Args:
+        columns: The header; empty for none.
+        rows: Values of every row.
+    """
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    if columns:
+        writer.writerow(columns)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return lines.getvalue()
+
+
 def write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Write a header and one row per record, atomically."""
-    lines = io.StringIO()
-    writer = csv.DictWriter(lines, list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dict(record) for record in records)
-    write_atomically(path, lines.getvalue().encode())
+    columns = list(records[0])
+    write_atomically(path, to_csv(columns, ([record.get(key) for key in columns] for record in records)).encode())
+
+
+def check_append_csv(path: Path, columns: Sequence[str]) -> None:
+    """Check before the work that :func:`append_csv` can append a row with these columns.
+
+    Raises:
+        WavezooError: If the file cannot be written, is not CSV in UTF-8, or has different columns.
+    """
+    check_writable(path, append=True)
+    if path.exists():
+        _check_csv(path, columns)
 
 
 def append_csv(path: Path, row: Mapping[str, Any]) -> None:
     """Append one row, with a header if the file is new. Safe for concurrent processes.
 
     Raises:
-        WavezooError: If the file has different columns or cannot be written. It is then unchanged.
+        WavezooError: If the file is not CSV in UTF-8, has different columns, or cannot be written. It is then
+            unchanged.
     """
+    check_writable(path, append=True)  # a pipe would not end
     text = ""
     try:
-        with path.open("a+", newline="", encoding="utf-8") as file, _locked(file):
-            file.seek(0)
-            header = next(csv.reader(file), None)
-            if header is not None and header != list(row):
-                raise WavezooError(f"{path}: its columns differ from those of this result", "append to another file")
-            line = io.StringIO()
-            writer = csv.DictWriter(line, list(row), lineterminator="\n")
-            if header is None:
-                writer.writeheader()
-            writer.writerow(dict(row))
-            text = line.getvalue()
+        with path.open("ab", buffering=0) as file, _locked(file):
+            old = _check_csv(path, list(row))
+            text = to_csv([] if old.strip("\ufeff") else list(row), [list(row.values())])
+            if old and not old.endswith(("\n", "\r", "\ufeff")):
+                text = "\n" + text
             _append(file.fileno(), text.encode())
     except OSError as error:
         raise write_error(path, error, len(text)) from error
+
+
+def _check_csv(path: Path, columns: Sequence[str]) -> str:
+    """Return the content of a CSV file to which a row with ``columns`` can be appended."""
+    try:
+        text = read_regular_file(path, MAX_CSV_BYTES).decode()
+        rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+        header = next(rows, None)
+        for _ in rows:  # a quote that is not closed would include the new row
+            pass
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise WavezooError(f"{path}: not a CSV file in UTF-8: {error}", "append to another file") from error
+    except OSError as error:
+        raise WavezooError(f"{path}: cannot be read: {error.strerror}", "append to another file") from error
+    if header is not None and header != list(columns):
+        raise WavezooError(f"{path}: its columns differ from those of this result", "append to another file")
+    return text
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = one_line(value)
+    return f"'{text}" if FORMULA.match(value) and not NUMBER.fullmatch(text) else text
 
 
 def _append(handle: int, content: bytes) -> None:
@@ -181,8 +235,13 @@ def _locked(file: Any) -> Iterator[None]:
     except ImportError:  # Windows: a single line is one write
         yield
         return
-    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:  # a file system without locks
+        if error.errno not in NO_LOCKS:
+            raise
     try:
         yield
     finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_UN)

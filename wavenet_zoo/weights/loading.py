@@ -22,6 +22,7 @@ from wavenet_zoo.data.classes import imagenet_classes
 from wavenet_zoo.data.image_hashes import IMAGES_FILE, ImageHashes, read_image_hashes
 from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.models import WEIGHTS_FILE, check_hash, check_reachable, read_manifest
+from wavenet_zoo.runtime.files import expand
 from wavenet_zoo.runtime.seeds import preserve_rng_state
 from wavenet_zoo.weights.files import read_weights_file
 from wavenet_zoo.weights.manifest import ManifestEntry, find_entry, list_entries
@@ -169,7 +170,7 @@ def load_model(
             tag = str(weights).removeprefix(f"{architecture}.")
         built, known = _pretrained_model(architecture, tag, model_kwargs)
     else:
-        path = Path(weights).expanduser()
+        path = expand(weights)
         if not path.exists():
             if path.name == str(weights) and path.suffix == "":
                 raise _unknown_tag(architecture, str(weights), pretrained_tags(architecture))
