@@ -8,10 +8,11 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 
-__all__ = ["check_writable", "read_regular_file", "sha256_of", "write_atomically", "write_error"]
+__all__ = ["check_writable", "open_regular_file", "read_regular_file", "sha256_of", "write_atomically", "write_error"]
 
 KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
 
@@ -27,16 +28,37 @@ def read_regular_file(path: str | Path, limit: int) -> bytes:
         OSError: If the file is missing, is not a regular file, exceeds the limit, or cannot be read. ``strerror`` says
             what is wrong.
     """
+    with open_regular_file(path, limit) as file:
+        return file.read(limit + 1)[:limit]
+
+
+def open_regular_file(path: str | Path, limit: int) -> BinaryIO:
+    """Open a file for :func:`read_regular_file`.
+
+    Args:
+        path: The file.
+        limit: Maximum size in bytes.
+
+    Raises:
+        OSError: If the file is missing, is not a regular file, exceeds the limit, or cannot be opened.
+    """
     # without O_NONBLOCK, opening a named pipe waits for a writer
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(handle, "rb") as file:
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError:  # a null character
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path)) from None
+    file = os.fdopen(handle, "rb")
+    try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else KINDS.get(stat.S_IFMT(status.st_mode), "special")
             raise OSError(errno.EINVAL, f"is {kind}, not a regular file", str(path))
         if status.st_size > limit:
             raise OSError(errno.EFBIG, f"has {status.st_size:,} bytes, the limit is {limit:,}", str(path))
-        return file.read(limit + 1)[:limit]
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 def write_atomically(path: Path, content: bytes) -> None:
