@@ -6,7 +6,7 @@ import json
 import reprlib
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ from wavenet_zoo.weights.manifest import ManifestEntry, find_entry
 from wavenet_zoo.weights.metadata import WeightsMetadata, parse_metadata
 
 __all__ = [
+    "HUB",
     "Weights",
     "build_model",
     "check_input",
@@ -316,13 +317,16 @@ def _timm_metadata(path: Path) -> WeightsMetadata | None:
     return parse_metadata(config_path, values, WeightsMetadata)
 
 
-def check_input(model: nn.Module, input_size: tuple[int, int, int], batch_size: int = 1) -> None:
+def check_input(
+    model: nn.Module, input_size: tuple[int, int, int], batch_size: int = 1, training: bool = False
+) -> None:
     """Check that a model returns one score per class for images of a size, by a forward pass without data.
 
     Args:
-        model: The model, which is not modified. In training mode batch norms are checked as well.
+        model: The model, which is not modified.
         input_size: (C, H, W) of the images.
         batch_size: Number of images.
+        training: Whether to check a forward pass in training mode, which depends on the batch size.
 
     Raises:
         WavezooError: If the model does not accept such images, or returns anything else.
@@ -331,10 +335,11 @@ def check_input(model: nn.Module, input_size: tuple[int, int, int], batch_size: 
     size = f"images of {input_size[2]} x {input_size[1]} px"
     with torch.no_grad(), preserve_rng_state():
         try:
-            output = _on_meta(model)(torch.empty(shape, device="meta"))
+            output = _on_meta(model).train(training)(torch.empty(shape, device="meta"))
         except Exception:  # exported files and some models do not run on the meta device
             try:
-                output = copy.deepcopy(model)(torch.zeros(shape))
+                device = next((parameter.device for parameter in model.parameters()), None)
+                output = copy.deepcopy(model).train(training)(torch.zeros(shape, device=device))
             except WavezooError:
                 raise
             except Exception as error:  # whatever the layers raise
@@ -342,7 +347,7 @@ def check_input(model: nn.Module, input_size: tuple[int, int, int], batch_size: 
                 raise WavezooError(f"the model does not accept {size}: {reason}", "use another --size") from error
     num_classes: Any = getattr(model, "num_classes", None)
     found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-    if not model.training and num_classes is not None and (found != (batch_size, num_classes) or num_classes < 1):
+    if not training and num_classes is not None and (found != (batch_size, num_classes) or num_classes < 1):
         raise WavezooError(
             f"the model returns {found} for {batch_size} of {size}, not ({batch_size}, {num_classes}) logits",
             "remove model arguments such as global_pool and num_classes",
@@ -443,6 +448,8 @@ def _model_from_file(
         raise WavezooError(f"{path}: weights of {metadata.model}, not of {architecture}", f"use {metadata.model}")
     kwargs = {**metadata.model_kwargs, **(model_kwargs or {})}
     built = _build_with(architecture, path, file.tensors, kwargs)
+    if metadata.preprocessing is not None:
+        built.pretrained_cfg.update(asdict(metadata.preprocessing))
     metadata = metadata.model_copy(update={"model_kwargs": _as_json(kwargs), "variant": file.variant})
     return built, Weights(str(path), "file", metadata, sha256=file.sha256)
 
