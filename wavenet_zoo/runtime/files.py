@@ -29,7 +29,8 @@ def read_regular_file(path: str | Path, limit: int) -> bytes:
             what is wrong.
     """
     with open_regular_file(path, limit) as file:
-        return file.read(limit + 1)[:limit]
+        size = os.fstat(file.fileno()).st_size
+        return file.read(min(max(size, 1 << 20), limit))  # read() allocates all that it is asked for
 
 
 def open_regular_file(path: str | Path, limit: int) -> BinaryIO:
