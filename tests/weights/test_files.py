@@ -10,9 +10,11 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.weights.files import read_weights_file, weights_bytes
+from wavenet_zoo.weights.files import WeightsFile, read_weights_file, weights_bytes
 from wavenet_zoo.weights.loading import load_model
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
@@ -157,3 +159,55 @@ def test_damaged_files_are_refused_with_advice(tmp_path, tensors, cut):
     torch.save(tensors, tmp_path / "w.pt")
     (tmp_path / "w.pt").write_bytes((tmp_path / "w.pt").read_bytes()[:cut])
     assert "download or convert the file again" in refused(tmp_path / "w.pt")
+
+
+damage = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 40), st.binary(max_size=12)), min_size=1, max_size=4)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+many = settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def read_or_refuse(path):
+    try:
+        assert isinstance(read_weights_file(path), WeightsFile)
+    except WavezooError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.fixture(scope="module")
+def checkpoints():
+    contents = []
+    for zipped in (True, False):
+        buffer = io.BytesIO()
+        state_dict = {"a.weight": torch.ones(3, 4), "a.count": torch.tensor(3)}
+        checkpoint = {"state_dict": state_dict, "epoch": 3, "metadata": {"model": MODEL}}
+        torch.save(checkpoint, buffer, _use_new_zipfile_serialization=zipped)
+        contents.append(buffer.getvalue())
+    return contents
+
+
+@pytest.mark.reliability(9)
+@many
+@given(st.integers(0, 1), damage)
+def test_checkpoint_with_random_bytes_is_read_or_refused(tmp_path, checkpoints, kind, damage):
+    content = checkpoints[kind]
+    for place, length, other in damage:
+        start = int(place * len(content))
+        content = content[:start] + other + content[start + length :]
+    (tmp_path / "w.pt").write_bytes(content)
+    read_or_refuse(tmp_path / "w.pt")
+
+
+@pytest.mark.reliability(9)
+@many
+@given(st.sampled_from([*WeightsMetadata.model_fields, *PREPROCESSING, ""]), values)
+def test_metadata_with_random_values_is_read_or_refused(tmp_path, key, value):
+    metadata = {"model": MODEL, "preprocessing": PREPROCESSING, key: value} if key else value
+    if key in PREPROCESSING:
+        metadata = {"model": MODEL, "preprocessing": {**PREPROCESSING, key: value}}
+    content = safetensors.torch.save({"a": torch.zeros(1)}, {"wavenet_zoo": json.dumps(metadata)})
+    (tmp_path / "w.safetensors").write_bytes(content)
+    read_or_refuse(tmp_path / "w.safetensors")

@@ -70,7 +70,7 @@ def test_folder_of_timm_is_evaluated_with_its_configuration(published_folder, wa
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("pretrained_cfg", {"crop_pct": -1}, "crop_pct -1: must be"),
+        ("pretrained_cfg", {"crop_pct": -1}, "crop_pct -1.0: must be"),
         ("pretrained_cfg", {"input_size": "x"}, "config.json: "),
         ("model_args", {"checkpoint_path": "evil.pth"}, "model argument 'checkpoint_path' cannot be set"),
         ("model_args", 3, "model_kwargs"),
