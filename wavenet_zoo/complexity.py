@@ -11,11 +11,12 @@ from timm.data import resolve_model_data_config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from wavenet_zoo.data.preprocessing import check_size
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.layers import DFWT
 from wavenet_zoo.models import WaveletNet
 from wavenet_zoo.runtime.results import Result
-from wavenet_zoo.weights.loading import build_model
+from wavenet_zoo.weights.loading import build_model, is_location, load_model, resolve_model
 
 __all__ = ["PAPER_CONVENTION", "Complexity", "ModuleComplexity", "count"]
 
@@ -86,7 +87,8 @@ def count(
     its definition.
 
     Args:
-        model: Name of a timm model, or a module. A module is copied and not modified.
+        model: Name of a timm model; its weights, see :func:`wavenet_zoo.weights.loading.resolve_model`; or a module,
+            which is copied and not modified.
         size: Side of the image in pixels. Default: the model's.
         per_layer: List every layer with its own counts, without those of its submodules: the list sums to the total.
         depth: List the modules up to this depth of nesting, submodules included. Overrides ``per_layer``.
@@ -95,7 +97,12 @@ def count(
     Raises:
         WavezooError: If the model does not exist, or does not support the size.
     """
-    if isinstance(model, str):
+    if size is not None:
+        check_size(size)
+    if isinstance(model, str) and is_location(model):
+        name, weights = resolve_model(model)
+        module = load_model(name, weights, model_kwargs)[0].to("meta").eval()
+    elif isinstance(model, str):
         with torch.device("meta"):
             name, module = model, build_model(model, model_kwargs).eval()
     else:
@@ -111,8 +118,8 @@ def count(
     try:
         with torch.no_grad(), macs, paper, activations:
             module(torch.empty(1, channels, height, width, device="meta"))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # whatever the layers raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WavezooError(
             f"{name} does not support images of {height} x {width} px: {reason}", "use another size"
         ) from error

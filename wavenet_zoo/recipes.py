@@ -7,7 +7,7 @@ import re
 import reprlib
 import shlex
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, get_args
@@ -21,6 +21,7 @@ from pydantic import (
     Field,
     JsonValue,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -35,6 +36,7 @@ __all__ = [
     "Mistake",
     "Recipe",
     "RecipeSummary",
+    "check_model_kwargs",
     "describe_recipes",
     "find_recipe",
     "list_recipes",
@@ -42,6 +44,7 @@ __all__ = [
     "parse_value",
     "read_recipe",
     "recipe_name",
+    "refused_model_kwarg",
 ]
 
 MAX_SIDE = 8192  # pixels of a resized image
@@ -118,6 +121,13 @@ class ModelSection(_Section):
     kwargs: dict[str, JsonValue] = {}
     initial_weights_of: dict[str, JsonValue] | None = None
     pretrained: Text | None = None
+
+    @field_validator("kwargs", "initial_weights_of")
+    @classmethod
+    def _check_kwargs(cls, kwargs: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        if (mistake := refused_model_kwarg(kwargs or {}, classes_of_data=True)) is not None:
+            raise ValueError(mistake)
+        return kwargs
 
     @model_validator(mode="after")
     def _check_initial_weights(self) -> "ModelSection":
@@ -673,3 +683,48 @@ def _keys_at(section: type[BaseModel], location: Sequence[str]) -> list[str]:
         annotation: Any = section.model_fields[part].annotation
         section = next((a for a in get_args(annotation) if a is not type(None)), annotation)  # of "EmaSection | None"
     return list(section.model_fields)
+
+
+_WEIGHTS = "the weights are those of --weights, or of model.pretrained in a recipe"
+_LOGITS = "the model must return logits"
+_DECIDED = {  # arguments of timm.create_model and build_model_with_cfg that wavezoo sets itself, and why
+    **dict.fromkeys(("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict"), _WEIGHTS),
+    **dict.fromkeys(("pretrained_filter_fn", "pretrained_model_args", "pretrained_custom_load"), _WEIGHTS),
+    **dict.fromkeys(("checkpoint_path", "cache_dir", "state_dict"), _WEIGHTS),
+    **dict.fromkeys(("features_only", "feature_cfg", "feature_cls", "out_indices"), _LOGITS),
+    **dict.fromkeys(("model_name", "model_cfg", "kwargs_filter", "pruned"), "the name of the model decides it"),
+    **dict.fromkeys(("scriptable", "exportable", "no_jit"), "'wavezoo export' prepares a model for other engines"),
+    "device": "the device is that of --device",
+    "dtype": "the precision is that of --precision, or of precision in a recipe",
+}
+
+
+def check_model_kwargs(kwargs: Mapping[str, Any], where: str) -> None:
+    """Check that model arguments do not include any that wavezoo decides, ``pretrained`` for example.
+
+    Args:
+        kwargs: Model arguments, of the command line or of a file.
+        where: Where they are from, for the message.
+
+    Raises:
+        WavezooError: If one of them cannot be set.
+    """
+    if (mistake := refused_model_kwarg(kwargs)) is not None:
+        raise WavezooError(f"{where}: {mistake}", "remove it")
+
+
+def refused_model_kwarg(kwargs: Mapping[str, Any], classes_of_data: bool = False) -> str | None:
+    """Return what is wrong with the first model argument that cannot be set, or None.
+
+    Args:
+        kwargs: Model arguments.
+        classes_of_data: Whether the number of classes is that of the data, as in a recipe.
+    """
+    for name, value in kwargs.items():
+        if name in _DECIDED:
+            return f"model argument '{name}' cannot be set: {_DECIDED[name]}"
+        if name == "in_chans" and value != 3:
+            return f"model argument in_chans={reprlib.repr(value)} is not supported: images are RGB, with 3 channels"
+        if name == "num_classes" and classes_of_data:
+            return "model argument 'num_classes' cannot be set: the number of classes is that of the data"
+    return None

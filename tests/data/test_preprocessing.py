@@ -2,7 +2,8 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from timm.data import create_transform, resolve_model_data_config
+from timm.data import create_transform, resolve_data_config, resolve_model_data_config
+from timm.models import get_arch_pretrained_cfgs
 
 import wavenet_zoo  # noqa: F401
 from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, preprocessing_of, training_transform
@@ -50,3 +51,44 @@ def test_training_without_augmentation_equals_evaluation():
     image = Image.effect_mandelbrot((50, 40), (-2, -1, 1, 1), 50).convert("RGB")
     train = training_transform(preprocessing, AugmentationSection())(image)
     torch.testing.assert_close(train, evaluation_transform(preprocessing)(image))
+
+
+VALID = {
+    "input_size": [3, 32, 48], "interpolation": "bicubic", "crop_pct": 0.9, "crop_mode": "center",
+    "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5],
+}  # fmt: skip
+
+
+@pytest.mark.reliability(9)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("input_size", v) for v in ([3, 0, 0], [3, -5, 5], [1, 32, 32], [3, 32], [3, 100_000, 32], [3, 1.5, 8], 32)),
+        *(("interpolation", v) for v in ("evil", "random", None, 3)),
+        *(("crop_pct", v) for v in (0, -1, 1e-9, float("nan"), float("inf"), "x", 1e9, 10**400)),
+        ("crop_mode", "evil"),
+        *(("mean", v) for v in ([0.5], [0.5] * 4, [1e308] * 3, [float("nan")] * 3, "abc", [10**400, 0, 0])),
+        *(("std", v) for v in ([0, 0, 0], [1e-320] * 3, [-1] * 3, [None] * 3)),
+        ("evil", 1),
+    ],
+)
+def test_invalid_values_are_refused_with_their_key(key, value):
+    with pytest.raises(WavezooError, match=rf"^w\.pt: .*{key}") as error:
+        Preprocessing.from_dict({**VALID, key: value}, "w.pt")
+    assert len(str(error.value)) < 200
+
+
+def test_valid_values_and_those_of_every_timm_model_are_accepted():
+    Preprocessing.from_dict(VALID)
+    for name in timm.list_models():
+        for cfg in get_arch_pretrained_cfgs(name).values():
+            Preprocessing.from_dict(resolve_data_config(pretrained_cfg=cfg.to_dict()))
+
+
+def test_size_and_resized_size_have_a_limit():
+    preprocessing = Preprocessing.from_dict(VALID)
+    with pytest.raises(WavezooError, match="--size 8193: must be 1 to 8192 pixels"):
+        preprocessing.with_overrides(size=8193)
+    with pytest.raises(WavezooError, match=r"crop_pct 0\.001: resizes images to 4\.8e\+04 px"):
+        preprocessing.with_overrides(crop_pct=0.001)
+    assert preprocessing.with_overrides(size=7000).input_size == (3, 7000, 7000)

@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 import pytest
+import torch
 from torch.nn import BatchNorm2d
 
 from wavenet_zoo import WavezooError, bench
@@ -202,3 +203,18 @@ def test_invalid_file_of_forms_is_named(content, tmp_path):
     with pytest.raises(WavezooError, match=r"f\.json: not") as error:
         read_forms(tmp_path / "f.json")
     assert "--save-forms" in error.value.hint
+
+
+def test_threads_are_set_recorded_and_restored():
+    before = torch.get_num_threads()
+    result = bench([MODEL], batches=[2], forms=["dense"], seconds=0, threads=before + 1)
+    assert result.threads == before + 1 and torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("spread", "warned"), [(0.09, False), (0.3, True)])
+def test_wide_quartiles_are_reported(spread, warned, monkeypatch, wavezoo):
+    quartiles = (1.0, 1 - spread / 2, 1 + spread / 2)
+    monkeypatch.setattr("wavenet_zoo.deployment.bench.ratio_quartiles", lambda ours, baseline: quartiles)
+    finished = wavezoo("bench", MODEL, "--batch", 2, "--form", "dense", "--seconds", 0, "--threads", 1)
+    assert finished.code == 0 and (", 1 thread\n" in finished.out or ", 1 thread " in finished.out)
+    assert ("2 of 2 ratios have quartiles more than 10 % apart" in finished.err) is warned

@@ -141,3 +141,33 @@ def test_missing_extra_is_named(wavezoo, monkeypatch):
     finished = wavezoo("export", "waveletnet_cifar_m1", "--to", "onnx")
     assert finished.code == 2
     assert "pip install onnx" in finished.err
+
+
+def test_existing_file_is_replaced_with_force_only(tmp_path, wavezoo):
+    (tmp_path / "m1.pt2").write_text("old")
+    arguments = ("export", "waveletnet_cifar_m1", "--to", "pt2", "--out", "m1.pt2")
+    finished = wavezoo(*arguments)
+    assert finished.code == 2 and "m1.pt2: exists already (pass --force to replace it" in finished.err
+    assert (tmp_path / "m1.pt2").read_text() == "old"
+    assert wavezoo(*arguments, "--force").code == 0
+    assert (tmp_path / "m1.pt2").read_bytes()[:2] == b"PK"
+
+
+@pytest.mark.reliability(9)
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("input_size", [3, 64, 64], "does not accept images of 64 x 64 px"),
+        ("crop_pct", 0, "preprocessing: crop_pct 0.0: must be a number above 0"),
+        ("interpolation", "evil", "preprocessing: interpolation 'evil': must be one of"),
+        ("input_size", [1, 32, 32], "preprocessing: input_size (1, 32, 32): must be 3 channels"),
+    ],
+)
+def test_preprocessing_that_the_file_does_not_accept_is_refused(onnx_file, tmp_path, wavezoo, key, value, reason):
+    model = onnx.load(str(onnx_file[1]))
+    metadata = json.loads(next(entry.value for entry in model.metadata_props if entry.key == METADATA_KEY))
+    metadata["preprocessing"][key] = value
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    finished = wavezoo("eval", tmp_path / "m.onnx", "--data", "digits")
+    assert finished.code == 2 and reason in finished.err and len(finished.err.strip().splitlines()) == 1

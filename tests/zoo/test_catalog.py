@@ -72,3 +72,10 @@ def test_info_and_list_leave_global_state_unchanged(unchanged_state):
         info("waveletnet_cifar_m1", model_kwargs={"kappas": (0, 2, 2)})
         info("resnet18")
         list_models("waveletnet_cifar_m*")
+
+
+def test_info_shows_one_preprocessing_per_weights_if_they_differ(wavezoo):
+    described = wavezoo("info", "vit_tiny_patch16_224", "--json").json["weights"]
+    assert {len(entry["preprocessing"]) for entry in described} == {6}
+    assert wavezoo("info", "resnet50").out.count("resize to") > 2
+    assert wavezoo("info", "waveletnet_x1.tiny_in200").out.count("resize to") == 1

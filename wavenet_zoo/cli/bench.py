@@ -68,6 +68,7 @@ def _parse_integers(ctx: click.Context, parameter: click.Parameter, value: str |
     "--seconds", type=click.FloatRange(min=0), default=3, show_default=True, metavar="N",
     help="Time to measure each network.",
 )  # fmt: skip
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of each engine.  [default: torch's]")
 @click.option("--save-forms", metavar="FILE", help="Write the forms that auto chose, for --form FILE.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the result as CSV.")
 @plot_option
@@ -83,6 +84,7 @@ def command(
     train: bool,
     size: int | None,
     seconds: float,
+    threads: int | None,
     save_forms: str | None,
     as_csv: bool,
     plot: str | None,
@@ -90,7 +92,7 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Measure MODELS, any of timm's, on the CPU: time per run, and its ratio to that of a baseline.
+    """Measure MODELS, timm models or run folders, on the CPU: time per run, and its ratio to that of a baseline.
 
     In each engine, at each batch size, all networks alternate, so that a machine that slows down slows all of them. The
     ratio is the median over the rounds, with its quartiles. Weights and images are random.
@@ -128,6 +130,7 @@ def command(
         train=train,
         size=size,
         seconds=seconds,
+        threads=threads,
         model_kwargs=model_kwargs,
         progress=output.progress,
     )
@@ -183,12 +186,13 @@ def _show(output: Output, result: "Benchmark") -> None:
     baseline = result.rows[0]
     as_built = " (as timm builds it: not folded, NCHW)" if baseline.form == "plain" else ""
     folding = "" if any(row.folded for row in result.rows) else ", not folded"
+    threads = f"{result.threads} thread{'s' * (result.threads != 1)}"
     versions = {**result.environment["versions"], **result.versions}
     output.show(
         table(COLUMNS, rows, text=["engine", "model", "form"], optional=["rounds", "p90, ms", "quartiles"]),
         facts(
             [
-                ("measured", f"{result.task}{folding}, {baseline.size} px, {result.threads} threads"),
+                ("measured", f"{result.task}{folding}, {baseline.size} px, {threads}"),
                 ("baseline", f"{result.against}{as_built}"),
                 ("ratio", "to the baseline in the same engine at the same batch size, round by round"),
                 ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),

@@ -35,7 +35,7 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Count parameters, MACs, activations and additions of DFWT of MODEL, any timm model.
+    """Count parameters, MACs, activations and additions of DFWT of MODEL, a timm model or a run folder.
 
     Weights and data are not needed. A MAC is a multiplication with its addition.
     """

@@ -79,7 +79,9 @@ def command(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Evaluate MODEL, a timm model or a file of 'wavezoo export': top-1, top-5 and loss.
+    """Evaluate MODEL: top-1, top-5 and loss.
+
+    MODEL is a timm model, a run folder, a weights file, a file of 'wavezoo export', hf-hub:ORG/NAME or local-dir:DIR.
 
     The data is a folder with one folder per class, or a folder that contains such folders in val/. Class folders that
     are named after ImageNet synsets are matched by name, also if there are fewer than 1000.

@@ -31,6 +31,7 @@ from wavenet_zoo.cli._output import Output, facts
 @click.argument("model", shell_complete=complete_models)
 @click.option("--to", type=click.Choice(["onnx", "pt2", "executorch"]), required=True, help="Format of the file.")
 @click.option("--out", metavar="FILE", help="File to write.  [default: the model's name with the format's suffix]")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @weights_option
 @form_option()
 @size_option()
@@ -41,6 +42,7 @@ def command(
     model: str,
     to: str,
     out: str | None,
+    force: bool,
     weights: str | None,
     form: str | None,
     size: int | None,
@@ -49,7 +51,7 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Fold MODEL, any timm model, and write it as a file for another engine.
+    """Fold MODEL, a timm model, a run folder or a weights file, and write it as a file for another engine.
 
     The file has a dynamic batch size and contains preprocessing and class names. It is written only if its logits on
     real images equal those of the network. Evaluate it with "wavezoo eval FILE".
@@ -66,6 +68,7 @@ def command(
         size=size,
         data=data,
         model_kwargs=model_kwargs,
+        overwrite=force,
         progress=output.progress,
     )
     if as_json:

@@ -10,7 +10,7 @@ from wavenet_zoo.cli._options import model_kwargs_option, output_options
 from wavenet_zoo.cli._output import Output, facts, table
 
 if TYPE_CHECKING:
-    from wavenet_zoo.zoo.catalog import Stage
+    from wavenet_zoo.zoo.catalog import ModelInfo, Stage
 
 
 @click.command(
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @model_kwargs_option
 @output_options
 def command(model: str, model_kwargs: dict[str, Any], as_json: bool, quiet: bool) -> None:
-    """Describe MODEL: architecture by stage, preprocessing and pretrained weights.
+    """Describe MODEL, a timm model, a run folder or a weights file: architecture by stage, preprocessing and weights.
 
     For a WaveletNet the architecture is Table 4 of the paper: C output channels, n units, s stride of the first unit, t
     expansion, and the depths κ of the first WConv, DFWT and the last WConv, as the numbers of channels allow.
@@ -48,7 +48,7 @@ def command(model: str, model_kwargs: dict[str, Any], as_json: bool, quiet: bool
         table(
             [*columns, "params", "MACs"], [*rows, ["total", *[""] * (len(columns) - 1), *_cost(cost)]], text=columns[:2]
         ),
-        facts([("preprocessing", f"{about.preprocessing} (without weights)"), *_weights(about.weights)]),
+        facts(_preprocessing(about) + _weights(about.weights)),
     )
 
 
@@ -71,18 +71,25 @@ def _depths(depths: list[int] | None) -> str:
     return str(largest) if smallest == largest else f"{smallest}-{largest}"
 
 
+def _preprocessing(about: "ModelInfo") -> list[tuple[str, str]]:
+    """Return one row, or one for each weights if they differ."""
+    from wavenet_zoo.data.preprocessing import Preprocessing
+
+    texts = [str(Preprocessing.from_dict(entry["preprocessing"])) for entry in about.weights]
+    if len(set(texts)) == 1:
+        return [("preprocessing", texts[0])]
+    rows = [("preprocessing", f"{about.preprocessing} (without weights)")]
+    return rows + [("", f"{text} ({entry['name']})") for entry, text in zip(about.weights, texts)]
+
+
 def _weights(weights: list[dict[str, Any]]) -> list[tuple[str, str]]:
     if not weights:
         return [("weights", "none")]
-    from wavenet_zoo.data.preprocessing import Preprocessing
-
     rows = []
     for entry in weights:
         rows.append(("weights", f"{entry['name']}, {entry['origin']}"))
         for name, result in entry.get("results", {}).items():
             rows.append(("", f"{name}: top-1 {result['top1']:.2f} % of {result['images']:,} images"))
-        if entry.get("preprocessing"):
-            rows.append(("", str(Preprocessing.from_dict(entry["preprocessing"]))))
         if "recipe" in entry:
             rows.append(("", f"recipe {entry['recipe']}, {entry['size']:,} bytes, license {entry['license']}"))
     return rows

@@ -3,8 +3,10 @@
 Importing this module imports neither torch nor timm.
 """
 
+import math
+import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from wavenet_zoo.errors import WavezooError
@@ -15,9 +17,13 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import nn
 
-__all__ = ["Preprocessing", "evaluation_transform", "preprocessing_of", "training_transform"]
+__all__ = ["MAX_SIZE", "Preprocessing", "check_size", "evaluation_transform", "preprocessing_of", "training_transform"]
 
 Transform = Callable[["Image.Image"], "torch.Tensor"]
+
+MAX_SIZE = 8192  # pixels, before and after cropping; an RGB image of this size takes 0.8 GB as a tensor
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+CROP_MODES = ("center", "squash", "border")
 
 
 @dataclass(frozen=True)
@@ -40,23 +46,54 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        """Check all values, which may be from a file of unknown origin.
+
+        Raises:
+            ValueError: If one is invalid. The message names the key.
+        """
+        for key, check, rule in _RULES:
+            value = getattr(self, key)
+            try:
+                valid = check(value)
+            except (TypeError, ValueError, OverflowError):  # of another type
+                valid = False
+            if not valid:
+                raise ValueError(f"{key} {reprlib.repr(value)}: {rule}")
+        resized = max(self.input_size[1:]) / self.crop_pct
+        if not 1 <= resized <= MAX_SIZE:
+            raise ValueError(f"crop_pct {self.crop_pct}: resizes images to {resized:.3g} px, not 1 to {MAX_SIZE}")
+
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
-        """Create the preprocessing from the values of :meth:`to_dict`."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**fields)
+    def from_dict(cls, values: Mapping[str, Any], where: str = "preprocessing") -> "Preprocessing":
+        """Create the preprocessing from the values of :meth:`to_dict`.
+
+        Args:
+            values: The values.
+            where: Where they are from, for the message.
+
+        Raises:
+            WavezooError: If a key is missing or unknown, or a value is invalid.
+        """
+        names = [field.name for field in fields(cls)]
+        for name in (*names, *values):
+            if name not in values or name not in names:
+                raise WavezooError(f"{where}: {'missing' if name in names else 'unknown'} key '{name}'")
+        try:
+            converted: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            return cls(**converted)
+        except ValueError as error:
+            raise WavezooError(f"{where}: {error}") from None
 
     @classmethod
     def from_recipe(cls, section: PreprocessingSection) -> "Preprocessing":
-        """Return the preprocessing of a recipe."""
-        return cls(
-            input_size=(3, section.size, section.size),
-            interpolation=section.interpolation,
-            crop_pct=section.crop_pct,
-            crop_mode="center",
-            mean=tuple(section.mean),
-            std=tuple(section.std),
-        )
+        """Return the preprocessing of a recipe.
+
+        Raises:
+            WavezooError: If the size of the image before or after cropping exceeds :data:`MAX_SIZE`.
+        """
+        values = section.model_dump(exclude={"size"})
+        return cls.from_dict({**values, "input_size": (3, section.size, section.size), "crop_mode": "center"})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the preprocessing as plain values, ready for JSON."""
@@ -73,18 +110,22 @@ class Preprocessing:
             interpolation: Interpolation of the resize.
 
         Raises:
-            WavezooError: If ``size`` is below 1, or ``crop_pct`` is not in (0, 1].
+            WavezooError: If ``size`` or the image before cropping exceeds :data:`MAX_SIZE`, or ``crop_pct`` is not in
+                (0, 1].
         """
-        if size is not None and size < 1:
-            raise WavezooError(f"--size {size}: must be at least 1 pixel")
+        if size is not None:
+            check_size(size)
         if crop_pct is not None and not 0 < crop_pct <= 1:
             raise WavezooError(f"--crop-pct {crop_pct}: must be above 0 and at most 1")
-        return replace(
-            self,
-            input_size=(self.input_size[0], size, size) if size else self.input_size,
-            crop_pct=crop_pct or self.crop_pct,
-            interpolation=interpolation or self.interpolation,
-        )
+        try:
+            return replace(
+                self,
+                input_size=(self.input_size[0], size, size) if size else self.input_size,
+                crop_pct=crop_pct or self.crop_pct,
+                interpolation=interpolation or self.interpolation,
+            )
+        except ValueError as error:
+            raise WavezooError(str(error)) from None
 
     def __str__(self) -> str:
         _, height, width = self.input_size
@@ -94,12 +135,44 @@ class Preprocessing:
         )
 
 
+def _are_numbers(values: Any, smallest: float) -> bool:
+    return len(values) == 3 and all(math.isfinite(value) and value >= smallest for value in values)
+
+
+_LARGEST, _SMALLEST = 3.4028234663852886e38, 1.1754943508222875e-38  # of float32, without importing torch
+_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    (
+        "input_size",
+        lambda size: len(size) == 3 and size[0] == 3 and all(type(n) is int and 1 <= n <= MAX_SIZE for n in size),
+        f"must be 3 channels, height and width, in pixels from 1 to {MAX_SIZE}",
+    ),
+    ("interpolation", lambda name: name in INTERPOLATIONS, f"must be one of {', '.join(INTERPOLATIONS)}"),
+    ("crop_pct", lambda share: math.isfinite(share) and share > 0, "must be a number above 0"),
+    ("crop_mode", lambda mode: mode in CROP_MODES, f"must be one of {', '.join(CROP_MODES)}"),
+    ("mean", lambda mean: _are_numbers(mean, -_LARGEST) and max(mean) <= _LARGEST, "must be 3 finite numbers"),
+    ("std", lambda std: _are_numbers(std, _SMALLEST) and max(std) <= _LARGEST, "must be 3 positive numbers"),
+)
+
+
+def check_size(size: int) -> None:
+    """Check an input size in pixels.
+
+    Raises:
+        WavezooError: If it is below 1 or above :data:`MAX_SIZE`.
+    """
+    if not 1 <= size <= MAX_SIZE:
+        raise WavezooError(f"--size {size}: must be 1 to {MAX_SIZE} pixels")
+
+
 def preprocessing_of(model: "nn.Module") -> Preprocessing:
-    """Return the preprocessing in a model's pretrained configuration, with timm's defaults for missing fields."""
+    """Return the preprocessing in a model's pretrained configuration, with timm's defaults for missing fields.
+
+    Raises:
+        WavezooError: If the configuration is invalid.
+    """
     from timm.data import resolve_model_data_config
 
-    config = resolve_model_data_config(model)
-    return Preprocessing.from_dict({**config, "input_size": tuple(config["input_size"])})
+    return Preprocessing.from_dict(resolve_model_data_config(model), "the model's pretrained_cfg")
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> Transform:

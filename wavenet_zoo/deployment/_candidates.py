@@ -14,7 +14,7 @@ from wavenet_zoo.deployment.choose import choose_forms
 from wavenet_zoo.deployment.fold import fold
 from wavenet_zoo.deployment.forms import check_form, check_unfolded_form, read_forms, summarize_forms
 from wavenet_zoo.models import UNFOLDED_FORMS, set_form
-from wavenet_zoo.weights.loading import load_model
+from wavenet_zoo.weights.loading import is_location, load_model, resolve_model
 
 __all__ = ["PLAIN", "Candidate", "choose_auto_forms", "list_candidates", "parse_forms"]
 
@@ -30,7 +30,7 @@ class Candidate:
     """A network to measure.
 
     Attributes:
-        model: Name of the model.
+        model: Name of the model, or its weights.
         model_kwargs: Model arguments.
         form: Form in the result.
         forms: Forms of the units.
@@ -51,8 +51,9 @@ class Candidate:
         return f"{self.model}, {PLAIN if self.form == PLAIN else 'folded' if self.folded else 'not folded'}"
 
     def build(self) -> nn.Module:
-        """Build the model with random weights, in evaluation mode, not folded."""
-        network: nn.Module = load_model(self.model, "none", self.model_kwargs)[0]
+        """Build the model in evaluation mode, not folded, with random weights if it is given by its name."""
+        model, weights = resolve_model(self.model) if is_location(self.model) else (self.model, "none")
+        network: nn.Module = load_model(model, weights, self.model_kwargs)[0]
         return network.eval()
 
     def prepare(self) -> nn.Module:

@@ -1,7 +1,9 @@
 """Measure the throughput of networks against a baseline, interleaved in one process on one machine."""
 
+import contextlib
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +26,13 @@ from wavenet_zoo.runtime.environment import describe_environment
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.runtime.seeds import preserve_rng_state
+from wavenet_zoo.weights.loading import check_input
 
 __all__ = ["PLAIN", "Benchmark", "Measurement", "bench"]
 
+logger = logging.getLogger(__name__)
+
+MAX_QUARTILES = 0.1  # difference of the quartiles of a ratio, relative to its median
 INFERENCE_BATCHES = (1, 16)
 TRAINING_BATCHES = (64,)
 
@@ -105,13 +111,14 @@ def bench(
     train: bool = False,
     size: int | None = None,
     seconds: float = 3.0,
+    threads: int | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> Benchmark:
     """Measure the throughput of networks on the CPU against a baseline, with random weights and images.
 
     Args:
-        models: Names of timm models.
+        models: Names of timm models, or their weights, see :func:`wavenet_zoo.weights.loading.resolve_model`.
         against: Name of the baseline, which runs ``dense`` in the same engine, folded like the models. Default: the
             first model as timm builds it: not folded, NCHW.
         engines: ``torch`` (channels_last), ``compile``, ``onnxruntime``, ``openvino`` or ``executorch``.
@@ -124,36 +131,62 @@ def bench(
         train: Measure a training step (forward, cross entropy, backward, SGD with momentum) instead of inference.
         size: Input size in pixels. Default: that of the baseline.
         seconds: Approximate time to measure each network at each batch size in each engine.
+        threads: Number of threads of each engine. Default: torch's, one per core.
         model_kwargs: Model arguments.
         progress: Show progress on stderr.
 
     Raises:
-        WavezooError: If a model, an engine or a form does not exist, or an engine is not installed.
+        WavezooError: If a model, an engine or a form does not exist, an engine is not installed, or a model does not
+            accept the size.
     """
     folded = fold and not train
     units = parse_forms(forms, folded, train)
     batches = batches or (TRAINING_BATCHES if train else INFERENCE_BATCHES)
     _check_batches(batches, train)
     _check_engines(engines, train)
-    started = time.perf_counter()
-    candidates = list_candidates(models, against, units, folded, size, model_kwargs)
-    input_size = preprocessing_of(candidates[0].build()).with_overrides(size).input_size
-    groups = [(engine, _random_images(batch_size, input_size)) for engine in engines for batch_size in batches]
-    chosen = [choose_auto_forms(candidates, engine, images, progress) for engine, images in groups]
-    rows: list[Measurement] = []
-    with Progress("measuring", len(groups), unit="groups", enabled=progress) as bar:
-        for (engine, images), group in zip(groups, chosen):
-            rows += _measure_group(group, engine, images, seconds, train)
-            bar.advance(1)
-    return Benchmark(
-        task="training step" if train else "inference",
-        against=candidates[0].description,
-        rows=rows,
-        threads=torch.get_num_threads(),
-        versions=engine_versions(tuple(engines)),
-        environment=describe_environment(torch.device("cpu")),
-        seconds=time.perf_counter() - started,
-    )
+    with _torch_threads(threads):
+        started = time.perf_counter()
+        candidates = list_candidates(models, against, units, folded, size, model_kwargs)
+        input_size = preprocessing_of(candidates[0].build()).with_overrides(size).input_size
+        for candidate in {c.model: c for c in candidates}.values():
+            check_input(candidate.build(), input_size, min(batches), training=train)
+        groups = [(engine, _random_images(batch_size, input_size)) for engine in engines for batch_size in batches]
+        chosen = [choose_auto_forms(candidates, engine, images, progress) for engine, images in groups]
+        rows: list[Measurement] = []
+        with Progress("measuring", len(groups), unit="groups", enabled=progress) as bar:
+            for (engine, images), group in zip(groups, chosen):
+                rows += _measure_group(group, engine, images, seconds, train)
+                bar.advance(1)
+        _warn_of_wide_quartiles(rows)
+        return Benchmark(
+            task="training step" if train else "inference",
+            against=candidates[0].description,
+            rows=rows,
+            threads=torch.get_num_threads(),
+            versions=engine_versions(tuple(engines)),
+            environment=describe_environment(torch.device("cpu")),
+            seconds=time.perf_counter() - started,
+        )
+
+
+@contextlib.contextmanager
+def _torch_threads(threads: int | None) -> Iterator[None]:
+    """Set the number of torch's threads, which the engines use too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _warn_of_wide_quartiles(rows: Sequence[Measurement]) -> None:
+    wide = sum(row.ratio_high - row.ratio_low > MAX_QUARTILES * row.ratio for row in rows)
+    if wide:
+        logger.warning(
+            "%d of %d ratios have quartiles more than %.0f %% apart: the machine is busy, or --seconds is too short",
+            wide, len(rows), 100 * MAX_QUARTILES,
+        )  # fmt: skip
 
 
 def _check_engines(engines: Sequence[str], train: bool) -> None:

@@ -29,7 +29,7 @@ from wavenet_zoo.runtime.environment import git_state, package_versions
 from wavenet_zoo.runtime.files import check_writable, sha256_of, write_atomically
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.runtime.seeds import preserve_rng_state
-from wavenet_zoo.weights.loading import Weights, load_model
+from wavenet_zoo.weights.loading import HUB, Weights, check_input, load_model, resolve_model
 from wavenet_zoo.weights.metadata import METADATA_KEY
 
 __all__ = ["Export", "export"]
@@ -82,6 +82,7 @@ def export(
     size: int | None = None,
     data: str | Path | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
     progress: bool = False,
 ) -> Export:
     """Fold a network and write it as a file for another engine.
@@ -91,7 +92,8 @@ def export(
     those of the network before folding, up to rounding.
 
     Args:
-        model: Name of any timm model, with or without a tag.
+        model: Name of any timm model, with or without a tag; or its weights, see
+            :func:`wavenet_zoo.weights.loading.resolve_model`.
         to: ``onnx``, ``pt2`` (torch.export) or ``executorch`` (for XNNPACK; B at most 8).
         out: Path of the file. Default: the model's name with the suffix of the format.
         weights: A tag, a file, or ``none`` for random weights. Default: the model's pretrained weights.
@@ -100,27 +102,32 @@ def export(
         size: Input size in pixels. Default: that of the weights.
         data: Data whose first images are used for the comparison. Default: crops of a photograph.
         model_kwargs: Model arguments.
+        overwrite: Replace an existing file.
         progress: Show progress on stderr.
 
     Raises:
-        WavezooError: If the model or its weights do not exist, the format requires an extra that is not installed, or
-            the logits differ. No file is written then.
+        WavezooError: If the file exists, the model or its weights do not exist, the model does not accept the size, the
+            format requires an extra that is not installed, or the logits differ. No file is written then.
     """
     if to not in SUFFIXES:
         raise WavezooError(f"unknown format '{to}'", f"use {', '.join(SUFFIXES)}")
     if isinstance(form, str):
         check_form(form)
         form = read_forms(Path(form)) if form.endswith(".json") else form
+    model, weights = resolve_model(model, weights)
     name = model.partition(".")[0]
     path = Path(out) if out is not None else Path(f"{name}{SUFFIXES[to]}")
     if path.suffix != SUFFIXES[to]:
         raise WavezooError(f"{path}: the suffix for {to} must be {SUFFIXES[to]}")
+    if path.exists() and not overwrite:
+        raise WavezooError(f"{path}: exists already", "pass --force to replace it, or --out FILE")
     check_writable(path)
     network, source = load_model(model, weights, model_kwargs)
     network.eval()
     if source.kind == "random":
         logger.info("weights: %s", source.describe())
     preprocessing = (source.metadata.preprocessing or preprocessing_of(network)).with_overrides(size)
+    check_input(network, preprocessing.input_size)
     images, compared_on = _comparison_images(preprocessing, data)
     if isinstance(form, str):
         engine = {"onnx": "onnxruntime"}.get(to, "torch")
@@ -154,8 +161,11 @@ def _to_bytes(to: str, folded: nn.Module, images: torch.Tensor, metadata: Export
         return onnx_bytes(folded, images, text)
     if to == "executorch":
         return executorch_bytes(folded, images, text, MAX_EXECUTORCH_BATCH)
+    program = exported_program(folded, torch.zeros_like(images))  # the file contains the example input
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # contains paths of this machine
     buffer = io.BytesIO()
-    torch.export.save(exported_program(folded, images), buffer, extra_files={METADATA_KEY: text})
+    torch.export.save(program, buffer, extra_files={METADATA_KEY: text})
     return buffer.getvalue()
 
 
@@ -213,7 +223,7 @@ def _build_metadata(
         preprocessing=preprocessing,
         preprocessing_text=str(preprocessing),
         forms=forms,
-        weights=source.name if source.kind != "file" else Path(source.name).name,
+        weights=Path(source.name).name if source.kind == "file" and not source.name.startswith(HUB) else source.name,
         weights_sha256=source.sha256,
         versions=package_versions(),
         git=git_state(),

@@ -1,20 +1,24 @@
 """Open and run the files of ``wavezoo export``, with their metadata."""
 
+import hashlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from torch import nn
 
 from wavenet_zoo.data.preprocessing import Preprocessing
+from wavenet_zoo.deployment._program import safe_program
 from wavenet_zoo.deployment.forms import one_form
 from wavenet_zoo.deployment.optional import missing_extra, quiet_libraries
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.runtime.files import sha256_of
+from wavenet_zoo.runtime.files import read_regular_file
+from wavenet_zoo.runtime.records import parse_json
 from wavenet_zoo.weights.loading import Weights, find_image_hashes
-from wavenet_zoo.weights.metadata import METADATA_KEY, WeightsMetadata
+from wavenet_zoo.weights.metadata import METADATA_KEY, WeightsMetadata, parse_metadata
 
 __all__ = [
     "MAX_EXECUTORCH_BATCH",
@@ -25,6 +29,8 @@ __all__ = [
 ]
 
 MAX_EXECUTORCH_BATCH = 8  # ExecuTorch plans memory for a maximum batch size
+MAX_BYTES = 8 * 2**30
+EXPORT_AGAIN = "export the model again"
 SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "executorch": ".pte"}
 
 
@@ -76,7 +82,7 @@ class _ExportedModel(nn.Module):
             raise WavezooError(
                 f"the exported file returns logits of shape {tuple(logits.shape)}, but its metadata states "
                 f"{self.num_classes} classes",
-                "export the model again",
+                EXPORT_AGAIN,
             )
         return logits
 
@@ -96,23 +102,23 @@ def open_exported_file(path: Path) -> tuple[nn.Module, Weights, ExportMetadata]:
         WavezooError: If the file is missing or damaged, was not written by ``wavezoo export``, or its runtime is not
             installed.
     """
-    if not path.is_file():
-        raise WavezooError(f"{path}: file not found", "'wavezoo export' writes such files")
-    run, text = {".onnx": _open_onnx, ".pt2": _open_pt2, ".pte": _open_executorch}[path.suffix](path)
+    try:
+        content = read_regular_file(path, MAX_BYTES)
+    except FileNotFoundError:
+        raise WavezooError(f"{path}: file not found", "'wavezoo export' writes such files") from None
+    except OSError as error:
+        raise WavezooError(f"{path}: cannot be read: {error.strerror}") from error
+    run, text = {".onnx": _open_onnx, ".pt2": _open_pt2, ".pte": _open_executorch}[path.suffix](path, content)
     if not text:
         raise WavezooError(f"{path}: contains no wavenet_zoo metadata", "use a file of 'wavezoo export'")
-    try:
-        metadata = ExportMetadata.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise WavezooError(f"{path}: invalid metadata: {key}: {first['msg']}", "export the model again") from None
-    images = find_image_hashes(path, metadata)
-    weights = Weights(name=str(path), kind="file", metadata=metadata, sha256=sha256_of(path), images=images)
+    values = parse_json(text, f"{path}: metadata", EXPORT_AGAIN)
+    metadata = parse_metadata(path, values, ExportMetadata, EXPORT_AGAIN)
+    digest, images = hashlib.sha256(content).hexdigest(), find_image_hashes(path, metadata)
+    weights = Weights(name=str(path), kind="file", metadata=metadata, sha256=digest, images=images)
     return _ExportedModel(run, metadata), weights, metadata
 
 
-def _open_onnx(path: Path) -> tuple[Any, str]:
+def _open_onnx(path: Path, content: bytes) -> tuple[Any, str]:
     try:
         import onnxruntime
     except ImportError as error:
@@ -121,9 +127,9 @@ def _open_onnx(path: Path) -> tuple[Any, str]:
     options.log_severity_level = 3  # errors only
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
     except Exception as error:  # onnxruntime's exceptions have no common base
-        raise WavezooError(f"{path}: is not a valid ONNX file: {_first_line(error)}") from error
-    name = session.get_inputs()[0].name
+        raise WavezooError(f"{path}: is not a valid ONNX file: {_first_line(error)}", EXPORT_AGAIN) from error
 
     def run(x: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(session.run(None, {name: x.contiguous().numpy()})[0])
@@ -131,32 +137,31 @@ def _open_onnx(path: Path) -> tuple[Any, str]:
     return run, session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
 
 
-def _open_pt2(path: Path) -> tuple[Any, str]:
-    extra = {METADATA_KEY: ""}
+def _open_pt2(path: Path, content: bytes) -> tuple[Any, str]:
+    program, metadata = safe_program(path, content)
     try:
         with quiet_libraries():
-            program = torch.export.load(str(path), extra_files=extra)
+            module = torch.export.load(io.BytesIO(program)).module()
     except Exception as error:  # a damaged archive raises many types
-        raise WavezooError(f"{path}: is not a valid exported program: {_first_line(error)}") from error
-    module = program.module()
-    return lambda x: module(x), extra[METADATA_KEY]  # a function: this module refuses eval()
+        raise WavezooError(f"{path}: is not a valid exported program: {_first_line(error)}", EXPORT_AGAIN) from error
+    return lambda x: module(x), metadata  # a function: this module refuses eval()
 
 
-def _open_executorch(path: Path) -> tuple[Any, str]:
+def _open_executorch(path: Path, content: bytes) -> tuple[Any, str]:
     try:
         with quiet_libraries():
             from executorch.runtime import Runtime
     except ImportError as error:
         raise missing_extra("executorch", error) from error
     try:
-        program = Runtime.get().load_program(path)
+        program = Runtime.get().load_program(content)
         method = program.load_method("forward")
         text = program.load_method(METADATA_KEY).execute([])[0] if METADATA_KEY in program.method_names else ""
     except Exception as error:  # mostly a RuntimeError with a code
-        raise WavezooError(f"{path}: is not a valid ExecuTorch program: {_first_line(error)}") from error
+        raise WavezooError(f"{path}: is not a valid ExecuTorch program: {_first_line(error)}", EXPORT_AGAIN) from error
 
     def run(x: torch.Tensor) -> torch.Tensor:
-        assert program  # keeps it alive: the method points into it
+        assert content and program  # keeps both alive: the method points into them
         parts = x.contiguous().split(MAX_EXECUTORCH_BATCH)
         return torch.cat([method.execute([part])[0].clone() for part in parts])  # the next call overwrites its memory
 

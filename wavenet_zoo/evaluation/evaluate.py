@@ -31,7 +31,7 @@ from wavenet_zoo.runtime.environment import describe_environment, package_versio
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.runtime.seeds import preserve_rng_state
-from wavenet_zoo.weights.loading import Weights, load_model
+from wavenet_zoo.weights.loading import Weights, check_input, load_model, resolve_model
 from wavenet_zoo.weights.manifest import list_entries
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
@@ -153,8 +153,9 @@ def evaluate(
     """Evaluate a timm model, an exported file or a module.
 
     Args:
-        model: Name, with or without a tag; a file of :func:`wavenet_zoo.export`; or a module with timm's
-            ``pretrained_cfg``, which is moved to the device and set to evaluation mode.
+        model: Name, with or without a tag; weights alone, see :func:`wavenet_zoo.weights.loading.resolve_model`; a
+            file of :func:`wavenet_zoo.export`; or a module with timm's ``pretrained_cfg``, which is moved to the
+            device and set to evaluation mode.
         weights: A tag, a file, or ``none`` for random weights. Default: the model's pretrained weights.
         data: Folder or name, see :func:`wavenet_zoo.data.open.open_data`. Default: the data set of the weights.
         split: ``train``, ``val`` or ``test``. ``val`` is the test split of data without a validation split.
@@ -194,6 +195,7 @@ def evaluate(
             logger.info(f"classes: {len(source.classes):,} of the model's {module.num_classes:,}, matched by name")
         preprocessing = known.metadata.preprocessing or preprocessing_of(module)
         preprocessing = preprocessing.with_overrides(size, crop_pct, interpolation)
+        check_input(module, preprocessing.input_size)
 
         workers = default_workers(source.in_memory, distributed.local_world_size) if workers is None else workers
         loader = evaluation_loader(
@@ -308,8 +310,8 @@ def _open_model(
         exported, known, metadata = open_exported_file(Path(model))
         return exported, known, metadata.model, metadata.form, True
     else:
-        network, known = load_model(model, weights, model_kwargs)
-        name = model
+        name, weights = resolve_model(model, weights)
+        network, known = load_model(name, weights, model_kwargs)
     if fold:
         if form == "auto" and device.type != "cpu":
             raise WavezooError(

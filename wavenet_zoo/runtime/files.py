@@ -64,7 +64,10 @@ def open_regular_file(path: str | Path, limit: int) -> BinaryIO:
             says what is wrong.
     """
     # without O_NONBLOCK, opening a named pipe waits for a writer
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError:  # a null character
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path)) from None
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):

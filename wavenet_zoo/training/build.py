@@ -28,7 +28,7 @@ from wavenet_zoo.recipes import InvalidRecipe, Mistake, Recipe, load_recipe
 from wavenet_zoo.runtime.distributed import Distributed
 from wavenet_zoo.runtime.environment import git_state, package_versions
 from wavenet_zoo.training.optim import build_ema, build_mixup, build_optimizer, build_scheduler
-from wavenet_zoo.weights.loading import Weights, build_model, load_model
+from wavenet_zoo.weights.loading import Weights, build_model, check_input, load_model
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
 __all__ = ["Training", "build_training", "check_recipe"]
@@ -137,6 +137,7 @@ def build_training(
     if initial_weights is not None:
         logger.info("initial weights: %s", initial_weights.describe())
     set_form(model, form)
+    check_input(model, preprocessing.input_size)
     if recipe.sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     device = distributed.device

@@ -1,15 +1,19 @@
 """Load a model with weights: from a tag, a file, or at random."""
 
+import copy
 import inspect
 import json
+import reprlib
+import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import timm
 import torch
 from huggingface_hub import hf_hub_download
+from timm.data import resolve_data_config
 from timm.models import (
     get_arch_pretrained_cfgs,
     get_pretrained_cfg,
@@ -17,28 +21,38 @@ from timm.models import (
     list_models,
     split_model_name_tag,
 )
+from torch import nn
 
 from wavenet_zoo.data.classes import imagenet_classes
 from wavenet_zoo.data.image_hashes import IMAGES_FILE, ImageHashes, read_image_hashes
 from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.models import WEIGHTS_FILE, check_hash, check_reachable, read_manifest
+from wavenet_zoo.recipes import check_model_kwargs
 from wavenet_zoo.runtime.files import expand
+from wavenet_zoo.runtime.records import read_json
 from wavenet_zoo.runtime.seeds import preserve_rng_state
 from wavenet_zoo.weights.files import read_weights_file
 from wavenet_zoo.weights.manifest import ManifestEntry, find_entry, list_entries
-from wavenet_zoo.weights.metadata import WeightsMetadata
+from wavenet_zoo.weights.metadata import WeightsMetadata, parse_metadata
 
 __all__ = [
+    "HUB",
     "Weights",
     "build_model",
+    "check_input",
     "check_model_name",
     "fetch_weights",
     "find_image_hashes",
+    "is_location",
     "load_model",
     "pretrained_tags",
+    "resolve_model",
 ]
 
 RANDOM_SEED = 0
+HUB, LOCAL = "hf-hub:", "local-dir:"  # timm's names of a model on the Hub and in a folder
+CONFIG_FILE = "config.json"
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
 @dataclass
@@ -46,7 +60,7 @@ class Weights:
     """Weights of a model, as every result records them.
 
     Attributes:
-        name: ``architecture.tag``, the path of a file, or ``random``.
+        name: ``architecture.tag``, the path of a file, ``hf-hub:ORG/NAME``, or ``random``.
         kind: ``tag``, ``file``, ``random``, or ``module`` for a module that was passed with its weights.
         metadata: Their metadata.
         sha256: Hash of their file; None without one.
@@ -127,18 +141,23 @@ def build_model(model: str, model_kwargs: Mapping[str, Any] | None = None, **kwa
         WavezooError: If the name is unknown or the model refuses an argument.
     """
     check_model_name(model)
+    check_model_kwargs(model_kwargs or {}, model)
     try:
         return timm.create_model(model, **{**kwargs, **(model_kwargs or {})})
     except ImportError as error:  # the message names the missing extra
         raise WavezooError(str(error)) from error
-    except (TypeError, ValueError, AssertionError) as error:
+    except Exception as error:  # a constructor raises any type for an argument of another type
         if not model_kwargs:
             raise
-        arguments = ", ".join(f"{key}={value!r}" for key, value in model_kwargs.items())
+        if kwargs.get("pretrained"):
+            build_model(model, model_kwargs, device="meta")
+            raise  # it can be built: the weights are the cause
+        arguments = ", ".join(f"{key}={reprlib.repr(value)}" for key, value in model_kwargs.items())
         valid = inspect.signature(type(timm.create_model(model, device="meta"))).parameters
         unknown = [key for key in model_kwargs if key not in valid]
         hint = did_you_mean(unknown[0], valid) if unknown else ""
-        raise WavezooError(f"{model} cannot be built with {arguments}: {error}", hint) from error
+        reason = str(error) if isinstance(error, (TypeError, ValueError)) else f"{type(error).__name__}: {error}"
+        raise WavezooError(f"{model} cannot be built with {arguments}: {reason}", hint) from error
 
 
 def load_model(
@@ -151,8 +170,8 @@ def load_model(
 
     Args:
         model: Name of any timm model, with or without a tag.
-        weights: A tag, a file (safetensors or a training checkpoint), or ``none`` for random weights. Default: the
-            model's pretrained weights.
+        weights: A tag, a file (safetensors or a training checkpoint), a run folder, ``local-dir:DIR`` or
+            ``hf-hub:ORG/NAME``, or ``none`` for random weights. Default: the model's pretrained weights.
         model_kwargs: Model arguments. Those in the metadata of the weights are applied first.
         variant: ``raw`` or ``ema`` weights of a training checkpoint. Default: ``ema`` if the checkpoint has both.
 
@@ -170,17 +189,22 @@ def load_model(
             tag = str(weights).removeprefix(f"{architecture}.")
         built, known = _pretrained_model(architecture, tag, model_kwargs)
     else:
-        path = expand(weights)
-        if not path.exists():
-            if path.name == str(weights) and path.suffix == "":
-                raise _unknown_tag(architecture, str(weights), pretrained_tags(architecture))
-            raise WavezooError(f"{path}: weights file not found")
-        built, known = _model_from_file(architecture, path, model_kwargs, variant)
+        if not is_location(str(weights)) and Path(weights).name == str(weights) and Path(weights).suffix == "":
+            raise _unknown_tag(architecture, str(weights), pretrained_tags(architecture))
+        built, known = _model_from_file(architecture, _locate(str(weights)), model_kwargs, variant)
+        if str(weights).startswith(HUB):
+            known = replace(known, name=str(weights))
     in_weights = built.pretrained_cfg["num_classes"]
     if built.num_classes != in_weights:  # timm would silently initialize the classifier at random
         raise WavezooError(
             f"{known.name}: num_classes={built.num_classes}, but the weights have {in_weights} classes",
             "remove num_classes, or train a classifier for these classes",
+        )
+    classes = known.metadata.classes
+    if classes is not None and len(classes) != built.num_classes:
+        raise WavezooError(
+            f"{known.name}: invalid metadata: classes: {len(classes)} class names for {built.num_classes} outputs",
+            "download or convert the file again",
         )
     return built, known
 
@@ -216,6 +240,160 @@ def _fingerprints(metadata: WeightsMetadata) -> dict[str, str | None]:
     return {"training": metadata.data_fingerprint, "validation": metadata.validation_fingerprint}
 
 
+def resolve_model(model: str, weights: str | Path | None = None) -> tuple[str, str | Path | None]:
+    """Return the name of a model and its weights, for a model that may be given by its weights alone.
+
+    Args:
+        model: Name of a timm model, or its weights: a run folder, a weights file, ``local-dir:DIR`` or
+            ``hf-hub:ORG/NAME``.
+        weights: A tag, a file or a folder, if ``model`` is a name.
+
+    Returns:
+        Name and weights, for :func:`load_model`. A name is returned as it is.
+
+    Raises:
+        WavezooError: If the weights do not exist, or have no metadata that names their architecture.
+    """
+    if not is_location(model):
+        return model, weights
+    if weights is not None:
+        raise WavezooError(f"{model}: has its own weights, so --weights {weights} cannot be used", "pass one of them")
+    path = _locate(model)
+    metadata = read_weights_file(path).metadata or _timm_metadata(path)
+    if metadata is None:
+        raise WavezooError(
+            f"{path}: has no metadata that names its model", f"pass the model's name and --weights {path}"
+        )
+    return metadata.model, model
+
+
+def is_location(model: str) -> bool:
+    """Return whether a model is given by its weights: a run folder, a file, ``local-dir:DIR`` or ``hf-hub:ORG/NAME``.
+
+    A model of timm has priority over a file or folder of the same name.
+    """
+    if model.startswith((HUB, LOCAL)):
+        return True
+    architecture, tag = split_model_name_tag(model)
+    if is_model(architecture) and (not tag or model in get_arch_pretrained_cfgs(architecture)):
+        return False
+    return model.endswith(SUFFIXES) or (model != "" and _mode(expand(model)) is not None)
+
+
+def _locate(weights: str) -> Path:
+    """Return the path of the weights file that a path, ``local-dir:DIR`` or ``hf-hub:ORG/NAME`` names.
+
+    Raises:
+        WavezooError: If it does not exist, or cannot be downloaded.
+    """
+    if weights.startswith(HUB):
+        return _download(weights)
+    path = expand(weights.removeprefix(LOCAL))
+    mode = _mode(path)
+    if mode is None:
+        raise WavezooError(f"{path}: weights file not found")
+    if not stat.S_ISDIR(mode):
+        return path
+    if _mode(path / WEIGHTS_FILE) is None:
+        raise WavezooError(f"{path}: is a folder without {WEIGHTS_FILE}", "pass a run folder, or a weights file")
+    return path / WEIGHTS_FILE
+
+
+def _mode(path: Path) -> int | None:
+    """Return the mode of a file or folder, or None if the path does not exist or cannot exist."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):  # a name that is too long, or contains a null character
+        return None
+
+
+def _download(name: str) -> Path:
+    """Return the weights file of ``hf-hub:ORG/NAME@REVISION``, downloaded with its configuration if necessary."""
+    hub_id = name.removeprefix(HUB)
+    repo, _, revision = hub_id.partition("@")
+    try:
+        check_reachable(name, hub_id, advice="check the name and the connection")
+        hf_hub_download(repo, CONFIG_FILE, revision=revision or None)
+        return Path(hf_hub_download(repo, WEIGHTS_FILE, revision=revision or None))
+    except Exception as error:  # the Hub raises many types
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WavezooError(f"{name}: {reason}" if not reason.startswith(name) else reason) from error
+
+
+def _timm_metadata(path: Path) -> WeightsMetadata | None:
+    """Return metadata from timm's ``config.json`` beside a weights file of another tool, or None without one.
+
+    Raises:
+        WavezooError: If it is invalid.
+    """
+    config_path = path.parent / CONFIG_FILE
+    if path.name != WEIGHTS_FILE or not config_path.is_file():
+        return None
+    config = read_json(config_path)
+    cfg = config.get("pretrained_cfg")
+    if not isinstance(config.get("architecture"), str) or not isinstance(cfg, dict):
+        return None
+    try:
+        preprocessing = resolve_data_config(pretrained_cfg=cfg)
+    except Exception as error:  # any type, for values of another type
+        raise WavezooError(f"{config_path}: invalid pretrained_cfg: {error!r}") from error
+    values = {
+        "model": config["architecture"],
+        "model_kwargs": config.get("model_args") or {},
+        "classes": cfg.get("label_names"),
+        "preprocessing": preprocessing,
+    }
+    return parse_metadata(config_path, values, WeightsMetadata)
+
+
+def check_input(
+    model: nn.Module, input_size: tuple[int, int, int], batch_size: int = 1, training: bool = False
+) -> None:
+    """Check that a model returns one score per class for images of a size, by a forward pass without data.
+
+    Args:
+        model: The model, which is not modified.
+        input_size: (C, H, W) of the images.
+        batch_size: Number of images.
+        training: Whether to check a forward pass in training mode, which depends on the batch size.
+
+    Raises:
+        WavezooError: If the model does not accept such images, or returns anything else.
+    """
+    shape = (batch_size, *input_size)
+    size = f"images of {input_size[2]} x {input_size[1]} px"
+    with torch.no_grad(), preserve_rng_state():
+        try:
+            output = _on_meta(model).train(training)(torch.empty(shape, device="meta"))
+        except Exception:  # exported files and some models do not run on the meta device
+            try:
+                device = next((parameter.device for parameter in model.parameters()), None)
+                output = copy.deepcopy(model).train(training)(torch.zeros(shape, device=device))
+            except WavezooError:
+                raise
+            except Exception as error:  # whatever the layers raise
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise WavezooError(f"the model does not accept {size}: {reason}", "use another --size") from error
+    num_classes: Any = getattr(model, "num_classes", None)
+    found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if not training and num_classes is not None and (found != (batch_size, num_classes) or num_classes < 1):
+        raise WavezooError(
+            f"the model returns {found} for {batch_size} of {size}, not ({batch_size}, {num_classes}) logits",
+            "remove model arguments such as global_pool and num_classes",
+        )
+
+
+def _on_meta(model: nn.Module) -> nn.Module:
+    """Return a copy of a model on the meta device, without copying its weights."""
+    memo: dict[int, Any] = {
+        id(tensor): nn.Parameter(tensor.to("meta"), requires_grad=False)
+        if isinstance(tensor, nn.Parameter)
+        else tensor.to("meta")
+        for tensor in [*model.parameters(), *model.buffers()]
+    }
+    return copy.deepcopy(model, memo)
+
+
 def _random_model(model: str, model_kwargs: Mapping[str, Any] | None) -> tuple[Any, Weights]:
     with preserve_rng_state():
         torch.manual_seed(RANDOM_SEED)
@@ -249,6 +427,11 @@ def _pretrained_model(architecture: str, tag: str, model_kwargs: Mapping[str, An
     except WavezooError:
         raise
     except Exception as error:  # timm and the Hub raise many types when a download fails
+        if model_kwargs and "loading state_dict" in str(error):
+            arguments = ", ".join(f"{key}={value!r}" for key, value in model_kwargs.items())
+            raise WavezooError(
+                f"{name}: its weights do not match {arguments}", "remove it, or use --weights none"
+            ) from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WavezooError(
             f"{name}: the weights cannot be downloaded: {reason}", "check the connection, or pass --weights FILE"
@@ -289,11 +472,13 @@ def _model_from_file(
     file = read_weights_file(path, variant)
     if variant is not None and file.variant != variant:
         raise WavezooError(f"{path}: contains no {'moving average' if variant == 'ema' else 'raw weights'}")
-    metadata = file.metadata or WeightsMetadata(model=architecture)
+    metadata = file.metadata or _timm_metadata(path) or WeightsMetadata(model=architecture)
     if metadata.model != architecture:
         raise WavezooError(f"{path}: weights of {metadata.model}, not of {architecture}", f"use {metadata.model}")
     kwargs = {**metadata.model_kwargs, **(model_kwargs or {})}
     built = _build_with(architecture, path, file.tensors, kwargs)
+    if metadata.preprocessing is not None:
+        built.pretrained_cfg.update(asdict(metadata.preprocessing))
     metadata = metadata.model_copy(update={"model_kwargs": _as_json(kwargs), "variant": file.variant})
     return built, Weights(str(path), "file", metadata, sha256=file.sha256, images=find_image_hashes(path, metadata))
 
@@ -302,15 +487,23 @@ def _build_with(architecture: str, path: Path, state_dict: dict[str, torch.Tenso
     overlay: dict[str, Any] = {"state_dict": state_dict}
     classifier = get_pretrained_cfg(architecture).classifier
     head = state_dict.get(f"{classifier}.weight") if isinstance(classifier, str) else None
-    if head is not None:
+    if head is not None and head.ndim:
         overlay["num_classes"] = head.shape[0]
     try:
         built = build_model(architecture, kwargs, pretrained=True, pretrained_cfg_overlay=overlay)
-    except (RuntimeError, KeyError) as error:
+    except WavezooError:
+        raise
+    except Exception as error:  # timm's filters raise any type for unexpected tensors
         reference = build_model(architecture, kwargs, **{k: v for k, v in overlay.items() if k == "num_classes"})
         difference = _first_differences(reference.state_dict(), state_dict)
         raise WavezooError(f"{path}: not weights of {architecture}: {difference or error}") from error
     built.pretrained_cfg.pop("state_dict", None)
+    for key, value in built.state_dict().items():
+        if value.is_floating_point() and key in state_dict and not state_dict[key].is_floating_point():
+            kind = str(state_dict[key].dtype).removeprefix("torch.")
+            raise WavezooError(
+                f"{path}: tensor {key} is of type {kind}, but the model has floats", "save it as float32"
+            )
     return built
 
 

@@ -2,12 +2,14 @@
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from timm import list_models as timm_list_models
+from timm.data import resolve_data_config
 from timm.models import get_pretrained_cfg, model_entrypoint
+from torch import nn
 
 from wavenet_zoo.complexity import Complexity, ModuleComplexity, count
 from wavenet_zoo.data.preprocessing import Preprocessing, preprocessing_of
@@ -16,7 +18,15 @@ from wavenet_zoo.models import WaveletNet
 from wavenet_zoo.runtime.manifest import checkpoints_folder
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.runtime.results import Result
-from wavenet_zoo.weights.loading import build_model, check_model_name, pretrained_tags
+from wavenet_zoo.weights.loading import (
+    Weights,
+    build_model,
+    check_model_name,
+    is_location,
+    load_model,
+    pretrained_tags,
+    resolve_model,
+)
 from wavenet_zoo.weights.manifest import list_entries
 
 __all__ = ["ModelInfo", "ModelSummary", "Stage", "info", "list_models"]
@@ -117,15 +127,25 @@ def info(model: str, *, model_kwargs: Mapping[str, Any] | None = None) -> ModelI
     """Describe one model: architecture by stage, preprocessing and pretrained weights.
 
     Args:
-        model: Name of any timm model, with or without a tag.
+        model: Name of any timm model, with or without a tag; or its weights, see
+            :func:`wavenet_zoo.weights.loading.resolve_model`.
         model_kwargs: Model arguments.
 
     Raises:
         WavezooError: If the model does not exist, or refuses an argument.
     """
-    architecture, tag = check_model_name(model)
-    module = build_model(model, model_kwargs, device="meta")
-    cost = count(model, depth=2, model_kwargs=model_kwargs)
+    if is_location(model):
+        model, location = resolve_model(model)
+        architecture, _ = check_model_name(model)
+        module, known = load_model(model, location, model_kwargs)
+        cost = replace(count(module, depth=2), model=model)
+        described = [_describe_file(known, module)]
+    else:
+        architecture, tag = check_model_name(model)
+        module = build_model(model, model_kwargs, device="meta")
+        cost = count(model, depth=2, model_kwargs=model_kwargs)
+        tags = [name for name in pretrained_tags(architecture) if tag in ("", name)]
+        described = [_describe_weights(architecture, name) for name in tags]
     stages = _waveletnet_stages(module, cost) if isinstance(module, WaveletNet) else _module_stages(cost)
     cost.modules = []
     return ModelInfo(
@@ -134,8 +154,19 @@ def info(model: str, *, model_kwargs: Mapping[str, Any] | None = None) -> ModelI
         complexity=cost,
         stages=stages,
         preprocessing=preprocessing_of(module),
-        weights=[_describe_weights(architecture, name) for name in pretrained_tags(architecture) if tag in ("", name)],
+        weights=described,
     )
+
+
+def _describe_file(weights: Weights, module: nn.Module) -> dict[str, Any]:
+    """Return name, metadata and hash of weights that are not listed."""
+    return {
+        "name": weights.name,
+        "origin": weights.describe().removeprefix(f"{weights.name}, "),
+        "sha256": weights.sha256,
+        "data": weights.metadata.data,
+        "preprocessing": preprocessing_of(module).to_dict(),
+    }
 
 
 def _describe_weights(architecture: str, tag: str) -> dict[str, Any]:
@@ -144,7 +175,9 @@ def _describe_weights(architecture: str, tag: str) -> dict[str, Any]:
     entry = list_entries().get(name)
     if entry is None:
         cfg = get_pretrained_cfg(name)
-        return {"name": name, "origin": f"hf-hub:{cfg.hf_hub_id}" if cfg.hf_hub_id else cfg.url or cfg.file}
+        origin = f"hf-hub:{cfg.hf_hub_id}" if cfg.hf_hub_id else cfg.url or cfg.file
+        preprocessing = Preprocessing.from_dict(resolve_data_config(pretrained_cfg=cfg.to_dict()), name)
+        return {"name": name, "origin": origin, "preprocessing": preprocessing.to_dict()}
     is_shipped = entry.path is not None and Path(entry.path).parent == checkpoints_folder()
     return {
         "name": name,
