@@ -75,7 +75,7 @@ def test_checkpoints_load_with_weights_only_and_have_the_optimizer(digit_folder,
     [
         (["schedule.name=linear", "schedule.epochs=4"], [0.1, 0.075, 0.05, 0.025]),
         (["schedule.name=steps", "schedule.epochs=4", "schedule.milestones=[2, 3]"], [0.1, 0.1, 0.01, 0.001]),
-        (["schedule.epochs=4", "schedule.warmup_epochs=2"], [0.0, 0.05, 0.05, 0.025]),
+        (["schedule.epochs=4", "schedule.warmup_epochs=2"], [0.025, 0.0625, 0.1, 0.05]),
     ],
 )
 def test_learning_rate_follows_the_schedule(digit_folder, out, overrides, expected):
@@ -88,7 +88,7 @@ def test_learning_rate_follows_the_schedule(digit_folder, out, overrides, expect
     ("overrides", "expected"),
     [
         (["schedule.name=cosine", "schedule.epochs=4", "schedule.min_lr=0.02"], [0.1, 0.0882843, 0.06, 0.0317157]),
-        (["schedule.name=constant", "schedule.epochs=2", "schedule.warmup_epochs=1"], [0.0, 0.1]),
+        (["schedule.name=constant", "schedule.epochs=2", "schedule.warmup_epochs=1"], [0.05, 0.1]),
         (["schedule.name=linear", "schedule.epochs=2", "schedule.min_lr=0.05"], [0.1, 0.075]),
     ],
 )

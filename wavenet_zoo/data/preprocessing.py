@@ -1,5 +1,6 @@
 """Preprocessing: from an image to a tensor. Every result records it and every weights file stores it."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -114,6 +115,9 @@ def training_transform(preprocessing: Preprocessing, augmentation: AugmentationS
         WavezooError: If timm does not support the augmentation policy.
     """
     size = preprocessing.input_size[-2:]
+    layers = re.search(r"-n(\d+)", augmentation.auto_augment or "")
+    if layers and len(layers[1]) > 2:  # every image would take seconds
+        raise WavezooError(f"augmentation.auto_augment: '{augmentation.auto_augment}': at most 99 operations per image")
     try:
         steps = create_transform(  # in three parts: crop and flip, color, tensor and normalization
             **preprocessing.to_dict(),

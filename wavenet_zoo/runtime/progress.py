@@ -26,7 +26,7 @@ class Progress:
         self.description = description
         self.total = total
         self.unit = unit
-        self.enabled = enabled
+        self.enabled = enabled and sys.stderr is not None  # which is None if it was closed
         self.done = done
         self._last_line = time.monotonic()
         self._marks = deque([(self._last_line, done)])  # (time, units done)
