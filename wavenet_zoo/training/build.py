@@ -113,6 +113,8 @@ def build_training(settings: RunSettings, distributed: Distributed, *, workers: 
     data_kind = "a name" if is_named(settings.data_location) else "a folder"
     distributed.check_equal(recipe=recipe.sha256(), data=data_kind, options=f"compile {compile}, form {form}")
     train_images, val_images = _open_splits(recipe, data, distributed)
+    for images in (train_images, val_images):
+        _check_outside(images, settings.run_dir)
     if len(train_images.targets) < recipe.batch_size:
         raise WavezooError(
             f"{train_images.name}: batch_size is {recipe.batch_size}, but there are only "
@@ -308,6 +310,17 @@ def _open_splits(recipe: Recipe, data: str | Path | None, distributed: Distribut
             f"pass a folder that contains {recipe.data.train}/ and val/ or test/",
         )
     return train_images, val_images
+
+
+def _check_outside(images: ImageSource, run_dir: Path) -> None:
+    """Check that a run does not write into a folder of images, where its curve would be one of them.
+
+    Raises:
+        WavezooError: If it does.
+    """
+    target = run_dir.resolve()
+    if isinstance(images, FolderImages) and images.root.resolve() in (target, *target.parents):
+        raise WavezooError(f"{run_dir}: is inside the images of {images.name}", "pass another folder with --out")
 
 
 def _data_name(recipe: Recipe, data: str | Path | None, train_images: ImageSource) -> str:

@@ -1,17 +1,18 @@
 """The settings of a call that trains: of a new run by a recipe, or of the run in a folder."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wavenet_zoo.data.open import is_named
+from wavenet_zoo.data.open import NAMED_DATA, is_named
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.recipes import Recipe, find_recipe, list_recipes, load_recipe, recipe_name
 from wavenet_zoo.runtime.records import read_record
-from wavenet_zoo.training.records import RunRecord
+from wavenet_zoo.training.records import RunRecord, TrainingRun
 
-__all__ = ["RunSettings", "is_run_dir", "run_settings"]
+__all__ = ["RunSettings", "evaluation_command", "is_run_dir", "run_settings"]
 
 LOCAL_PREFIXES = ("wds/", "hfds/")  # before a folder
 SHORT_NAME = re.compile(r"[\w.,=+-]{1,80}")
@@ -124,6 +125,18 @@ def default_run_dir(name: str, recipe: Recipe, unchanged: Recipe) -> Path:
         return folder
     suffix = changed if SHORT_NAME.fullmatch(changed) else recipe.sha256()[:8]
     return folder.with_name(f"{folder.name}-{suffix}")
+
+
+def evaluation_command(run: TrainingRun) -> str:
+    """Return the command that evaluates the weights of a finished run on its validation images."""
+    record = read_record(Path(run.out) / "run.json", RunRecord)
+    recipe = load_recipe(Path(run.out) / "recipe.yaml")
+    words = ["wavezoo", "eval", run.model, "--weights", str(run.weights)]
+    if record.data_location is not None and record.data_location not in NAMED_DATA:
+        words += ["--data", record.data_location]
+    if recipe.data.validation != "val":
+        words += ["--split", recipe.data.validation]
+    return shlex.join(words)
 
 
 def _contains_run_of(folder: Path, recipe: Recipe) -> bool:
