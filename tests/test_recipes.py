@@ -476,3 +476,19 @@ def test_every_mistake_is_in_the_error(write):
     assert error.value.hint == (
         f"for example --set schedule.epochs=1; and 4 more: wavezoo recipe check {path} --set seed=x --set batch_size"
     )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["schedule.warmup_epochs=20"], "schedule: warmup_epochs 20 must be below epochs 20"),
+        (["schedule.epochs=1", "schedule.warmup_epochs=5"], "schedule: warmup_epochs 5 must be below epochs 1"),
+        (
+            ["schedule.name=steps", "schedule.milestones=[2, 5]", "schedule.warmup_epochs=3"],
+            "schedule: milestones must not be below warmup_epochs 3",
+        ),
+    ],
+)
+def test_warm_up_must_fit_the_schedule(overrides, message):
+    with pytest.raises(WavezooError, match=message):
+        load_recipe("digits", overrides)

@@ -142,12 +142,15 @@ class DataSection(_Section):
     """The data set; ``--data`` overrides its location.
 
     Attributes:
-        name: ``digits``, ``cifar10``, ``cifar100``, or the name of an image folder that ``--data`` must locate.
+        name: ``digits``, ``cifar10``, ``cifar100``, or the name of an image folder that ``path`` or ``--data`` locates.
+        path: Where the data is on this machine; a relative path starts at the recipe's folder. It is not part of the
+            recipe's hash, and ``recipe.yaml`` of a run does not contain it.
         train: Training split.
         validation: Validation split, evaluated after every epoch.
     """
 
     name: Text
+    path: Text | None = None
     train: Split = "train"
     validation: Split = "val"
 
@@ -261,7 +264,8 @@ class ScheduleSection(_Section):
         milestones: Epochs at which ``steps`` decays.
         decay_rate: Factor of each decay of ``steps``.
         min_lr: Final learning rate of ``linear`` and ``cosine``.
-        warmup_epochs: Epochs of linear warm-up from 0 to ``lr``.
+        warmup_epochs: Epochs of linear warm-up: with n steps, the rate rises from ``lr`` / n at the first step to
+            ``lr``. ``linear`` and ``cosine`` decay over the epochs that remain.
     """
 
     name: Literal["steps", "linear", "cosine", "constant"]
@@ -279,6 +283,10 @@ class ScheduleSection(_Section):
             raise ValueError(f"milestones should increase, got {self.milestones}")
         if self.min_lr and self.name not in ("linear", "cosine"):
             raise ValueError("only 'linear' and 'cosine' accept min_lr")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs} must be below epochs {self.epochs}")
+        if any(milestone < self.warmup_epochs for milestone in self.milestones):
+            raise ValueError(f"milestones must not be below warmup_epochs {self.warmup_epochs}")
         return self
 
 
@@ -344,17 +352,25 @@ class Recipe(_Section):
         """Return the hash of the values, independent of order, comments and explicit defaults in the file.
 
         Values equal to their default are not hashed, so that a new key does not change the hash of older recipes. A
-        released default therefore never changes.
+        released default therefore never changes. ``data.path`` is not hashed: it differs between machines.
         """
-        return hashlib.sha256(json.dumps(self.model_dump(exclude_defaults=True), sort_keys=True).encode()).hexdigest()
+        values = self.without_path().model_dump(exclude_defaults=True)
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    def without_path(self) -> "Recipe":
+        """Return the recipe without ``data.path``, which holds on this machine only."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"path": None})})
 
     def differences(self, other: "Recipe") -> list[str]:
         """Return the keys whose values differ, each as ``key: own value, other value``."""
         return [f"{key}: {here}, {there}" for key, (here, there) in self.differing(other).items()]
 
     def differing(self, other: "Recipe") -> dict[str, tuple[Any, Any]]:
-        """Return (own value, other value) for the keys whose values differ; None for a missing key."""
-        here, there = _flatten(self.model_dump()), _flatten(other.model_dump())
+        """Return (own value, other value) for the keys whose values differ; None for a missing key.
+
+        ``data.path`` is not compared.
+        """
+        here, there = (_flatten(recipe.without_path().model_dump()) for recipe in (self, other))
         keys = [*here, *(key for key in there if key not in here)]
         return {key: (here.get(key), there.get(key)) for key in keys if here.get(key) != there.get(key)}
 

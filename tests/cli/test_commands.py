@@ -110,13 +110,14 @@ def test_eval_below_min_top1_exits_with_3(wavezoo):
 
 def test_train_prints_progress_to_stderr_and_result_to_stdout(wavezoo, digit_folder, tmp_path):
     args = ["train", "digits", "--data", digit_folder, "--workers", 0, "--set", "schedule.epochs=1"]
+    args += ["--out", "runs/digits"]
     result = wavezoo(*args, "--set", "batch_size=25", "--json")
     assert result.code == 0 and "epoch 1/1" in result.err
     assert result.json["epochs"] == 1 and (tmp_path / "runs" / "digits" / "model.safetensors").is_file()
     again = wavezoo(*args)
     assert (
         again.code == 2
-        and "runs/digits: contains a run of another recipe (this call, the run): batch_size: 32, 25" in again.err
+        and "runs/digits: contains a run of another recipe: batch_size is 25, in this call 32" in again.err
     )
     finished = wavezoo(*args, "--set", "batch_size=25", "--json")
     assert finished.code == 0 and "this run is finished" in finished.err and finished.json == result.json

@@ -90,11 +90,74 @@ def test_checkpoint_with_an_unlisted_hash_is_not_loaded(tmp_path):
         load_last(tmp_path)
 
 
-def test_file_system_without_links_keeps_one_checkpoint(tmp_path, monkeypatch):
+def test_file_system_without_links_keeps_two_checkpoints(tmp_path, monkeypatch):
     def refuse(*args):
         raise OSError("not supported")
 
     monkeypatch.setattr(os, "link", refuse)
     for step in (1, 2):
         save_last(tmp_path, checkpoint(step))
-    assert loaded_step(tmp_path) == 2 and not (tmp_path / "previous.pt").exists()
+    assert loaded_step(tmp_path) == 2
+    (tmp_path / "last.pt").unlink()
+    assert loaded_step(tmp_path) == 1
+
+
+@pytest.mark.reliability(8)
+def test_last_and_previous_are_two_copies_at_any_moment_of_a_save(tmp_path):
+    for step in (1, 2):
+        save_last(tmp_path, checkpoint(step))
+    before = shutil.copytree(tmp_path, tmp_path / "before")
+    for number in range(1, 100):
+        folder = shutil.copytree(before, tmp_path / str(number))
+        was_killed = killed_in_call(number, folder, 3)
+        assert not (folder / "last.pt").samefile(folder / "previous.pt")
+        with (folder / "last.pt").open("r+b") as file:
+            file.write(b"damaged")
+        assert loaded_step(folder) in (1, 2)
+        if not was_killed:
+            break
+
+
+@pytest.mark.reliability(8)
+@pytest.mark.parametrize(
+    "content", [None, "", "{", "[]", "{}", '{"sha256": "abc"}', '{"sha256": [[1]]}', "[" * 100_000]
+)
+def test_checkpoints_without_a_valid_list_are_verified_by_crc(tmp_path, caplog, content):
+    for step in (1, 2):
+        save_last(tmp_path, checkpoint(step))
+    listed = tmp_path / "checkpoints.json"
+    listed.unlink() if content is None else listed.write_text(content)
+    assert loaded_step(tmp_path) == 2
+    assert "checkpoints.json is missing or damaged" in caplog.text
+    damaged = bytearray((tmp_path / "last.pt").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / "last.pt").write_bytes(damaged)
+    assert loaded_step(tmp_path) == 1
+    assert "last.pt is damaged: CRC-32 mismatch" in caplog.text
+    save_last(tmp_path, checkpoint(3))
+    assert len(json.loads(listed.read_text())["sha256"]) == 2  # the damaged one is not listed
+    assert loaded_step(tmp_path) == 3
+
+
+@pytest.mark.reliability(8)
+def test_missing_last_checkpoint_is_reported(tmp_path, caplog):
+    for step in (1, 2):
+        save_last(tmp_path, checkpoint(step))
+    (tmp_path / "last.pt").unlink()
+    assert loaded_step(tmp_path) == 1
+    assert "last.pt is missing; resuming from the previous checkpoint" in caplog.text
+
+
+@pytest.mark.reliability(8)
+def test_missing_checkpoints_are_an_error_if_any_were_written(tmp_path):
+    for step in (1, 2):
+        save_last(tmp_path, checkpoint(step))
+    for name in ("last.pt", "previous.pt"):
+        (tmp_path / name).unlink()
+    with pytest.raises(WavezooError, match=r"checkpoints, last.pt and previous.pt, are missing"):
+        load_last(tmp_path)
+    (tmp_path / "checkpoints.json").unlink()
+    assert load_last(tmp_path) is None
+    (tmp_path / "log.jsonl").touch()
+    with pytest.raises(WavezooError, match=r"checkpoints, last.pt and previous.pt, are missing"):
+        load_last(tmp_path)

@@ -1,8 +1,11 @@
 """Several processes, started by torchrun as a user starts them."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -10,6 +13,9 @@ import pytest
 import torch
 
 from wavenet_zoo import evaluate, train
+from wavenet_zoo.training.trainer import Trainer
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 MODEL = "waveletnet_cifar_m1"
 # 5 steps an epoch, by a network that sees every image by itself
@@ -35,6 +41,49 @@ def torchrun(process):
         )
 
     return start
+
+
+@pytest.fixture
+def ranks():
+    """Run a function in each of several forked processes of one group; return the error message of each."""
+    children = []
+
+    def run(*functions, timeout=60):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        pipes = []
+        for rank, function in enumerate(functions):
+            read, write = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                os.environ |= {
+                    "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(len(functions)),
+                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+                }  # fmt: skip
+                try:
+                    function()
+                except BaseException as error:
+                    os.write(write, f"{type(error).__name__}: {error}".encode())
+                os._exit(0)
+            os.close(write)
+            children.append(pid)
+            pipes.append(read)
+        deadline = time.monotonic() + timeout
+        for pid in children:
+            while not os.waitpid(pid, os.WNOHANG)[0]:
+                assert time.monotonic() < deadline, "a process hangs"
+                time.sleep(0.02)
+        children.clear()
+        messages = [os.read(pipe, 10_000).decode() for pipe in pipes]
+        for pipe in pipes:
+            os.close(pipe)
+        return messages
+
+    yield run
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def settings(overrides):
@@ -121,6 +170,109 @@ def test_batch_size_not_divisible_by_the_world_size_is_refused(torchrun, digit_f
     run = torchrun(2, "train", "digits", "--data", digit_folder, "--set", "batch_size=25")
     _, err = run.communicate(timeout=60)
     assert "error: batch_size 25 is not divisible by accumulation 1 x world size 2" in err
+
+
+@pytest.mark.reliability(25)
+@pytest.mark.parametrize("images", [29, 25])
+def test_validation_shares_with_unequal_numbers_of_batches_finish(ranks, digit_folder, tmp_path, images):
+    for path in sorted((digit_folder / "val").glob("*/0.png"))[: 30 - images]:
+        path.unlink()
+    overrides = ["schedule.epochs=1", "batch_size=4"]  # batches of 2 for shares of 15 and 14, 13 and 12
+
+    def run():
+        train("digits", digit_folder, tmp_path / "run", overrides, workers=0)
+
+    assert ranks(run, run) == ["", ""]
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["last"]["step"] == 25
+    alone = evaluate(MODEL, tmp_path / "run" / "model.safetensors", digit_folder, workers=0)
+    assert result["last"]["top1"] == alone.top1 and alone.images == images
+
+
+def exchange_labels(folder):
+    (folder / "train" / "0").rename(folder / "train" / "x")
+    (folder / "train" / "1").rename(folder / "train" / "0")
+    (folder / "train" / "x").rename(folder / "train" / "1")
+
+
+@pytest.mark.reliability(25)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("labels", "rank 1 has other training images than rank 0"),
+        ("image", "rank 1 has other training classes or labels than rank 0"),
+        ("class", "rank 1 has other training classes or labels than rank 0"),
+        ("validation", "rank 1 has other validation images than rank 0"),
+        ("recipe", "rank 1 has other recipe than rank 0"),
+        ("name", "rank 1 has other data than rank 0: a name, rank 0 has a folder"),
+        ("options", "rank 1 has other options than rank 0: compile False, form factored"),
+    ],
+)
+def test_rank_that_trains_on_something_else_is_named(ranks, digit_folder, tmp_path, change, message):
+    other = shutil.copytree(digit_folder, tmp_path / "other")
+    if change == "labels":
+        exchange_labels(other)
+    elif change == "image":
+        (other / "train" / "3" / "0.png").unlink()
+    elif change == "class":
+        for split in ("train", "val"):
+            (other / split / "3").rename(other / split / "three")
+    elif change == "validation":
+        shutil.copy(other / "val" / "4" / "0.png", other / "val" / "5" / "0.png")
+    overrides = ["schedule.epochs=1", "batch_size=20"]
+
+    def rank_zero():
+        train("digits", digit_folder, tmp_path / "run", overrides, workers=0)
+
+    def rank_one():
+        values = [*overrides, "optimizer.lr=0.5"] if change == "recipe" else overrides
+        form = "factored" if change == "options" else None
+        data = "digits" if change == "name" else other
+        train("digits", data, tmp_path / "run", values, workers=0, form=form)
+
+    for answer in ranks(rank_zero, rank_one):
+        assert answer.startswith(f"WavezooError: {message}")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.reliability(25)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [("images", "other evaluated images"), ("weights", "other weights"), ("size", "other options")],
+)
+def test_rank_that_evaluates_something_else_is_named(ranks, digit_folder, tmp_path, change, message):
+    other = shutil.copytree(digit_folder, tmp_path / "other")
+    shutil.copy(other / "val" / "4" / "0.png", other / "val" / "5" / "0.png")
+
+    def rank_zero():
+        evaluate(MODEL, None, digit_folder, workers=0)
+
+    def rank_one():
+        weights = "none" if change == "weights" else None
+        evaluate(MODEL, weights, other if change == "images" else digit_folder, workers=0,
+                 size=16 if change == "size" else None)  # fmt: skip
+
+    for answer in ranks(rank_zero, rank_one):
+        assert answer.startswith(f"WavezooError: rank 1 has {message} than rank 0")
+
+
+@pytest.mark.reliability(3)
+def test_rank_that_is_killed_ends_the_others_in_one_line(ranks, digit_folder, tmp_path):
+    overrides = ["schedule.epochs=1", "batch_size=20"]
+
+    def rank_zero():
+        train("digits", digit_folder, tmp_path / "run", overrides, workers=0, checkpoint_minutes=0)
+
+    def rank_one():
+        def step_and_die(self):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        Trainer.checkpoint_or_stop = step_and_die
+        rank_zero()
+
+    survivor, _ = ranks(rank_zero, rank_one)
+    assert survivor.startswith("WavezooError: rank 0 lost the connection to another process (rank 1): ")
+    assert "\n" not in survivor and "torchrun's report names it" in survivor
 
 
 def _workers_of(folder):

@@ -183,11 +183,12 @@ def steps_of_plain_loop(recipe: Recipe, data: Path, form: str) -> Steps:
 def rate_of_step(recipe: Recipe, taken: int, steps_per_epoch: int) -> float:
     """Return the learning rate of the step that follows on ``taken`` steps."""
     lr, schedule = recipe.optimizer.lr, recipe.schedule
-    if taken < schedule.warmup_epochs * steps_per_epoch:  # the schedule does not wait: it resumes where it would be
-        return lr * taken / (schedule.warmup_epochs * steps_per_epoch)
+    warmup = schedule.warmup_epochs * steps_per_epoch
+    if taken < warmup:  # from lr / warmup at the first step to lr at the first step after the warm-up
+        return lr / warmup + (lr - lr / warmup) * taken / warmup
     if schedule.name == "steps":  # timm's convention: the last step before the milestone has the lower rate already
         return lr * schedule.decay_rate ** sum(taken + 1 >= epoch * steps_per_epoch for epoch in schedule.milestones)
-    passed = taken / (schedule.epochs * steps_per_epoch)
+    passed = (taken - warmup) / (schedule.epochs * steps_per_epoch - warmup)
     if schedule.name == "linear":
         return schedule.min_lr + (lr - schedule.min_lr) * (1 - passed)
     if schedule.name == "cosine":

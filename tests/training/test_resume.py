@@ -1,7 +1,10 @@
 """A run that is stopped, anywhere and by anything, and run again ends as if it had never been stopped."""
 
+import errno
+import fcntl
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -168,7 +171,8 @@ def test_resuming_with_another_recipe_names_the_different_keys(digit_folder, sto
     changed = [*PLAIN, "schedule.epochs=3", "ema.decay=0.9"]
     with pytest.raises(WavezooError) as error:
         train("digits", digit_folder, stopped_run, changed, workers=0)
-    assert "schedule.epochs: 3, 2" in error.value.message and "ema.decay: 0.9, None" in error.value.message
+    assert "schedule.epochs is 2, in this call 3; " in error.value.message
+    assert "ema.decay is None, in this call 0.9" in error.value.message
     train("digits", digit_folder, stopped_run, PLAIN, workers=0)
 
 
@@ -268,12 +272,195 @@ def test_diverged_run_keeps_its_last_good_checkpoint(digit_folder, stopped_run, 
     train("digits", digit_folder, stopped_run, PLAIN, workers=0)
 
 
+@pytest.fixture(scope="module")
+def short_run_settings(small_digits):
+    return dict(recipe_path="digits", data=small_digits, overrides=["schedule.epochs=1", "batch_size=50"], workers=0)
+
+
+@pytest.fixture(scope="module")
+def one_finished_run(tmp_path_factory, short_run_settings):
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    train(out=folder, **short_run_settings)
+    return folder
+
+
+@pytest.fixture
+def finished_run(one_finished_run, tmp_path):
+    return shutil.copytree(one_finished_run, tmp_path / "run")
+
+
+@pytest.mark.reliability(9)
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [("{", "not valid JSON"), ("[]", "not a JSON object"), ('{"last": {}}', "missing key"), ("", "not valid JSON")],
+    ("name", "damage", "message"),
+    [
+        ("model.safetensors", "flip", "model.safetensors: is damaged: hash mismatch with result.json"),
+        ("model.safetensors", "empty", "model.safetensors: is damaged: hash mismatch with result.json"),
+        ("model.safetensors", "remove", "model.safetensors: is missing"),
+        ("result.json", "{", "result.json: not valid JSON"),
+        ("result.json", "[]", "result.json: not a JSON object"),
+        ("result.json", '{"last": {}}', "result.json: missing key"),
+        ("result.json", "[" * 100_000, "result.json: not valid JSON: nested too deep"),
+    ],
 )
-def test_damaged_result_of_a_finished_run_is_named(digit_folder, stopped_run, content, message):
-    (stopped_run / "result.json").write_text(content)
-    (stopped_run / "model.safetensors").touch()
-    with pytest.raises(WavezooError, match=rf"result\.json: {message}.*--out"):
-        train("digits", digit_folder, stopped_run, PLAIN, workers=0)
+def test_damaged_file_of_a_finished_run_is_written_again(
+    finished_run, short_run_settings, caplog, name, damage, message
+):
+    path = finished_run / name
+    before = {file.name: file.read_bytes() for file in finished_run.iterdir()}
+    if damage == "remove":
+        path.unlink()
+    else:
+        content = bytearray(before[name])
+        content[-1] ^= 1
+        path.write_bytes({"flip": content, "empty": b""}.get(damage, damage.encode()))
+    run = train(out=finished_run, **short_run_settings)
+    assert message in caplog.text and "written again from the last checkpoint" in caplog.text
+    assert (finished_run / "model.safetensors").read_bytes() == before["model.safetensors"]
+    assert json.loads((finished_run / "result.json").read_text())["weights_sha256"] == run.weights_sha256
+    caplog.clear()
+    train(out=finished_run, **short_run_settings)
+    assert not caplog.records or "finished" in caplog.text
+
+
+@pytest.mark.reliability(9)
+def test_damaged_weights_of_a_finished_run_without_checkpoints_are_an_error(finished_run, short_run_settings):
+    (finished_run / "model.safetensors").write_bytes(b"")
+    for name in ("last.pt", "previous.pt"):
+        (finished_run / name).unlink(missing_ok=True)
+    with pytest.raises(WavezooError, match=r"model.safetensors: is damaged.*and the checkpoints are missing"):
+        train(out=finished_run, **short_run_settings)
+
+
+@pytest.mark.reliability(8)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("run.json", "{}"),
+        ("run.json", ""),
+        ("run.json", "[" * 100_000),
+        ("run.json", b"\xff\xfe"),
+        ("run.json", '{"environment": {"versions": 3}}'),
+        ("run.json", None),
+        ("last.pt", ""),
+    ],
+)
+def test_damaged_record_of_a_run_is_one_line(finished_run, short_run_settings, name, content):
+    for other in ("result.json", "previous.pt"):
+        (finished_run / other).unlink(missing_ok=True)
+    path = finished_run / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(WavezooError, match=name if content is not None else "files that are not of a run"):
+        train(out=finished_run, **short_run_settings)
+
+
+@pytest.mark.reliability(8)
+@pytest.mark.parametrize("content", [None, b"", b"\xff", b"model: {"])
+def test_damaged_recipe_of_a_run_is_restored_from_the_same_recipe(finished_run, short_run_settings, content, caplog):
+    (finished_run / "result.json").unlink()
+    path = finished_run / "recipe.yaml"
+    before = path.read_bytes()
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(WavezooError, match=r"recipe.yaml"):
+        train(out=finished_run, **{**short_run_settings, "overrides": ["schedule.epochs=1", "batch_size=25"]})
+    train(out=finished_run, **short_run_settings)
+    assert path.read_bytes() == before and "recipe.yaml" in caplog.text
+
+
+@pytest.mark.reliability(8)
+def test_damaged_lines_of_steps_jsonl_are_removed_and_reported(finished_run, short_run_settings, caplog):
+    (finished_run / "result.json").unlink()
+    steps = finished_run / "steps.jsonl"
+    good = steps.read_bytes()
+    damage = b"\x00\xff garbage\n" + b"[" * 100_000 + b'\n{"step": 1e999}\n'
+    steps.write_bytes(damage + good + b'{"step": 9')
+    train(out=finished_run, **short_run_settings)
+    assert steps.read_bytes() == good and "steps.jsonl: 3 damaged lines are removed" in caplog.text
+
+
+@pytest.mark.reliability(8)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metadata": {}},
+        {"position": {}},
+        {"position": {"epoch": 99}},
+        {"position": {"step": 10**9}},
+        {"position": {"history": []}},
+        {"optimizer": {}},
+        {"optimizer": {"state": {}, "param_groups": []}},
+        {"state_dict": {}},
+    ],
+    ids=str,
+)
+def test_checkpoint_that_does_not_match_the_run_is_one_line(finished_run, short_run_settings, change):
+    (finished_run / "result.json").unlink()
+    content = torch.load(finished_run / "last.pt", weights_only=True)
+    ((key, value),) = change.items()
+    content[key] = {**content[key], **value} if value and key == "position" else value
+    save_last(finished_run, content)
+    with pytest.raises(WavezooError, match=r"last.pt: does not match the model and optimizer"):
+        train(out=finished_run, **short_run_settings)
+
+
+def test_run_json_of_a_version_without_some_keys_is_compared(finished_run, short_run_settings, caplog):
+    (finished_run / "result.json").unlink()
+    record = json.loads((finished_run / "run.json").read_text())
+    record["environment"]["versions"] = {"torch": "1.0"}
+    for key in ("accelerator", "git", "torch_threads"):
+        del record["environment"][key]
+    del record["data_location"]
+    (finished_run / "run.json").write_text(json.dumps(record))
+    caplog.set_level("INFO", "wavenet_zoo")
+    train(out=finished_run, **short_run_settings)
+    assert "torch 1.0, now" in caplog.text
+
+
+def test_finished_run_says_only_that_it_is_finished(finished_run, short_run_settings, caplog):
+    caplog.set_level("INFO", "wavenet_zoo")
+    train(out=finished_run, **short_run_settings)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{finished_run}: this run is finished; use another --out for a new run"
+    ]
+
+
+@pytest.mark.reliability(23)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, "symbolic") for name in (".lock", "recipe.yaml", "run.json", "steps.jsonl", "last.pt")),
+        *((name, "hard") for name in (".lock", "steps.jsonl")),  # the others are replaced, not changed
+    ],
+)
+def test_link_in_the_folder_of_a_run_is_refused(short_run_settings, tmp_path, name, kind):
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / name).symlink_to(victim) if kind == "symbolic" else (folder / name).hardlink_to(victim)
+    with pytest.raises(WavezooError, match=rf"{name}: is a link to another file"):
+        train(out=folder, **short_run_settings)
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.reliability(24)
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_lock_that_is_not_a_file_is_refused(short_run_settings, tmp_path, kind):
+    (tmp_path / "run").mkdir()
+    lock = tmp_path / "run" / ".lock"
+    lock.mkdir() if kind == "folder" else os.mkfifo(lock)
+    with pytest.raises(WavezooError, match="cannot be used for a run"):
+        train(out=tmp_path / "run", **short_run_settings)
+
+
+@pytest.mark.reliability(24)
+@pytest.mark.parametrize("code", ["ENOLCK", "ENOSYS", "EOPNOTSUPP"])
+def test_file_system_without_locks_is_reported_and_used(short_run_settings, tmp_path, monkeypatch, caplog, code):
+    def refuse(*args):
+        raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    train(out=tmp_path / "run", **short_run_settings)
+    assert "does not support locks" in caplog.text and (tmp_path / "run" / "result.json").exists()

@@ -1,4 +1,5 @@
 import csv
+import itertools
 import json
 import shutil
 import sys
@@ -13,6 +14,9 @@ from safetensors.torch import load_file
 from wavenet_zoo import WavezooError, evaluate, train
 from wavenet_zoo.models import read_manifest
 from wavenet_zoo.recipes import load_recipe
+from wavenet_zoo.training import tensorboard
+from wavenet_zoo.training.optim import build_optimizer, build_scheduler
+from wavenet_zoo.training.tensorboard import TensorBoard
 from wavenet_zoo.weights.loading import build_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -75,7 +79,7 @@ def test_checkpoints_load_with_weights_only_and_have_the_optimizer(digit_folder,
     [
         (["schedule.name=linear", "schedule.epochs=4"], [0.1, 0.075, 0.05, 0.025]),
         (["schedule.name=steps", "schedule.epochs=4", "schedule.milestones=[2, 3]"], [0.1, 0.1, 0.01, 0.001]),
-        (["schedule.epochs=4", "schedule.warmup_epochs=2"], [0.0, 0.05, 0.05, 0.025]),
+        (["schedule.epochs=4", "schedule.warmup_epochs=2"], [0.025, 0.0625, 0.1, 0.05]),
     ],
 )
 def test_learning_rate_follows_the_schedule(digit_folder, out, overrides, expected):
@@ -88,7 +92,7 @@ def test_learning_rate_follows_the_schedule(digit_folder, out, overrides, expect
     ("overrides", "expected"),
     [
         (["schedule.name=cosine", "schedule.epochs=4", "schedule.min_lr=0.02"], [0.1, 0.0882843, 0.06, 0.0317157]),
-        (["schedule.name=constant", "schedule.epochs=2", "schedule.warmup_epochs=1"], [0.0, 0.1]),
+        (["schedule.name=constant", "schedule.epochs=2", "schedule.warmup_epochs=1"], [0.05, 0.1]),
         (["schedule.name=linear", "schedule.epochs=2", "schedule.min_lr=0.05"], [0.1, 0.075]),
     ],
 )
@@ -96,6 +100,21 @@ def test_learning_rate_with_min_lr_and_warmup(digit_folder, out, overrides, expe
     train("digits", digit_folder, out, ["batch_size=50", "optimizer.lr=0.1", *overrides], workers=0)
     rates = [json.loads(line)["lr"] for line in (out / "log.jsonl").read_text().splitlines()]
     assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "constant"])
+def test_learning_rate_with_warm_up_is_continuous_and_reaches_its_peak(name):
+    recipe = load_recipe("digits", [f"schedule.name={name}", "schedule.epochs=4", "schedule.warmup_epochs=2"])
+    optimizer = build_optimizer(recipe, build_model("waveletnet_cifar_m1"))
+    scheduler = build_scheduler(recipe, optimizer, steps_per_epoch=10)
+    rates = []
+    for step in range(40):
+        scheduler.step_update(step)
+        rates.append(optimizer.param_groups[0]["lr"])
+    lr = recipe.optimizer.lr
+    assert rates[0] == pytest.approx(lr / 20) and max(rates) == rates[20] == pytest.approx(lr)
+    assert max(abs(b - a) for a, b in itertools.pairwise(rates)) < lr * 0.08
+    assert rates[-1] < lr * 0.06 or name == "constant"
 
 
 def test_ema_weights_are_exported_and_both_are_saved(digit_folder, out):
@@ -157,6 +176,50 @@ def test_tensorboard_events_equal_the_logs(digit_folder, out):
     steps = [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
     assert [event.value for event in events.Scalars("train/loss")] == pytest.approx([step["loss"] for step in steps])
     assert [event.step for event in events.Scalars("validation/top1")] == [4, 8]
+
+
+@pytest.mark.reliability(6)
+def test_full_disk_under_tensorboard_ends_the_events_not_the_run(digit_folder, out, tmp_path, disk, fill, caplog):
+    pytest.importorskip("tensorboard", reason="needs tensorboard")
+    plain = train("digits", digit_folder, tmp_path / "plain", SHORT, workers=0)
+    full = disk()
+    fill(full)
+
+    class OnTheFullDisk(TensorBoard):
+        def __init__(self, file, after_step):
+            super().__init__((full / "events").open("wb", buffering=0), after_step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensorboard, "TensorBoard", OnTheFullDisk)
+        run = train("digits", digit_folder, out, SHORT, workers=0, tensorboard=True)
+    assert run.weights_sha256 == plain.weights_sha256
+    warnings = [record for record in caplog.records if "TensorBoard events end" in record.getMessage()]
+    assert len(warnings) == 1 and "No space left on device" in warnings[0].getMessage()
+
+
+def test_curve_that_cannot_be_drawn_is_a_warning(digit_folder, out, monkeypatch, caplog):
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *args, **kwargs: 1 / 0)
+    train("digits", digit_folder, out, SHORT, workers=0)
+    assert "curve.png: not drawn: division by zero" in caplog.text
+    assert (out / "result.json").exists() and not (out / "curve.png").exists()
+
+
+@pytest.mark.reliability(21)
+def test_weights_that_are_not_finite_are_in_no_checkpoint(digit_folder, out, monkeypatch):
+    import wavenet_zoo.training.train as module
+
+    validate = module._validate
+
+    def validate_and_damage(trainer, model):
+        metrics = validate(trainer, model)
+        with torch.no_grad():
+            next(iter(trainer.training.model.parameters()))[0] = float("inf")
+        return metrics
+
+    monkeypatch.setattr(module, "_validate", validate_and_damage)
+    with pytest.raises(WavezooError, match="weights are not finite") as error:
+        train("digits", digit_folder, out, SHORT, workers=0)
+    assert error.value.exit_code == 4 and not (out / "best.pt").exists()
 
 
 def test_missing_tensorboard_is_reported_before_the_run(digit_folder, out, monkeypatch):

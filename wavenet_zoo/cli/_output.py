@@ -15,6 +15,7 @@ import click
 
 from wavenet_zoo.cli._options import DEBUG
 from wavenet_zoo.errors import one_line
+from wavenet_zoo.runtime.launch import reporting_rank
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,7 +40,7 @@ class Output:
         context = click.get_current_context(silent=True)
         debug = context is not None and context.meta.get(DEBUG, False)
         self.as_json = as_json
-        self.is_rank_zero = os.environ.get("RANK", "0") == "0"
+        self.is_rank_zero = reporting_rank() == 0
         self.quiet = quiet or not self.is_rank_zero
         usual = logging.WARNING if self.quiet else logging.DEBUG if debug else logging.INFO
         _configure_logging(usual if self.is_rank_zero else logging.ERROR)

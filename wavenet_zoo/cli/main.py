@@ -29,6 +29,7 @@ from wavenet_zoo.errors import (
     one_line,
 )
 from wavenet_zoo.runtime.cpus import limit_threads
+from wavenet_zoo.runtime.launch import reporting_rank
 
 # each is in the file of its name
 COMMANDS = (
@@ -184,8 +185,8 @@ def _report(error: Exception) -> int:
 
 def _say(line: str, hint: str = "", exit_code: int = INTERNAL_FAILURE) -> int:
     text = one_line(" ".join(f"{line} ({hint})".split() if hint else line.split()))
-    rank = os.environ.get("RANK", "0")  # set by torchrun
-    click.echo(text if rank == "0" else f"[rank {rank}] {text}", err=True)
+    rank = reporting_rank()
+    click.echo(f"[rank {rank}] {text}" if rank else text, err=True)
     return exit_code
 
 

@@ -1,5 +1,6 @@
 """``wavezoo train``."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,21 +21,24 @@ if TYPE_CHECKING:
     short_help="Train a model by a recipe, or resume a run.",
     examples=[
         "wavezoo train digits",
+        "wavezoo train runs/digits",
         "wavezoo train cifar10/waveletnet_m1 --data cifar10-jpeg --dry-run",
         "wavezoo train digits --set schedule.epochs=5 --set optimizer.lr=0.05 --out runs/short",
         "torchrun --nproc-per-node 4 -m wavenet_zoo train imagenet/waveletnet_x1 --data imagenet",
     ],
     deprecated_options={"--inexact": "--allow-world-size-change"},
 )
-@click.argument("recipe", shell_complete=complete_recipes)
+@click.argument("recipe", metavar="RECIPE|RUN_DIR", shell_complete=complete_recipes)
 @data_option("Data set: a name, or a folder with train/ and val/.", default="the recipe's")
-@click.option("--out", metavar="DIR", help="Folder of the run.  [default: runs/RECIPE]")
+@click.option("--out", metavar="DIR", help="Folder of the run.  [default: runs/RECIPE, with the values set]")
 @set_option
 @click.option("--dry-run", is_flag=True, help="Check data and memory and estimate the time; write no file.")
 @workers_option
-@click.option("--compile/--no-compile", default=False, help="Compile the model with torch.compile.  [default: no]")
+@click.option("--compile/--no-compile", default=None, help="Compile the model with torch.compile.  [default: no]")
 @form_option(choices="dense (one convolution) or factored (as in the paper)")
-@click.option("--deterministic", is_flag=True, help="Use deterministic algorithms on GPUs, which may be slower.")
+@click.option(
+    "--deterministic", is_flag=True, default=None, help="Use deterministic algorithms on GPUs, which may be slower."
+)
 @click.option(
     "--checkpoint-minutes", type=click.FloatRange(min=0), default=10, show_default=True, metavar="MINUTES",
     help="Time between checkpoints within an epoch.",
@@ -50,9 +54,9 @@ def command(
     overrides: tuple[str, ...],
     dry_run: bool,
     workers: int | None,
-    compile: bool,
+    compile: bool | None,
     form: str | None,
-    deterministic: bool,
+    deterministic: bool | None,
     checkpoint_minutes: float,
     allow_world_size_change: bool,
     tensorboard: bool,
@@ -63,13 +67,13 @@ def command(
     """Train by RECIPE: a YAML file, or the name of a shipped recipe (see 'wavezoo recipe list').
 
     The folder of the run contains the recipe, logs, checkpoints, model.safetensors and curve.png. After Ctrl-C, SIGTERM
-    or a crash, the same command resumes the run. With torchrun it uses several GPUs or machines.
+    or a crash, the same command resumes the run, and so does the run's folder alone as the argument, with the data and
+    settings of the run. With torchrun it uses several GPUs or machines.
     """
     from wavenet_zoo import dry_run as run_dry
     from wavenet_zoo import train
 
     output = Output(as_json, quiet)
-    form = form or "dense"
     if dry_run:
         trial = run_dry(
             recipe, data, out, overrides, workers=workers, device=device, compile=compile, form=form,
@@ -86,15 +90,18 @@ def command(
 
 
 def _show(output: Output, run: "TrainingRun") -> None:
+    from wavenet_zoo.training.settings import evaluation_command
+
     rows = [
         ("model", run.model),
         ("recipe", f"{run.recipe}, {run.epochs} epoch{'s' * (run.epochs != 1)} in {_duration(run.seconds)}"),
         ("top-1", f"{run.last['top1']:.2f} % after the last epoch"),
         ("best", f"{run.best['top1']:.2f} % in epoch {run.best['epoch']}"),
         ("weights", f"{run.weights}, sha256 {run.weights_sha256[:12]}"),
-        ("curve", f"{run.out}/curve.png"),
-        ("evaluate", f"wavezoo eval {run.model} --weights {run.weights}"),
     ]
+    if Path(run.out, "curve.png").is_file():
+        rows.append(("curve", f"{run.out}/curve.png"))
+    rows.append(("evaluate", evaluation_command(run)))
     if "raw_top1" in run.last:
         rows[2] = ("top-1", f"{rows[2][1]} (EMA; {run.last['raw_top1']:.2f} % with the raw weights)")
     if run.resumed:

@@ -1,5 +1,6 @@
 """Preprocessing: from an image to a tensor. Every result records it and every weights file stores it.
 
+
 Importing this module imports neither torch nor timm.
 """
 

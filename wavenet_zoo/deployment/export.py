@@ -26,6 +26,7 @@ from wavenet_zoo.deployment.fold import fold, forms_of
 from wavenet_zoo.deployment.forms import check_form, read_forms
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 from wavenet_zoo.runtime.environment import git_state, package_versions
+from wavenet_zoo.runtime.figures import import_matplotlib
 from wavenet_zoo.runtime.files import check_writable, sha256_of, write_atomically
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.runtime.seeds import preserve_rng_state
@@ -202,8 +203,7 @@ def _comparison_images(preprocessing: Preprocessing, data: str | Path | None) ->
         count = min(COMPARED_IMAGES, len(source.targets))
         images = [source.load(index) for index in range(count)]
         return torch.stack([transform(image) for image in images]), f"{count} images of {source.name}"
-    from matplotlib.cbook import get_sample_data
-
+    get_sample_data = import_matplotlib().cbook.get_sample_data
     with Image.open(str(get_sample_data("grace_hopper.jpg", asfileobj=False))) as opened:
         photograph = opened.convert("RGB")
     width, height = photograph.size

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from wavenet_zoo.data.agreement import check_same_images
 from wavenet_zoo.data.classes import match_classes
 from wavenet_zoo.data.image_hashes import hash_images
 from wavenet_zoo.data.loaders import evaluation_loader
@@ -185,8 +186,11 @@ def evaluate(
         if known.kind == "random":
             logger.info("weights: %s", known.describe())
         location = data if data is not None else _default_data(name, known)
+        options = f"{name} {split} {size} {crop_pct} {interpolation} {precision} {is_named(str(location))}"
+        distributed.check_equal(weights=str(known.sha256), options=options)
         with distributed.rank_zero_first(is_named(str(location))):
             source = open_data(location, split)
+        check_same_images(distributed, evaluated=source)
         try:
             class_indices = match_classes(source.classes, known.metadata.classes, module.num_classes)
         except WavezooError as error:

@@ -1,5 +1,6 @@
 """Metrics of a model over a data set: sums over images, so that no result depends on the batch size."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -148,8 +149,9 @@ def evaluate_loader(
                 progress.advance(len(indices), f"top-1 {metrics.top1:.2f} %" if metrics.images else "")
             after_batch()
             requested = time.perf_counter()
-    # shares differ by at most one image, so by at most one batch: after_batch may contain a collective
-    for _ in range(distributed.all_reduce_max(len(loader)) - len(loader)):
+    # after_batch may contain a collective, so it is called as often as in rank 0, which has the largest share
+    share_of_rank_zero = math.ceil(len(source.targets) / distributed.world_size)
+    for _ in range(math.ceil(share_of_rank_zero / (loader.batch_size or 1)) - len(loader)):
         after_batch()
     metrics.all_reduce(distributed)
     synchronize(device)

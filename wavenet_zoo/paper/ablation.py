@@ -1,8 +1,9 @@
 """Ablations: train the network of a recipe and changed versions of it under equal seeds, and compare the errors."""
 
+import contextlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -162,13 +163,15 @@ def ablate(
     total = len(arms) * seeds
     logger.info("%d runs of recipe %s, %s each", total, recipe_name(recipe_path), count_epochs(recipe.schedule.epochs))
 
+    repeated: set[str] = set()
     runs: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in arms}
     for seed in seed_values:  # seed by seed, so that complete pairs exist at any time
         for arm in arms:
             logger.info("run %d of %d: %s, seed %d", 1 + sum(map(len, runs.values())), total, arm.title, seed)
             run_dir = folder / arm.name / f"seed{seed}"
             values = [*overrides, *arm.overrides, f"seed={seed}"]
-            run = train(recipe_path, data, run_dir, values, workers=workers, device=device, progress=progress)
+            with _without_repetition(repeated):
+                run = train(recipe_path, data, run_dir, values, workers=workers, device=device, progress=progress)
             runs[arm.name].append(
                 {
                     "seed": seed,
@@ -196,6 +199,24 @@ def ablate(
         out=str(folder),
         picture=f"{folder / '-'.join(arm.name for arm in arms[1:])}.png",
     )
+
+
+@contextlib.contextmanager
+def _without_repetition(messages: set[str]) -> Iterator[None]:
+    """Log what every run repeats, its data and preprocessing, only if it is not in ``messages``, and add it there."""
+
+    def is_new(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        known = message in messages
+        messages.add(message)
+        return not known
+
+    build = logging.getLogger(check_recipe.__module__)
+    build.addFilter(is_new)
+    try:
+        yield
+    finally:
+        build.removeFilter(is_new)
 
 
 def _arms(

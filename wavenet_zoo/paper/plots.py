@@ -3,12 +3,10 @@
 from math import log
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.layers import DFWT, WConv2d
@@ -21,6 +19,9 @@ from wavenet_zoo.paper.published import printed_value
 from wavenet_zoo.paper.statistics import estimate
 from wavenet_zoo.paper.table import Number, PaperTable
 from wavenet_zoo.runtime.figures import check_figure_path, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["check_table_plot", "plot_ablation", "plot_connectivity", "plot_table"]
 
@@ -109,7 +110,7 @@ def _epochs(measured: dict[str, Any]) -> str:
     return count_epochs(measured["epochs"])
 
 
-def _plot_published(axes: Axes, table: PaperTable, key: str) -> None:
+def _plot_published(axes: "Axes", table: PaperTable, key: str) -> None:
     points: list[tuple[float, float, str]] = []
     for row in table.rows:
         printed = row.get(f"{key}_paper")
@@ -121,7 +122,7 @@ def _plot_published(axes: Axes, table: PaperTable, key: str) -> None:
     _finish(axes, points, "top-1 error %, paper")
 
 
-def _plot_measured(axes: Axes, budget: str, rows: list[dict[str, Any]], key: str) -> None:
+def _plot_measured(axes: "Axes", budget: str, rows: list[dict[str, Any]], key: str) -> None:
     points: list[tuple[float, float, str]] = []
     for row in rows:
         error, epochs = row["measured"]["error"], _epochs(row["measured"])
@@ -131,7 +132,9 @@ def _plot_measured(axes: Axes, budget: str, rows: list[dict[str, Any]], key: str
     _finish(axes, points, f"top-1 error %, measured\n({budget})", MIN_ERROR_RANGE)
 
 
-def _finish(axes: Axes, points: list[tuple[float, float, str]], title: str, min_range: float = 0.0) -> None:
+def _finish(axes: "Axes", points: list[tuple[float, float, str]], title: str, min_range: float = 0.0) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(_short))
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
@@ -174,7 +177,7 @@ def _plot_gaps(path: Path, table: PaperTable) -> None:
     save_figure(figure, path)
 
 
-def _label(axes: Axes, points: list[tuple[float, float, str]]) -> None:
+def _label(axes: "Axes", points: list[tuple[float, float, str]]) -> None:
     """Write names beside points; below a point if another one is close above it."""
     bottom, top = axes.get_ylim()
     low, high = axes.get_xlim()
@@ -196,6 +199,8 @@ def plot_ablation(path: Path, ablation: Ablation) -> None:
         path: Figure to write.
         ablation: Result whose run folders exist, as their logs are read.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure(11, 4.5)
     error, loss = figure.subplots(1, 2)
     for i, arm in enumerate(ablation.arms):

@@ -4,16 +4,20 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 from wavenet_zoo.runtime.environment import choose_device
+from wavenet_zoo.runtime.launch import read_launch
 
 __all__ = ["SINGLE_PROCESS", "Distributed", "init_distributed"]
+
+TIMEOUT = timedelta(minutes=30)  # of a collective: the others wait while rank 0 downloads data
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,23 @@ class Distributed:
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
+    def check_equal(self, **values: str) -> None:
+        """Check that every process has the same values, which must be strings.
+
+        Raises:
+            WavezooError: In every process, with the value and the ranks that differ from rank 0.
+        """
+        gathered = self.all_gather(values)
+        for name, expected in gathered[0].items():
+            others = [rank for rank, own in enumerate(gathered) if own[name] != expected]
+            if others:
+                ranks = f"rank {others[0]} has" if len(others) == 1 else f"ranks {', '.join(map(str, others))} have"
+                raise WavezooError(
+                    f"{ranks} other {name.replace('_', ' ')} than rank 0: {gathered[others[0]][name][:40]}, rank 0 has "
+                    f"{expected[:40]}",
+                    "every process needs the same command, and the same files on every machine",
+                )
+
     def barrier(self) -> None:
         """Wait until every process has called this method."""
         self.all_reduce_max(0)
@@ -98,37 +119,58 @@ def init_distributed(device: str = "auto") -> Iterator[Distributed]:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Raises:
-        WavezooError: If the device is not available, or this machine has fewer GPUs than processes.
+        WavezooError: If the device is not available, this machine has fewer GPUs than processes, torchrun's variables
+            are invalid, or, from the body, another process has ended or does not answer.
     """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    launch = read_launch()
     target = choose_device(device)
-    if world_size == 1:
+    if launch.world_size == 1:
         yield Distributed(target)
         return
     backend = "gloo"
     if target.type == "cuda":
-        local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        if local_rank >= gpus:
+        gpus = torch.cuda.device_count()
+        if launch.local_rank >= gpus:
             raise WavezooError(
-                f"local rank {local_rank} has no GPU: this machine has {gpus}", f"torchrun --nproc-per-node {gpus}"
+                f"local rank {launch.local_rank} has no GPU: this machine has {gpus}",
+                f"torchrun --nproc-per-node {gpus}",
             )
-        target = torch.device("cuda", local_rank)
+        target = torch.device("cuda", launch.local_rank)
         torch.cuda.set_device(target)
         backend = "cpu:gloo,cuda:nccl"  # control messages use gloo, so that they never synchronize a GPU
-    with _stdout_to_stderr():
-        dist.init_process_group(backend)
     try:
-        yield Distributed(
-            target, dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
-        )
+        with _stdout_to_stderr():
+            dist.init_process_group(backend, timeout=TIMEOUT)
+        yield Distributed(target, launch.rank, launch.world_size, launch.local_world_size)
+    except RuntimeError as error:
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        others = " or ".join(str(rank) for rank in range(launch.world_size) if rank != launch.rank)
+        raise WavezooError(
+            f"rank {launch.rank} lost the connection to another process (rank {others}): {_reason(error)}",
+            "the process that ended first printed why, and torchrun's report names it",
+            exit_code=INTERNAL_FAILURE,
+        ) from error
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _reason(error: RuntimeError) -> str:
+    """Return the message of gloo or NCCL without the place in its source."""
+    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return first.rpartition("] ")[2].strip() if first.startswith("[") else first.strip()
 
 
 @contextlib.contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
     """Redirect stdout to stderr: up to torch 2.9 Gloo prints to stdout when it connects."""
-    with os.fdopen(os.dup(1), "wb") as stdout:
+    try:
+        duplicate = os.dup(1)
+    except OSError:  # stdout is closed
+        yield
+        return
+    with os.fdopen(duplicate, "wb") as stdout:
         os.dup2(2, 1)
         try:
             yield

@@ -28,7 +28,7 @@ class Progress:
         self.description = one_line(description)
         self.total = total
         self.unit = unit
-        self.enabled = enabled
+        self.enabled = enabled and sys.stderr is not None  # which is None if it was closed
         self.done = done
         self._last_line = time.monotonic()
         self._marks = deque([(self._last_line, done)])  # (time, units done)

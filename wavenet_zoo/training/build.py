@@ -14,11 +14,12 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from wavenet_zoo.data.agreement import check_same_images
 from wavenet_zoo.data.classes import match_classes
 from wavenet_zoo.data.loaders import Loader, evaluation_loader, training_loader
 from wavenet_zoo.data.open import is_named, open_data
 from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, training_transform
-from wavenet_zoo.data.sources import ImageSource
+from wavenet_zoo.data.sources import FolderImages, ImageSource
 from wavenet_zoo.data.splits import SplitError
 from wavenet_zoo.data.workers import default_workers
 from wavenet_zoo.deployment.forms import check_unfolded_form
@@ -28,10 +29,12 @@ from wavenet_zoo.recipes import InvalidRecipe, Mistake, Recipe, load_recipe
 from wavenet_zoo.runtime.distributed import Distributed
 from wavenet_zoo.runtime.environment import git_state, package_versions
 from wavenet_zoo.training.optim import build_ema, build_mixup, build_optimizer, build_scheduler
-from wavenet_zoo.weights.loading import Weights, build_model, check_input, load_model
+from wavenet_zoo.training.settings import RunSettings
+from wavenet_zoo.training.trial import check_compiler, check_forward
+from wavenet_zoo.weights.loading import Weights, build_model, load_model
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
-__all__ = ["Training", "build_training", "check_recipe"]
+__all__ = ["Training", "build_training", "check_recipe", "log_data"]
 
 logger = logging.getLogger(__name__)
 
@@ -93,33 +96,26 @@ class Training:
         return torch.autocast(self.distributed.device.type, dtype, enabled=precision != "fp32")
 
 
-def build_training(
-    recipe: Recipe,
-    name: str,
-    data: str | Path | None,
-    distributed: Distributed,
-    *,
-    workers: int | None = None,
-    compile: bool = False,
-    form: str = "dense",
-) -> Training:
-    """Build data, model, optimizer and schedule of a run.
+def build_training(settings: RunSettings, distributed: Distributed, *, workers: int | None = None) -> Training:
+    """Build data, model, optimizer and schedule of a run, and check that the network can take a step.
 
     Args:
-        recipe: The recipe.
-        name: Name of the recipe, for the metadata.
-        data: Data set; overrides the recipe's.
+        settings: Recipe, data and options of the run.
         distributed: Process group.
         workers: Loader workers of each process. Default: see :func:`wavenet_zoo.data.workers.default_workers`.
-        compile: Whether to compile the model with torch.compile.
-        form: How WaveletNet's units compute DFWT and WConv, ``dense`` or ``factored``.
 
     Raises:
-        WavezooError: If values of the recipe are incompatible, or the data is missing or invalid.
+        WavezooError: If values of the recipe are incompatible, the data is missing or invalid, or the processes have
+            different recipes or data.
     """
+    recipe, data, compile, form = settings.recipe, settings.data, settings.compile, settings.form
     check_unfolded_form(form, "for training")
     _check_batch_size(recipe, distributed)
+    data_kind = "a name" if is_named(settings.data_location) else "a folder"
+    distributed.check_equal(recipe=recipe.sha256(), data=data_kind, options=f"compile {compile}, form {form}")
     train_images, val_images = _open_splits(recipe, data, distributed)
+    for images in (train_images, val_images):
+        _check_outside(images, settings.run_dir)
     if len(train_images.targets) < recipe.batch_size:
         raise WavezooError(
             f"{train_images.name}: batch_size is {recipe.batch_size}, but there are only "
@@ -129,20 +125,18 @@ def build_training(
     classes = list(train_images.classes)
     class_indices = match_classes(val_images.classes, classes, len(classes))
     preprocessing = Preprocessing.from_recipe(recipe.preprocessing)
-    counts = f"{len(train_images.targets):,} training images, {len(val_images.targets):,} validation images"
-    logger.info("data: %s, %s", train_images.name, counts)
-    logger.info("preprocessing: %s", preprocessing)
-
+    check_same_images(distributed, training=train_images, validation=val_images)
     model, initial_weights = _initial_model(recipe, classes)
-    if initial_weights is not None:
-        logger.info("initial weights: %s", initial_weights.describe())
+    distributed.check_equal(initial_weights=str(initial_weights and initial_weights.sha256))
     set_form(model, form)
-    check_input(model, preprocessing.input_size)
     if recipe.sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     device = distributed.device
     memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
     model = model.to(device).to(memory_format=memory_format)
+    micro_batch_size = recipe.batch_size // (recipe.accumulation * distributed.world_size)
+    if compile:
+        check_compiler(device)
     forward = torch.compile(model) if compile else model
     if distributed.world_size > 1:
         forward = DistributedDataParallel(
@@ -166,7 +160,6 @@ def build_training(
         accumulation=recipe.accumulation,
         **shard,
     )
-    micro_batch_size = recipe.batch_size // (recipe.accumulation * distributed.world_size)
     val_loader = evaluation_loader(
         val_images,
         evaluation_transform(preprocessing),
@@ -186,14 +179,14 @@ def build_training(
         data_fingerprint=train_images.fingerprint(),
         validation_fingerprint=val_images.fingerprint(),
         preprocessing=preprocessing,
-        recipe=name,
+        recipe=settings.name,
         recipe_sha256=recipe.sha256(),
         seed=recipe.seed,
         variant="ema" if recipe.ema else "raw",
         versions=package_versions(),
         git=git_state(),
     )
-    return Training(
+    training = Training(
         recipe=recipe,
         distributed=distributed,
         train_images=train_images,
@@ -211,6 +204,19 @@ def build_training(
         metadata=metadata,
         initial_weights=initial_weights,
     )
+    check_forward(model, recipe, micro_batch_size, len(classes), training.autocast())
+    return training
+
+
+def log_data(training: Training) -> None:
+    """Log what a run trains on, and the weights that it starts from."""
+    counts = (len(training.train_images.targets), len(training.val_images.targets))
+    logger.info(
+        "data: %s, %s training images, %s validation images", training.train_images.name, *map("{:,}".format, counts)
+    )
+    logger.info("preprocessing: %s", training.metadata.preprocessing)
+    if training.initial_weights is not None:
+        logger.info("initial weights: %s", training.initial_weights.describe())
 
 
 def check_recipe(recipe_path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -319,11 +325,6 @@ def _open_splits(recipe: Recipe, data: str | Path | None, distributed: Distribut
             f"{train_images.name}: training requires two splits",
             f"pass data with {recipe.data.train} and val or test; a tar file can contain split folders",
         )
-    if _same_images(train_images, val_images):
-        raise WavezooError(
-            f"{location}: training and validation are the same images",
-            f"the splits {recipe.data.train} and {recipe.data.validation} must be different images",
-        )
     return train_images, val_images
 
 
@@ -336,15 +337,15 @@ def _open_validation(location: str | Path, split: str) -> ImageSource:
         return open_data(location, "val")  # the recipe is for data without a validation split
 
 
-def _same_images(one: ImageSource, other: ImageSource) -> bool:
-    """Return whether two sources have the same images in the same order; of many images, 1,000 are compared."""
-    count = len(one.targets)
-    if list(one.targets) != list(other.targets):
-        return False
-    try:
-        return all(one.content(i) == other.content(i) for i in range(0, count, max(1, count // 1000)))
-    except OSError:  # the loaders report images that cannot be read
-        return False
+def _check_outside(images: ImageSource, run_dir: Path) -> None:
+    """Check that a run does not write into a folder of images, where its curve would be one of them.
+
+    Raises:
+        WavezooError: If it does.
+    """
+    target = run_dir.resolve()
+    if isinstance(images, FolderImages) and images.root.resolve() in (target, *target.parents):
+        raise WavezooError(f"{run_dir}: is inside the images of {images.name}", "pass another folder with --out")
 
 
 def _data_name(recipe: Recipe, data: str | Path | None, train_images: ImageSource) -> str:

@@ -17,10 +17,10 @@ def plot_curves(path: Path, history: Sequence[dict[str, Any]], title: str) -> No
         history: One record per epoch, as in ``log.jsonl``.
         title: Title of the figure.
     """
+    figure = new_figure(10, 4)
     from matplotlib.ticker import MaxNLocator
 
     epochs = [record["epoch"] for record in history]
-    figure = new_figure(10, 4)
     loss, accuracy = figure.subplots(1, 2)
     marker = "o" if len(epochs) < 10 else None
     loss.plot(epochs, [record["train_loss"] for record in history], label="training, augmented", marker=marker)

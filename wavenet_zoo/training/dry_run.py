@@ -15,14 +15,15 @@ from wavenet_zoo.data.decoding import ImageError
 from wavenet_zoo.data.loaders import batches
 from wavenet_zoo.data.sources import FolderImages, ImageSource, read_error
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.recipes import load_recipe, recipe_name
 from wavenet_zoo.runtime.distributed import init_distributed
 from wavenet_zoo.runtime.environment import describe_environment, synchronize
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.runtime.seeds import preserve_rng_state
-from wavenet_zoo.training.build import Training, build_training
+from wavenet_zoo.training.build import Training, build_training, log_data
+from wavenet_zoo.training.images import hash_training_images
 from wavenet_zoo.training.run_dir import check_run_dir, check_same_run, run_record
+from wavenet_zoo.training.settings import RunSettings, run_settings
 from wavenet_zoo.training.step import MicroBatches, train_step
 
 __all__ = ["DryRun", "dry_run"]
@@ -89,8 +90,8 @@ def dry_run(
     *,
     workers: int | None = None,
     device: str = "auto",
-    compile: bool = False,
-    form: str = "dense",
+    compile: bool | None = None,
+    form: str | None = None,
     progress: bool = False,
 ) -> DryRun:
     """Check a training run and estimate its time: the steps are those of :func:`wavenet_zoo.train`.
@@ -98,7 +99,7 @@ def dry_run(
     Every image file is opened, which reads its header. The images of the first steps are decoded. No file is written.
 
     Args:
-        recipe_path: A YAML file, or the name of a shipped recipe.
+        recipe_path: A YAML file, the name of a shipped recipe, or the folder of a run.
         data: Data set; overrides the recipe's.
         out: Folder of the run.
         overrides: Overrides of the recipe's values.
@@ -111,14 +112,15 @@ def dry_run(
     Raises:
         WavezooError: If the recipe, the data or the folder is invalid, or an image cannot be opened.
     """
-    recipe = load_recipe(recipe_path, overrides)
-    name = recipe_name(recipe_path)
-    run_dir = Path(out) if out is not None else Path("runs") / name
+    settings = run_settings(recipe_path, data, out, overrides, compile, form, deterministic=None)
+    recipe = settings.recipe
     with preserve_rng_state(), init_distributed(device) as distributed:
-        training = build_training(recipe, name, data, distributed, workers=workers, compile=compile, form=form)
-        folder_state = _folder_state(run_dir, training, compile, form)
+        training = build_training(settings, distributed, workers=workers)
+        log_data(training)
+        folder_state = _folder_state(training, settings)
         for images in (training.train_images, training.val_images):
             _open_every_image(images, progress and distributed.is_rank_zero)
+        hash_training_images(training, progress)  # the run finds them in the cache
         input_shape, loss, seconds_per_step = _time_steps(training)
         validation_seconds = _time_validation(training)
         epochs = recipe.schedule.epochs
@@ -126,7 +128,7 @@ def dry_run(
         return DryRun(
             model=recipe.model.name,
             params=sum(parameter.numel() for parameter in training.model.parameters()),
-            recipe=name,
+            recipe=settings.name,
             recipe_sha256=recipe.sha256(),
             training_images=len(training.train_images.targets),
             validation_images=len(training.val_images.targets),
@@ -209,13 +211,13 @@ def _open_every_image(source: ImageSource, progress: bool) -> None:
             bar.advance(1)
 
 
-def _folder_state(run_dir: Path, training: Training, compile: bool, form: str) -> str:
+def _folder_state(training: Training, settings: RunSettings) -> str:
+    run_dir = settings.run_dir
     if run_dir.exists():
         check_run_dir(run_dir)
     if not (run_dir / "run.json").exists():
         return f"{run_dir}: new run"
-    record = run_record(training, compile, form, deterministic=False)
-    check_same_run(run_dir, training.recipe, record, allow_world_size_change=True)
+    check_same_run(run_dir, training.recipe, run_record(training, settings), allow_world_size_change=True)
     if (run_dir / "result.json").exists():
         return f"{run_dir}: contains this run, finished"
     return f"{run_dir}: contains this run, which would resume"

@@ -30,6 +30,11 @@ def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
         raise WavezooError(f"optimizer.name: timm has no optimizer '{section.name}'", hint)
     if section.betas and not timm.optim.get_optimizer_info(section.name).has_betas:  # timm would ignore them
         raise WavezooError(f"optimizer.betas: '{section.name}' has no betas", "--set optimizer.betas=null")
+    if max(section.lr, section.weight_decay, section.lr * section.weight_decay) > torch.finfo(torch.float32).max:
+        raise WavezooError(
+            f"optimizer: lr {section.lr:g} with weight_decay {section.weight_decay:g} exceeds the range of float32",
+            "--set optimizer.lr=0.1",
+        )
     betas = {"betas": tuple(section.betas)} if section.betas else {}
     try:
         return timm.optim.create_optimizer_v2(
@@ -45,17 +50,23 @@ def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def build_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> Scheduler:
-    """Build the learning rate schedule, a function of the number of steps, and set it to step 0."""
+    """Build the learning rate schedule, a function of the number of steps, and set it to step 0.
+
+    With a warm-up of n steps, the rate rises linearly from lr / n at the first step to lr at step n + 1. ``linear`` and
+    ``cosine`` decay over the steps that remain.
+    """
     section = recipe.schedule
+    warmup_steps = section.warmup_epochs * steps_per_epoch
     scheduler, _ = create_scheduler_v2(
         optimizer,
         sched={"steps": "multistep", "linear": "poly"}.get(section.name, section.name),
-        num_epochs=section.epochs,
+        num_epochs=section.epochs - section.warmup_epochs,
         decay_milestones=section.milestones,
         decay_rate=section.decay_rate if section.name == "steps" else 1.0,  # for "poly", its power
         min_lr=section.min_lr,
         warmup_epochs=section.warmup_epochs,
-        warmup_lr=0.0,
+        warmup_lr=recipe.optimizer.lr / max(warmup_steps, 1),
+        warmup_prefix=section.name != "steps",  # milestones count from the start of the run
         step_on_epochs=False,
         updates_per_epoch=steps_per_epoch,
     )

@@ -9,7 +9,20 @@ from typing_extensions import Required, TypedDict
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
-__all__ = ["EpochRecord", "RunRecord", "TrainingRun"]
+__all__ = ["EnvironmentRecord", "EpochRecord", "RunRecord", "TrainingRun"]
+
+
+class EnvironmentRecord(TypedDict, total=False):
+    """Versions, commit and machine, as far as a resumed run compares them."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    versions: dict[str, str]
+    git: dict[str, Any] | None
+    device: str
+    accelerator: str | None
+    machine: str
+    torch_threads: int
 
 
 class RunRecord(BaseModel):
@@ -19,6 +32,7 @@ class RunRecord(BaseModel):
         recipe: Name of the recipe.
         recipe_sha256: Hash of the recipe's values.
         data: Name of the data set.
+        data_location: Where the data is on this machine: a name, or an absolute path.
         training_images: Number of training images.
         validation_images: Number of validation images.
         world_size: Number of processes.
@@ -33,6 +47,7 @@ class RunRecord(BaseModel):
     recipe: str
     recipe_sha256: str
     data: str
+    data_location: str | None = None  # never published
     training_images: int | None = None  # the first runs did not record these two
     validation_images: int | None = None
     world_size: int
@@ -41,7 +56,7 @@ class RunRecord(BaseModel):
     deterministic: bool
     pretrained: dict[str, Any] | None = None
     metadata: WeightsMetadata
-    environment: dict[str, Any]
+    environment: EnvironmentRecord
 
 
 class EpochRecord(TypedDict, total=False):
@@ -53,7 +68,7 @@ class EpochRecord(TypedDict, total=False):
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
-    epoch: int
+    epoch: Required[int]
     step: int
     lr: float
     train_loss: float

@@ -52,11 +52,11 @@ def watch_signals(announce: bool) -> Iterator[StopRequest]:
         if request.signal and not under_torchrun:
             signal.signal(number, previous[signal.Signals(number)])
             signal.raise_signal(number)
-        elif not request.signal and announce:
+        elif not request.signal and announce and sys.__stderr__:  # else 2 may be the descriptor of another file
             again = "" if under_torchrun else "; repeat the signal to stop immediately, without a checkpoint"
             message = f"\nsaving a checkpoint, then stopping{again}\n"
             with contextlib.suppress(OSError):  # the reader of stderr has closed the pipe
-                os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, message.encode())
+                os.write(sys.__stderr__.fileno(), message.encode())
         request.signal = number
 
     for number, handler in previous.items():

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -11,19 +12,20 @@ from typing import cast
 from torch import nn
 
 from wavenet_zoo.data.loaders import persistent_workers
+from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.evaluation.metrics import Metrics, evaluate_loader
-from wavenet_zoo.recipes import load_recipe, recipe_name
 from wavenet_zoo.runtime.distributed import init_distributed
 from wavenet_zoo.runtime.environment import describe_environment, deterministic_algorithms
 from wavenet_zoo.runtime.files import sha256_of, write_atomically
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.runtime.records import write_json
 from wavenet_zoo.runtime.seeds import preserve_rng_state
-from wavenet_zoo.training.build import build_training
+from wavenet_zoo.training.build import build_training, log_data
 from wavenet_zoo.training.curves import plot_curves
 from wavenet_zoo.training.images import hash_training_images
 from wavenet_zoo.training.records import EpochRecord, TrainingRun
 from wavenet_zoo.training.run_dir import lock_run_dir, run_record
+from wavenet_zoo.training.settings import run_settings
 from wavenet_zoo.training.signals import watch_signals
 from wavenet_zoo.training.step import MicroBatches, train_step
 from wavenet_zoo.training.tensorboard import check_tensorboard, open_tensorboard
@@ -31,6 +33,8 @@ from wavenet_zoo.training.trainer import Trainer, best_epoch, diverged, start_or
 from wavenet_zoo.weights.files import weights_bytes
 
 __all__ = ["train"]
+
+logger = logging.getLogger(__name__)
 
 LOG_EVERY_ON_GPU = 20  # steps; reading a loss synchronizes with the GPU
 
@@ -43,9 +47,9 @@ def train(
     *,
     workers: int | None = None,
     device: str = "auto",
-    compile: bool = False,
-    form: str = "dense",
-    deterministic: bool = False,
+    compile: bool | None = None,
+    form: str | None = None,
+    deterministic: bool | None = None,
     checkpoint_minutes: float = 10.0,
     allow_world_size_change: bool = False,
     tensorboard: bool = False,
@@ -63,9 +67,11 @@ def train(
     then bit for bit that of an uninterrupted run.
 
     Args:
-        recipe_path: A YAML file, or the name of a shipped recipe.
+        recipe_path: A YAML file, the name of a shipped recipe, or the folder of a run, which is resumed with its data
+            and settings.
         data: Data set; overrides the recipe's. A name, or a folder with ``train/`` and ``val/`` or ``test/``.
-        out: Folder of the run. Default: ``runs/`` and the recipe's name.
+        out: Folder of the run. Default: ``runs/`` and the recipe's name with the overridden values, for example
+            ``runs/digits-seed=1``.
         overrides: Overrides of the recipe's values, each ``section.key=value``.
         workers: Loader workers. Default: one per available CPU, at most 8; 0 for images in memory.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -82,9 +88,10 @@ def train(
         WavezooError: If the recipe, the data or the folder is invalid, the loss is not finite, or a signal stopped the
             run after a checkpoint.
     """
-    recipe = load_recipe(recipe_path, overrides)
-    name = recipe_name(recipe_path)
-    run_dir = Path(out) if out is not None else Path("runs") / name
+    if not checkpoint_minutes >= 0:  # nan too
+        raise WavezooError(f"--checkpoint-minutes {checkpoint_minutes}: must be 0 or more")
+    settings = run_settings(recipe_path, data, out, overrides, compile, form, deterministic)
+    recipe, run_dir = settings.recipe, settings.run_dir
     if tensorboard:
         check_tensorboard()
     with contextlib.ExitStack() as stack:
@@ -93,18 +100,19 @@ def train(
         progress = progress and distributed.is_rank_zero
         if distributed.is_rank_zero:
             stack.enter_context(lock_run_dir(run_dir))
-        stack.enter_context(deterministic_algorithms(deterministic))
-        training = build_training(recipe, name, data, distributed, workers=workers, compile=compile, form=form)
-        record = run_record(training, compile, form, deterministic)
+        stack.enter_context(deterministic_algorithms(settings.deterministic))
+        training = build_training(settings, distributed, workers=workers)
+        record = run_record(training, settings)
         hashes = hash_training_images(training, progress)
         state, finished = start_or_resume(run_dir, training, record, hashes, allow_world_size_change)
         if finished is not None:
             return finished
+        log_data(training)
         stop_request = stack.enter_context(watch_signals(announce=progress))
         stack.enter_context(persistent_workers(training.train_loader))
         images = recipe.schedule.epochs * training.steps_per_epoch * recipe.batch_size
         done = state.total_steps * recipe.batch_size
-        bar = stack.enter_context(Progress(name, images, enabled=progress, done=done))
+        bar = stack.enter_context(Progress(settings.name, images, enabled=progress, done=done))
         events_dir = run_dir if tensorboard and distributed.is_rank_zero else None
         board = stack.enter_context(open_tensorboard(events_dir, state.total_steps))
         trainer = Trainer(run_dir, training, state, stop_request, checkpoint_minutes, bar, board)
@@ -193,7 +201,10 @@ def _export(trainer: Trainer) -> TrainingRun:
     if is_rank_zero:
         title = f"{training.recipe.model.name} on {training.metadata.data}, recipe {training.metadata.recipe}"
         write_atomically(weights, weights_bytes(training.exported.state_dict(), training.metadata))
-        plot_curves(run_dir / "curve.png", state.history, title)
+        try:
+            plot_curves(run_dir / "curve.png", state.history, title)
+        except Exception as error:  # the result does not depend on it
+            logger.warning("%s: not drawn: %s", run_dir / "curve.png", next(iter(str(error).splitlines()), error))
     training.distributed.barrier()
     result = TrainingRun(
         out=str(run_dir),

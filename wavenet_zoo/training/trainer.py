@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,14 @@ import torch
 
 from wavenet_zoo.data.image_hashes import ImageHashes
 from wavenet_zoo.errors import DIVERGED, WavezooError
+from wavenet_zoo.runtime.files import sha256_of
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.runtime.records import read_record
 from wavenet_zoo.training.build import Training
-from wavenet_zoo.training.checkpoint import load_last, save_best, save_last
+from wavenet_zoo.training.checkpoint import GENERATIONS, load_last, save_best, save_last
 from wavenet_zoo.training.images import record_images
 from wavenet_zoo.training.records import RunRecord, TrainingRun
-from wavenet_zoo.training.run_dir import NEW_RUN_HINT, StepLog, check_same_run, start_run, write_log
+from wavenet_zoo.training.run_dir import NEW_RUN_HINT, StepLog, check_same_run, restore_recipe, start_run, write_log
 from wavenet_zoo.training.signals import StopRequest, stopped
 from wavenet_zoo.training.tensorboard import TensorBoard
 
@@ -145,6 +146,7 @@ class Trainer:
         state.history.append({**record, "seconds": self._count_seconds()})
         self.training.metadata.epoch = state.epoch
         state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
+        self._check_finite()
         if self.distributed.is_rank_zero and state.history[-1] is best_epoch(state.history):
             save_best(self.run_dir, self._checkpoint())
         self.save()
@@ -160,12 +162,16 @@ class Trainer:
         """
         self.log_steps()
         self._count_seconds()
-        weights = self.training.model.state_dict().values()
-        if not all(tensor.isfinite().all() for tensor in weights if tensor.is_floating_point()):
-            raise diverged("weights are not finite", self.state.epoch, self.state.total_steps)
+        self._check_finite()
         if self.distributed.is_rank_zero:
             save_last(self.run_dir, self._checkpoint())
         self._saved_at = time.perf_counter()
+
+    def _check_finite(self) -> None:
+        for model in {self.training.model, self.training.exported}:
+            weights = model.state_dict().values()
+            if not all(tensor.isfinite().all() for tensor in weights if tensor.is_floating_point()):
+                raise diverged("weights are not finite", self.state.epoch, self.state.total_steps)
 
     def _checkpoint(self) -> dict[str, Any]:
         training = self.training
@@ -215,11 +221,12 @@ def start_or_resume(
         if (run_dir / "run.json").exists():
             changes = check_same_run(run_dir, training.recipe, record, allow_world_size_change)
             record_images(run_dir, images, new=False)
-            if (run_dir / "result.json").exists() and (run_dir / "model.safetensors").exists():
-                finished = read_record(run_dir / "result.json", TrainingRun, NEW_RUN_HINT)
-                logger.info("%s: this run is finished; use another --out for a new run", run_dir)
-            else:
+            finished = _finished_run(run_dir)
+            if finished is None:
                 found = load_last(run_dir)
+                restore_recipe(run_dir, training.recipe)
+                if found is None:
+                    logger.info("run: %s, starting again: it has no checkpoint yet", run_dir)
         else:
             record_images(run_dir, images, new=True)
             start_run(run_dir, training.recipe, record)
@@ -239,6 +246,30 @@ def start_or_resume(
     return state, None
 
 
+def _finished_run(run_dir: Path) -> TrainingRun | None:
+    """Return the result of a finished run; None if there is none, or a checkpoint is to restore damaged files.
+
+    Raises:
+        WavezooError: If a file is damaged and the checkpoints are missing.
+    """
+    weights, result = run_dir / "model.safetensors", run_dir / "result.json"
+    if not result.exists():
+        return None
+    try:
+        finished = read_record(result, TrainingRun, NEW_RUN_HINT)
+        if not weights.exists():
+            raise WavezooError(f"{weights}: is missing", NEW_RUN_HINT)
+        if sha256_of(weights) != finished.weights_sha256:
+            raise WavezooError(f"{weights}: is damaged: hash mismatch with {result.name}", NEW_RUN_HINT)
+    except WavezooError as error:
+        if not any((run_dir / name).exists() for name in GENERATIONS):
+            raise WavezooError(f"{error.message}, and the checkpoints are missing", error.hint) from error
+        logger.warning("%s; it is written again from the last checkpoint", error.message)
+        return None
+    logger.info("%s: this run is finished; use another --out for a new run", run_dir)
+    return replace(finished, out=str(run_dir), weights=str(weights))  # the folder may have been moved
+
+
 def best_epoch(history: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the first record with the highest top-1."""
     return max(history, key=lambda record: record["top1"])
@@ -254,21 +285,42 @@ def diverged(what: str, epoch: int, step: int) -> WavezooError:
 
 
 def _load_checkpoint(checkpoint: dict[str, Any], path: Path, training: Training) -> TrainState:
-    if checkpoint["metadata"]["recipe_sha256"] != training.recipe.sha256():
-        raise WavezooError(f"{path}: belongs to another run", NEW_RUN_HINT)
+    version = None
     try:
+        version = checkpoint["metadata"]["versions"].get("wavenet_zoo")
+        if checkpoint["metadata"]["recipe_sha256"] != training.recipe.sha256():
+            raise WavezooError(f"{path}: belongs to another run", NEW_RUN_HINT)
+        state = TrainState(**checkpoint["position"])
+        _check_position(state, training)
         training.model.load_state_dict(checkpoint["state_dict"])
         training.optimizer.load_state_dict(checkpoint["optimizer"])
         training.scaler.load_state_dict(checkpoint["scaler"])
         if training.ema is not None:
             training.ema.module.load_state_dict(checkpoint["state_dict_ema"])
-        state = TrainState(**checkpoint["position"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        version = checkpoint["metadata"]["versions"].get("wavenet_zoo")
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = f"missing key {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise WavezooError(
-            f"{path}: does not match the model and optimizer: {str(error).splitlines()[0]}",
+            f"{path}: does not match the model and optimizer: {reason}",
             f"resume with version {version}, which wrote it, or start a new run with another --out",
         ) from error
     training.scheduler.step_update(state.total_steps)
     training.metadata.epoch = state.epoch - 1
     return state
+
+
+def _check_position(state: TrainState, training: Training) -> None:
+    """Check that the numbers of a checkpoint agree.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    steps, epochs = training.steps_per_epoch, training.recipe.schedule.epochs
+    valid = (
+        1 <= state.epoch <= epochs + 1
+        and 0 <= state.step <= steps
+        and state.total_steps > 0
+        and state.total_steps == (state.epoch - 1) * steps + state.step
+        and len(state.history) == state.epoch - 1
+    )
+    if not valid:
+        raise ValueError(f"epoch {state.epoch}, step {state.step}, {len(state.history)} finished epochs")

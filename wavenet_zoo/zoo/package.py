@@ -202,7 +202,7 @@ def _recipe(weights: Path, metadata: WeightsMetadata) -> bytes:
         if path is not None and path.is_file():
             recipe = load_recipe(path)
             if recipe.sha256() == metadata.recipe_sha256:
-                return _without_path(recipe).encode()
+                return _without_path(recipe.without_path()).encode()
     raise WavezooError(
         f"{weights}: its recipe ({metadata.recipe}, sha256 {str(metadata.recipe_sha256)[:12]}) is neither beside it "
         f"nor shipped",

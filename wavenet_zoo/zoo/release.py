@@ -59,6 +59,7 @@ def archive_run(run_dir: str | Path, name: str, results_dir: str | Path | None =
     target.mkdir(parents=True)
     for file in ("recipe.yaml", "log.jsonl", "curve.png"):
         write_atomically(target / file, (source / file).read_bytes())
+    record.pop("data_location", None)  # a path of this machine
     write_json(target / "run.json", {**record, "data": record["metadata"]["data"]})
     write_json(target / "result.json", {**result, "out": name, "weights": None})
     return target
