@@ -167,6 +167,7 @@ def test_fingerprint_changes_with_the_images(tmp_path):
 
 
 def test_every_image_extension_is_read_in_any_case(tmp_path):
+    assert {".jpg", ".jpeg", ".jfif", ".png", ".tif", ".webp", ".gif", ".avif", ".jp2"} <= set(IMAGE_EXTENSIONS)
     for number, extension in enumerate(IMAGE_EXTENSIONS):
         make(tmp_path, f"cat/{number}.png")
         (tmp_path / "cat" / f"{number}.png").rename(tmp_path / "cat" / f"{number}{extension.upper()}")

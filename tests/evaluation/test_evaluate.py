@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import wavenet_zoo
 from wavenet_zoo import WavezooError, evaluate
 from wavenet_zoo.data.digits import open_digits
 from wavenet_zoo.data.folders import open_folder
+from wavenet_zoo.evaluation.metrics import Metrics
 from wavenet_zoo.models import read_manifest
+from wavenet_zoo.runtime.records import append_csv, write_json
 
 MODEL = "waveletnet_cifar_m1"
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -313,3 +316,28 @@ def test_auto_form_is_refused_on_a_gpu(monkeypatch):
     monkeypatch.setattr("wavenet_zoo.runtime.distributed.choose_device", lambda name: torch.device("meta"))
     with pytest.raises(WavezooError, match="form 'auto' measures on the CPU"):
         evaluate(MODEL, form="auto")
+
+
+@pytest.mark.reliability(12)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_files_that_cannot_be_read_are_skipped_and_listed(digit_folder, tmp_path, monkeypatch, workers):
+    val = digit_folder / "val"
+    os.mkfifo(val / "3" / "pipe.png")
+    (val / "3" / "gone.png").symlink_to("nowhere.png")
+    Image.new("1", (1, 2_000_000)).save(val / "4" / "thin.png")
+    (val / "5" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"not an image")
+    update = Metrics.update
+
+    def update_and_remove(self, *batch):  # an image that was listed and read
+        (val / "0" / "0.png").unlink(missing_ok=True)
+        update(self, *batch)
+
+    monkeypatch.setattr(Metrics, "update", update_and_remove)
+    with pytest.raises(WavezooError, match=r"3/gone.png: No such file or directory"):
+        evaluate(MODEL, data=val, workers=workers)
+    result = evaluate(MODEL, data=val, batch_size=64, workers=workers, size=64, skip_bad_images=True)
+    names = [f"{val}/{name}" for name in ("3/gone.png", "3/pipe.png", "4/thin.png", "5/caf\\xe9.png")]
+    assert result.skipped == names and result.images == 30
+    append_csv(tmp_path / "results.csv", result.to_row())
+    write_json(tmp_path / "result.json", result.to_dict())
+    assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))["skipped"] == names
