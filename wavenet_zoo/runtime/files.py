@@ -36,7 +36,7 @@ def read_regular_file(path: str | Path, limit: int) -> bytes:
             raise OSError(errno.EINVAL, f"is {kind}, not a regular file", str(path))
         if status.st_size > limit:
             raise OSError(errno.EFBIG, f"has {status.st_size:,} bytes, the limit is {limit:,}", str(path))
-        return file.read(limit + 1)[:limit]
+        return file.read(min(status.st_size + 2**20, limit))  # read() reserves what it is asked for
 
 
 def write_atomically(path: Path, content: bytes) -> None:
