@@ -188,16 +188,6 @@ def test_thin_image_is_rejected_before_a_resize_that_keeps_its_shape(tmp_path, n
             assert f"thin.png: too thin: {size[0]} x {size[1]} pixels become" in str(iterator.decode_error(0, "hint"))
 
 
-@pytest.mark.reliability(15)
-@pytest.mark.parametrize("name", TRANSFORMS)
-def test_input_size_beyond_the_limit_of_pixels_is_reported(tmp_path, name):
-    transform = TRANSFORMS[name](replace(PREPROCESSING, input_size=(3, 100_000, 100_000)))
-    if name == "not square":
-        transform = evaluation_transform(replace(PREPROCESSING, input_size=(3, 100_000, 90_000)))
-    with pytest.raises(WavezooError, match=r"exceed the limit of 89,478,485 .use a smaller --size"):
-        evaluation_loader(thin_image(tmp_path, (8, 8)), transform, [0], 1, 0)
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])
 def test_image_that_the_machine_fails_to_read_stops_the_loader(digit_folder, monkeypatch, workers, error):

@@ -149,7 +149,7 @@ def no_manifest(folder, kind):
         ("{}", "not a manifest"), ('{"schema": "wavenet_zoo.checkpoints/1"}', "not a manifest"),
         ('{"schema": "wavenet_zoo.checkpoints/1", "checkpoints": {}}', "not a manifest"),
         ("missing", "cannot be read: No such file"), ("pipe", "is a named pipe"), ("device", "is a device"),
-        ("sparse", "the limit is"), ("folder", "cannot be read: Is a directory"),
+        ("sparse", "the limit is"), ("folder", "cannot be read: is a folder"),
     ],
     ids=lambda text: text[:20],
 )  # fmt: skip

@@ -50,8 +50,9 @@ def little_memory():
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [("fifo", "is a named pipe"), ("device", "is a device"), ("sparse", "not a safetensors file"),
-     ("sparse zip", "not a PyTorch checkpoint"), ("sparse pickle", "the limit"), ("long name", "not found"),
-     ("no user", "not found"), ("null", "not found"), ("folder", "is a folder without model.safetensors")],
+     ("sparse zip", "not a PyTorch checkpoint"), ("sparse pickle", "the limit"), ("long name", "too long"),
+     ("no user", "home folder of this user"), ("null", "NUL byte"),
+     ("folder", "is a folder without model.safetensors")],
 )  # fmt: skip
 def test_special_files_are_refused_without_reading_them(tmp_path, kind, reason):
     path = tmp_path / "w.bin"

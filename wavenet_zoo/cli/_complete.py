@@ -1,14 +1,9 @@
 """Shell completion of models, weights, recipes and data sets, without torch where possible."""
 
-import contextlib
-import os
 from collections.abc import Iterable
-from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
-
-from wavenet_zoo.errors import WavezooError
 
 __all__ = ["complete_data", "complete_models", "complete_recipes", "complete_weight_names", "complete_weights"]
 
@@ -59,12 +54,6 @@ def _items(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
 
 
 def _weight_names() -> list[str]:
-    from wavenet_zoo.runtime.records import read_json
-    from wavenet_zoo.runtime.resources import shipped_folder
+    from wavenet_zoo.runtime.manifest import read_manifest
 
-    names: list[str] = []
-    for folder in (shipped_folder("checkpoints"), os.environ.get("WAVEZOO_CHECKPOINTS")):
-        with contextlib.suppress(WavezooError, KeyError, TypeError):  # a shell cannot show an error
-            if folder:
-                names += [str(entry["name"]) for entry in read_json(Path(folder, "manifest.json"))["checkpoints"]]
-    return names
+    return list(read_manifest())

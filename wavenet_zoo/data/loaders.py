@@ -169,7 +169,6 @@ class Loader(DataLoader):
     """A DataLoader that iterates with :class:`BatchIterator`."""
 
     def __init__(self, dataset: "_Images", workers: int, **options: Any):
-        _check_input_size(dataset.transform)
         if workers:
             _check_sockets()
             _check_descriptors(workers)
@@ -360,25 +359,6 @@ def _collate(items: list[_Item]) -> tuple[list[torch.Tensor] | WavezooError, dic
         if reason:
             reasons[sample[2]] = reason
     return default_collate(samples), reasons
-
-
-def _check_input_size(transform: Transform) -> None:
-    """Check that no step of a transform makes images of more pixels than Pillow would open.
-
-    Raises:
-        WavezooError: If a step does.
-    """
-    steps = [transform]
-    while steps:
-        step = steps.pop()
-        steps += getattr(step, "transforms", ())
-        size = getattr(step, "size", None)
-        height, width = (size, size) if isinstance(size, int) else (size[0], size[-1]) if size else (0, 0)
-        if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
-            raise WavezooError(
-                f"images of {width} x {height} pixels after the resize exceed the limit of {Image.MAX_IMAGE_PIXELS:,}",
-                "use a smaller --size or preprocessing.size",
-            )
 
 
 def _check_resized(image: Image.Image, transform: Transform) -> None:
