@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -351,5 +352,7 @@ def _check_outside(images: ImageSource, run_dir: Path) -> None:
 def _data_name(recipe: Recipe, data: str | Path | None, train_images: ImageSource) -> str:
     """Return the name of the data set for the metadata: never a path of this machine."""
     if data is None or not is_named(recipe.data.name):
-        return recipe.data.name
-    return train_images.name if is_named(str(data)) else Path(data).resolve().name
+        name = recipe.data.name if is_named(recipe.data.name) else Path(recipe.data.name).name
+    else:
+        name = train_images.name if is_named(str(data)) else Path(data).resolve().name
+    return os.fsencode(name).decode(errors="backslashreplace")  # metadata is UTF-8
