@@ -130,7 +130,7 @@ def test_missing_extra_is_named_in_the_remark(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorchcv.models", None)
     monkeypatch.setitem(sys.modules, "pytorchcv", None)
     (row,) = [row for row in table(5).rows if row["model"] == "nasnet_a_mobile"]
-    assert row["params"] is None and "peers" in row["remark"]
+    assert row["params"] is None and "pip install pytorchcv" in row["remark"]
     system_tables.count_model.cache_clear()
 
 
