@@ -209,6 +209,8 @@ def exchange_labels(folder):
     ],
 )
 def test_rank_that_trains_on_something_else_is_named(ranks, digit_folder, tmp_path, change, message):
+    for path in digit_folder.rglob("*.png"):  # equal names and sizes: only the content tells two classes apart
+        path.write_bytes(path.read_bytes().ljust(1000, b"\0"))
     other = shutil.copytree(digit_folder, tmp_path / "other")
     if change == "labels":
         exchange_labels(other)
