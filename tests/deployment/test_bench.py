@@ -157,7 +157,8 @@ def test_table_names_the_baseline_and_what_was_measured(wavezoo):
     assert finished.code == 0, finished.err
     assert f"baseline  {MODEL}, plain (as timm builds it: not folded, NCHW)" in finished.out
     assert "measured  inference, not folded, 32 px" in finished.out
-    assert finished.err.splitlines() == ["figure: b.png"]
+    messages = finished.err.splitlines()
+    assert [line for line in messages if not line.startswith("warning: ")] == ["figure: b.png"]  # of wide quartiles
 
 
 def test_plot_has_a_panel_per_engine_and_batch_size(tmp_path):

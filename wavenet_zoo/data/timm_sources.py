@@ -12,7 +12,7 @@ from PIL import Image
 from wavenet_zoo.data.cifar import default_data_folder
 from wavenet_zoo.data.decoding import decode_image, to_rgb
 from wavenet_zoo.data.labels import integer_labels, numbered_classes
-from wavenet_zoo.data.sources import MAX_FILE_BYTES
+from wavenet_zoo.data.sources import MAX_FILE_BYTES, bad_file_is_image_error
 from wavenet_zoo.data.splits import SplitError, find_split, natural_key, split_named
 from wavenet_zoo.errors import WavezooError, install_hint
 from wavenet_zoo.runtime.files import read_regular_file
@@ -51,7 +51,8 @@ class TimmImages:
         self.requested_split = requested_split or split
 
     def load(self, index: int) -> Image.Image:
-        return decode_image(self.content(index)) if self.column else to_rgb(self.items[index][0])
+        with bad_file_is_image_error():
+            return decode_image(self.content(index)) if self.column else to_rgb(self.items[index][0])
 
     def content(self, index: int) -> bytes:
         if self.column is None:
