@@ -337,7 +337,7 @@ def test_mistake_in_a_merged_mapping_has_the_line_of_the_value_that_counts(write
     [
         (
             "optimizer.lr=1e300",
-            "optimizer.lr: input should be 0 or have an absolute value from 1e-12 to 1e6, got 1e+300",
+            "optimizer.lr: input should be 0 or have an absolute value from 1e-12 to 1e30, got 1e+300",
         ),
         ("optimizer.lr=1e-320", "optimizer.lr: input should be 0 or"),
         ("optimizer.lr=-0.0", "optimizer.lr: input should be greater than 0, got -0.0"),

@@ -75,8 +75,8 @@ def _read_scientific(value: Any) -> Any:
 
 
 def _check_magnitude(value: float) -> float:
-    if value and not 1e-12 <= abs(value) <= 1e6:  # float32 would make it 0 or infinite
-        raise ValueError("input should be 0 or have an absolute value from 1e-12 to 1e6")
+    if value and not 1e-12 <= abs(value) <= 1e30:  # float32 would make it 0 or infinite
+        raise ValueError("input should be 0 or have an absolute value from 1e-12 to 1e30")
     return value
 
 

@@ -325,7 +325,7 @@ def test_invalid_pretrained_weights_are_named_before_the_run(digit_folder, out, 
 @pytest.mark.reliability(21)
 def test_loss_that_is_not_finite_stops_the_run(digit_folder, out):
     with pytest.raises(WavezooError, match=r"the training loss is .* in epoch 1"):
-        train("digits", digit_folder, out, [*SHORT, "optimizer.lr=1e6"], workers=0)
+        train("digits", digit_folder, out, [*SHORT, "optimizer.lr=1e30"], workers=0)
     assert not (out / "model.safetensors").exists()
 
 
