@@ -17,7 +17,10 @@ from wavenet_zoo.weights.loading import build_model
     [
         (["model.name=waveletnet_x1", "batch_size=8", "accumulation=8"], "on 1 image of .*more than 1 value"),
         (["model.name=vit_tiny_patch16_224"], "vit_tiny_patch16_224 cannot be trained on .* of 32 x 32 px"),
-        (["optimizer.lr=1e30", "optimizer.weight_decay=1e20"], r"lr 1e\+30 with weight_decay .* exceeds the range of float32"),
+        (
+            ["optimizer.lr=1e30", "optimizer.weight_decay=1e20"],
+            r"lr 1e\+30 with weight_decay .* exceeds the range of float32",
+        ),
     ],
 )
 def test_recipe_that_cannot_be_trained_is_one_line(small_digits, tmp_path, function, overrides, message):
