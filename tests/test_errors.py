@@ -13,7 +13,7 @@ from wavenet_zoo.errors import EXTRAS, install_hint, one_line, redact
 TOKEN = "hf_" + "aB3" * 11
 
 
-@pytest.mark.reliability(26)
+@pytest.mark.reliability(26, 56)
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -32,7 +32,7 @@ def test_secrets_are_replaced_and_other_text_is_kept(text, expected):
     assert str(WavezooError(text, text)) == f"{expected} ({expected})"
 
 
-@pytest.mark.reliability(26)
+@pytest.mark.reliability(26, 56)
 @pytest.mark.parametrize("variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "file"])
 def test_the_token_of_the_process_is_replaced(monkeypatch, tmp_path, variable):
     monkeypatch.delenv("HF_TOKEN", raising=False)
@@ -50,7 +50,7 @@ def test_a_short_value_of_the_token_does_not_change_words(monkeypatch):
     assert redact("a model") == "a model"
 
 
-@pytest.mark.reliability(26)
+@pytest.mark.reliability(26, 56)
 def test_a_traceback_and_messages_contain_no_token(wavezoo, monkeypatch):
     def count(name):
         logging.getLogger("wavenet_zoo").warning("sent %s", TOKEN)

@@ -167,7 +167,7 @@ def test_record_with_random_bytes_is_read_or_rejected(tmp_path, bounded, name, c
 JSON_PIECES = ["[" * 3000, '{"a":' * 900, "1" * 5000, "NaN", "1e999", '"\\ud800"', "]", "}", ",", '"', "\ufeff", "null"]
 
 
-@pytest.mark.reliability(63)
+@pytest.mark.reliability(63, 66)
 @many
 @given(
     st.one_of(
@@ -265,7 +265,7 @@ manifest_values = st.one_of(
 )
 
 
-@pytest.mark.reliability(23, 31)
+@pytest.mark.reliability(23, 31, 66)
 @many
 @given(st.lists(st.tuples(st.sampled_from(ENTRY_KEYS), manifest_values), min_size=1, max_size=3))
 def test_manifest_with_random_values_is_read_or_rejected(tmp_path, bounded, changes):
@@ -304,7 +304,7 @@ def _picture(format):
     return buffer.getvalue()
 
 
-@pytest.mark.reliability(11, 12, 15)
+@pytest.mark.reliability(11, 12, 15, 67)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("format", IMAGE_FORMATS)
 @settings(max_examples=300)

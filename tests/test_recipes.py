@@ -478,6 +478,7 @@ def test_every_mistake_is_in_the_error(write):
     )
 
 
+@pytest.mark.reliability(44)
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -85,6 +85,7 @@ def test_eval_writes_json_and_appends_csv(wavezoo, digit_folder, tmp_path):
     assert first.json["top1"] == second.json["top1"]
 
 
+@pytest.mark.reliability(45)
 def test_csv_with_other_columns_is_refused_before_the_evaluation(wavezoo, digit_folder, tmp_path):
     (tmp_path / "r.csv").write_text("something,else\n1,2\n")
     result = wavezoo("eval", MODEL, "--data", digit_folder, "--workers", 0, "--append-csv", "r.csv", "--json")
@@ -233,6 +234,7 @@ def test_numbers_of_options_must_be_finite(wavezoo, args, number):
     assert len(result.err.splitlines()) == 1
 
 
+@pytest.mark.reliability(69)
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -255,6 +257,7 @@ def test_path_that_cannot_be_used_is_one_line(wavezoo, args, message):
     assert len(result.err.splitlines()) == 1 and "internal error" not in result.err and "\x1b" not in result.err
 
 
+@pytest.mark.reliability(69)
 @pytest.mark.parametrize(
     ("error", "line"),
     [
@@ -278,6 +281,7 @@ def test_trouble_of_the_machine_is_no_internal_error(wavezoo, monkeypatch, error
     assert result.code == 1 and result.err.startswith(line) and len(result.err.splitlines()) == 1
 
 
+@pytest.mark.reliability(55)
 def test_traceback_of_an_error_contains_no_control_characters(wavezoo, monkeypatch):
     import wavenet_zoo
 

@@ -37,7 +37,7 @@ def is_safe(text):
     return not [c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in "\n\t"]
 
 
-@pytest.mark.reliability(33)
+@pytest.mark.reliability(33, 55)
 def test_control_characters_are_escaped_in_every_kind_of_output(shown, capsys):
     output = Output(as_json=False, quiet=False)
     output.text(f"{HOSTILE}\n\t{HOSTILE}\n")
@@ -49,6 +49,7 @@ def test_control_characters_are_escaped_in_every_kind_of_output(shown, capsys):
     assert r"a\x1b[2J\x1b]0;PWNED\x07\u202eb\x9b \x00\udcff" in printed.out
 
 
+@pytest.mark.reliability(55)
 @given(st.lists(st.text(), min_size=1, max_size=4), st.integers(20, 120))
 def test_no_control_character_survives_in_any_output(texts, columns):
     with contextlib.redirect_stdout(io.StringIO()) as out, pytest.MonkeyPatch.context() as patch:
@@ -116,6 +117,7 @@ def test_commands_fit_a_terminal_of_80_columns(wavezoo, monkeypatch, args):
     assert result.code == 0 and max(map(len, result.out.splitlines())) <= 80
 
 
+@pytest.mark.reliability(48)
 def test_result_is_printed_and_other_files_written_if_one_fails():
     done = []
 
@@ -127,7 +129,7 @@ def test_result_is_printed_and_other_files_written_if_one_fails():
     assert done == ["saved", "shown"]
 
 
-@pytest.mark.reliability(33)
+@pytest.mark.reliability(33, 48)
 @pytest.mark.parametrize(
     ("redirect", "code", "err"),
     [
@@ -149,7 +151,7 @@ def test_evaluation_is_saved_whatever_happens_to_its_streams(small_digits, tmp_p
     assert len((tmp_path / "r.csv").read_text().splitlines()) == 2
 
 
-@pytest.mark.reliability(33)
+@pytest.mark.reliability(33, 48)
 @pytest.mark.parametrize(
     ("redirect", "code", "err"),
     [("| true", 141, ""), ("> /dev/full", 1, "error: stdout cannot be written"), (">&-", 0, "")],
@@ -160,6 +162,7 @@ def test_help_reports_a_stdout_that_fails(tmp_path, redirect, code, err):
     assert result.returncode == code and result.stderr.startswith(err)
 
 
+@pytest.mark.reliability(55)
 def test_ascii_stdout_shows_other_characters_escaped_and_aligned(tmp_path):
     environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     code = (

@@ -22,7 +22,7 @@ def headers(path):
         return [info.offset for info in tar]
 
 
-@pytest.mark.reliability(18)
+@pytest.mark.reliability(18, 38)
 @pytest.mark.parametrize("where", ["in a header", "in an image", "between two images", "in the end marker"])
 def test_archive_cut_off_anywhere_is_rejected(archive, where):
     content, offsets = archive.read_bytes(), headers(archive)
@@ -38,7 +38,7 @@ def test_archive_cut_off_anywhere_is_rejected(archive, where):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.reliability(18)
+@pytest.mark.reliability(18, 38)
 def test_damaged_header_in_the_middle_is_not_the_end(archive):
     content, offsets = bytearray(archive.read_bytes()), headers(archive)
     content[offsets[4] + 150] ^= 0xFF
@@ -47,7 +47,7 @@ def test_damaged_header_in_the_middle_is_not_the_end(archive):
         read_members(archive)
 
 
-@pytest.mark.reliability(18)
+@pytest.mark.reliability(18, 38)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -65,14 +65,14 @@ def test_what_is_not_one_plain_archive_is_rejected(archive, change, message):
         read_members(archive)
 
 
-@pytest.mark.reliability(19)
+@pytest.mark.reliability(19, 38)
 def test_hidden_files_and_those_of_macos_are_ignored(write_tar):
     names = ["._a.png", "a/._b.png", ".hidden/c.png", "__MACOSX/a/d.png", "./a/./e.png"]
     members = read_members(write_tar("x.tar", *((name, b"1") for name in names)))
     assert [(member.name, member.path) for member in members] == [("./a/./e.png", "a/e.png")]
 
 
-@pytest.mark.reliability(20, 23)
+@pytest.mark.reliability(20, 23, 38)
 @pytest.mark.parametrize(
     ("name", "fields", "message"),
     [
@@ -100,12 +100,14 @@ def test_hostile_member_is_rejected(tmp_path, name, fields, message):
     assert message in error.value.message and "x.tar" in error.value.message
 
 
+@pytest.mark.reliability(38)
 def test_hard_link_is_the_file_that_it_links_to(write_tar):
     link = {"type": tarfile.LNKTYPE, "linkname": "./a/1.png"}
     first, second = read_members(write_tar("x.tar", ("a/1.png", b"12345"), ("b/2.png", link)))
     assert (second.path, second.offset, second.size) == ("b/2.png", first.offset, 5)
 
 
+@pytest.mark.reliability(49)
 @pytest.mark.parametrize("kind", ["missing", "folder", "pipe"])
 def test_path_that_is_no_file_is_rejected_without_waiting(tmp_path, kind):
     import os
@@ -119,7 +121,7 @@ def test_path_that_is_no_file_is_rejected_without_waiting(tmp_path, kind):
         read_members(path)
 
 
-@pytest.mark.reliability(18)
+@pytest.mark.reliability(18, 38)
 def test_archive_with_random_damage_is_complete_or_rejected(archive):
     generator = random.Random(0)
     content = archive.read_bytes()

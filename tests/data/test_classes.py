@@ -49,7 +49,7 @@ def test_unmatched_classes_raise_with_both_counts(data, model, number, message):
     assert error.value.hint
 
 
-@pytest.mark.reliability(16)
+@pytest.mark.reliability(16, 41)
 def test_names_match_in_another_unicode_normal_form(caplog):
     caplog.set_level("INFO", logger="wavenet_zoo")
     nfc, nfd = "caf\u00e9", "cafe\u0301"
@@ -68,13 +68,14 @@ def test_repeated_class_names_are_not_matched_by_name():
             match_classes(data, ["crane", "cat", "crane"] if data == ["crane"] else ["a", "b", "cat"], 3)
 
 
-@pytest.mark.reliability(16)
+@pytest.mark.reliability(16, 37)
 @pytest.mark.parametrize("data", [["0", "1"], ["a", "b"], [str(i) for i in range(20)]])
 def test_metadata_with_more_classes_than_outputs_is_rejected(data):
     with pytest.raises(WavezooError, match="names 20 classes, but the model has 10 outputs"):
         match_classes(data, [str(i) for i in range(20)], 10)
 
 
+@pytest.mark.reliability(68)
 def test_single_class_is_a_warning(caplog):
     assert match_classes(["a"], None, 1) == [0]
     assert "only one class: the loss is 0" in caplog.text

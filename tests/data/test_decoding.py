@@ -153,13 +153,14 @@ def png(width, height, depth, colour, data):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
+@pytest.mark.reliability(39)
 @pytest.mark.parametrize("format", IMAGE_FORMATS)
 def test_every_supported_format_is_decoded(format):
     picture = Image.fromarray(np.stack([RAMP, RAMP[::-1], RAMP.T], axis=2))
     assert decoded(encode(picture, format)).shape == (8, 8, 3)
 
 
-@pytest.mark.reliability(10)
+@pytest.mark.reliability(10, 62)
 def test_postscript_under_another_name_starts_no_program(tmp_path, monkeypatch):
     started = tmp_path / "started"
     (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {started}\n")
@@ -183,7 +184,7 @@ def test_12_bit_gray_is_scaled():
     assert decoded(content)[0, :2, 0].tolist() == [255, 128]
 
 
-@pytest.mark.reliability(12)
+@pytest.mark.reliability(12, 67)
 def test_a_plugin_may_raise_anything_on_damaged_data():
     content = bytearray(encode(Image.fromarray(np.stack([RAMP] * 3, axis=2)).resize((64, 64)), "AVIF"))
     content[-40:] = bytes(40)  # raises RuntimeError
@@ -191,6 +192,7 @@ def test_a_plugin_may_raise_anything_on_damaged_data():
         decode_image(bytes(content))
 
 
+@pytest.mark.reliability(67)
 @pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])
 def test_error_of_the_machine_is_not_an_error_of_the_image(monkeypatch, error):
     def fail(*args, **options):

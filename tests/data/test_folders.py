@@ -166,6 +166,7 @@ def test_fingerprint_changes_with_the_images(tmp_path):
     assert open_data(tmp_path, "val").fingerprint() != before
 
 
+@pytest.mark.reliability(39)
 def test_every_image_extension_is_read_in_any_case(tmp_path):
     assert {".jpg", ".jpeg", ".jfif", ".png", ".tif", ".webp", ".gif", ".avif", ".jp2"} <= set(IMAGE_EXTENSIONS)
     for number, extension in enumerate(IMAGE_EXTENSIONS):
@@ -174,7 +175,7 @@ def test_every_image_extension_is_read_in_any_case(tmp_path):
     assert len(open_data(tmp_path, "val").targets) == len(IMAGE_EXTENSIONS)
 
 
-@pytest.mark.reliability(19)
+@pytest.mark.reliability(19, 39)
 def test_files_that_are_not_images_are_counted_in_a_message(tmp_path, caplog):
     make(tmp_path, "cat/1.png", "dog/1.png", "dog/.hidden.png")
     for name in ("cat/2.heic", "cat/3.HEIC", "cat/readme", "dog/4.svg", "dog/.DS_Store"):
@@ -186,7 +187,7 @@ def test_files_that_are_not_images_are_counted_in_a_message(tmp_path, caplog):
     ]
 
 
-@pytest.mark.reliability(16)
+@pytest.mark.reliability(16, 39)
 def test_class_with_unsupported_images_only_names_the_extension(tmp_path):
     make(tmp_path, "cat/1.png")
     (tmp_path / "dog").mkdir()
@@ -195,6 +196,7 @@ def test_class_with_unsupported_images_only_names_the_extension(tmp_path):
         open_data(tmp_path, "val")
 
 
+@pytest.mark.reliability(41)
 def test_order_does_not_depend_on_the_file_system(tmp_path, monkeypatch):
     classes = ["01", "1", "2", "10", "Cat", "cat"]
     images = ["A.png", "a.png", "img01.png", "img1.png"]
@@ -241,7 +243,7 @@ BAD_FILES = {
 }
 
 
-@pytest.mark.reliability(12)
+@pytest.mark.reliability(12, 49)
 @pytest.mark.parametrize("reason", BAD_FILES)
 def test_file_that_is_not_a_readable_image_is_one(tmp_path, monkeypatch, reason):
     make(tmp_path, "cat/1.png", "cat/3.png")
@@ -255,6 +257,7 @@ def test_file_that_is_not_a_readable_image_is_one(tmp_path, monkeypatch, reason)
     assert len(source.fingerprint()) == 64
 
 
+@pytest.mark.reliability(54)
 def test_lack_of_file_descriptors_is_not_an_error_of_the_image(tmp_path):
     source = open_data(make(tmp_path, "cat/1.png"), "val")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -270,6 +273,7 @@ def test_lack_of_file_descriptors_is_not_an_error_of_the_image(tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
+@pytest.mark.reliability(41)
 def test_file_name_that_is_not_utf8_is_read_and_escaped(tmp_path):
     make(tmp_path, "cat/1.png", "cat/2.png")
     before = open_data(tmp_path, "val").fingerprint()
@@ -279,6 +283,7 @@ def test_file_name_that_is_not_utf8_is_read_and_escaped(tmp_path):
     assert source.describe(1) == f"{tmp_path}/cat/Stra\\xdfe.png"
 
 
+@pytest.mark.reliability(41)
 def test_class_name_that_is_not_utf8_is_reported(tmp_path):
     make(tmp_path, "cat/1.png", "dog/1.png")
     (tmp_path / "dog").rename(tmp_path / os.fsdecode(b"caf\xe9"))

@@ -26,6 +26,7 @@ def make_old(folder):
         os.utime(file, (1_600_000_000, 1_600_000_000))
 
 
+@pytest.mark.reliability(35)
 def test_hashes_are_cached_until_a_file_changes(digit_folder, hashed):
     make_old(digit_folder)
     source = open_data(digit_folder, "val")
@@ -38,6 +39,7 @@ def test_hashes_are_cached_until_a_file_changes(digit_folder, hashed):
     assert (hash_images(source) != first).nonzero()[0].tolist() == [3] and len(hashed) == 31
 
 
+@pytest.mark.reliability(35)
 def test_files_that_just_changed_are_not_cached(digit_folder, hashed):
     source = open_data(digit_folder, "val")
     hash_images(source)

@@ -8,7 +8,7 @@ from wavenet_zoo.data.sources import ArrayImages
 from wavenet_zoo.errors import WavezooError
 
 
-@pytest.mark.reliability(16)
+@pytest.mark.reliability(16, 37)
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
@@ -29,7 +29,7 @@ def test_labels_that_are_no_class_are_one_line(labels, message):
     assert message in error.value.message
 
 
-@pytest.mark.reliability(16)
+@pytest.mark.reliability(16, 37)
 def test_images_without_a_label_are_neither_evaluated_nor_trained_on(write_shard, tmp_path):
     write_shard("data/x-train-0.tar", [*range(10)] * 3)
     write_shard("data/x-val-0.tar", [*range(10), -1, -1])

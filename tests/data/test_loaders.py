@@ -174,7 +174,7 @@ TRANSFORMS = {
 }
 
 
-@pytest.mark.reliability(15)
+@pytest.mark.reliability(15, 50)
 @pytest.mark.parametrize("name", TRANSFORMS)
 @pytest.mark.parametrize("size", [(12_000, 1), (1, 100_000)])
 def test_thin_image_is_rejected_before_a_resize_that_keeps_its_shape(tmp_path, name, size):
@@ -209,6 +209,7 @@ def test_image_that_the_machine_fails_to_read_stops_the_loader(digit_folder, mon
     assert raised.value.exit_code == INTERNAL_FAILURE
 
 
+@pytest.mark.reliability(54)
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGSEGV])
 @pytest.mark.parametrize("training", [False, True])
 def test_loader_worker_that_is_killed_is_reported_in_one_line(digit_folder, kill, training):
@@ -286,6 +287,7 @@ def test_other_errors_of_a_loader_are_not_changed(digit_folder, monkeypatch):
         raise RuntimeError("shapes do not match")
 
 
+@pytest.mark.reliability(54)
 @pytest.mark.skipif(sys.platform == "win32", reason="sockets of Windows have no path")
 @pytest.mark.parametrize("length", [90, 80, 75])
 def test_temporary_folder_in_which_workers_would_hang_is_reported(digit_folder, monkeypatch, length):
@@ -299,6 +301,7 @@ def test_temporary_folder_in_which_workers_would_hang_is_reported(digit_folder, 
     assert error.value.exit_code == INTERNAL_FAILURE and folder in error.value.message
 
 
+@pytest.mark.reliability(54)
 def test_temporary_folder_that_is_read_only_is_reported(digit_folder, monkeypatch, read_only_folder):
     monkeypatch.setattr(tempfile, "tempdir", str(read_only_folder))
     monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", None)
@@ -306,6 +309,7 @@ def test_temporary_folder_that_is_read_only_is_reported(digit_folder, monkeypatc
         evaluation_loader(open_data(digit_folder, "val"), evaluation_transform(PREPROCESSING), range(10), 8, 1)
 
 
+@pytest.mark.reliability(54)
 @pytest.mark.parametrize("begun", [False, True])
 def test_too_few_file_descriptors_are_reported_before_workers_start(digit_folder, begun):
     source, transform = open_data(digit_folder, "val"), evaluation_transform(PREPROCESSING)
@@ -333,6 +337,7 @@ cli(["eval", "waveletnet_cifar_m1", "--data", sys.argv[1], "--size", "128", "--w
 """
 
 
+@pytest.mark.reliability(54)
 @pytest.mark.long
 def test_small_shared_memory_is_reported_in_one_line(small_digits):
     command = [sys.executable, "-c", SMALL_SHM, str(small_digits)]

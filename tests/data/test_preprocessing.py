@@ -59,7 +59,7 @@ VALID = {
 }  # fmt: skip
 
 
-@pytest.mark.reliability(9)
+@pytest.mark.reliability(9, 61)
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -85,6 +85,7 @@ def test_valid_values_and_those_of_every_timm_model_are_accepted():
             Preprocessing.from_dict(resolve_data_config(pretrained_cfg=cfg.to_dict()))
 
 
+@pytest.mark.reliability(50)
 def test_size_and_resized_size_have_a_limit():
     preprocessing = Preprocessing.from_dict(VALID)
     with pytest.raises(WavezooError, match="--size 8193: must be 1 to 8192 pixels"):

@@ -8,7 +8,7 @@ from wavenet_zoo.data.open import open_data
 from wavenet_zoo.errors import WavezooError
 
 
-@pytest.mark.reliability(17)
+@pytest.mark.reliability(17, 38)
 @pytest.mark.parametrize(
     ("names", "split", "chosen", "used"),
     [
@@ -28,7 +28,7 @@ def test_split_is_a_word_in_the_path_of_a_shard(write_shard, tmp_path, names, sp
     assert [shard.name for shard in source.archives] == chosen and source.split == used
 
 
-@pytest.mark.reliability(17)
+@pytest.mark.reliability(17, 38)
 @pytest.mark.parametrize(
     ("names", "split", "message"),
     [
@@ -46,7 +46,7 @@ def test_shard_of_two_splits_or_of_none_is_an_error(write_shard, tmp_path, names
     assert message in error.value.message
 
 
-@pytest.mark.reliability(18)
+@pytest.mark.reliability(18, 38)
 @pytest.mark.parametrize(
     ("members", "message"),
     [
@@ -71,6 +71,7 @@ def test_sample_without_one_image_and_label_is_named(write_tar, tmp_path, member
     assert message in error.value.message
 
 
+@pytest.mark.reliability(38)
 def test_other_files_of_a_sample_and_of_macos_are_ignored(write_tar, tmp_path):
     members = [("a.png", 0), ("a.CLS", b" 1\n"), ("a.seg.png", 0), ("a.json", b"{}"), ("README.md", b"")]
     write_tar("data/x-val-0.tar", *members, ("._a.png", b"\0\5\26\7"), ("._a.cls", b"\0\5\26\7"))
@@ -78,6 +79,7 @@ def test_other_files_of_a_sample_and_of_macos_are_ignored(write_tar, tmp_path):
     assert (source.targets, source.classes) == ([1], ["0", "1"]) and source.load(0).size == (4, 4)
 
 
+@pytest.mark.reliability(38)
 @pytest.mark.parametrize(
     ("content", "classes"),
     [
@@ -92,6 +94,7 @@ def test_class_list_has_one_name_per_line(write_shard, tmp_path, content, classe
     assert open_data(f"wds/{tmp_path / 'data'}", "val").classes == classes
 
 
+@pytest.mark.reliability(38)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -112,7 +115,7 @@ def test_invalid_class_list_is_rejected(write_shard, tmp_path, content, message)
     assert message in error.value.message
 
 
-@pytest.mark.reliability(18, 23)
+@pytest.mark.reliability(18, 23, 38)
 @pytest.mark.parametrize(
     ("info", "message"),
     [
@@ -144,7 +147,7 @@ def test_invalid_info_file_is_one_line(write_shard, tmp_path, info, message):
     assert message in error.value.message and "\n" not in str(error.value)
 
 
-@pytest.mark.reliability(18)
+@pytest.mark.reliability(18, 38)
 def test_half_of_a_shard_is_not_evaluated(write_shard, tmp_path):
     shard = write_shard("data/x-val-0.tar", range(10))
     shard.write_bytes(shard.read_bytes()[:10240])
@@ -152,6 +155,7 @@ def test_half_of_a_shard_is_not_evaluated(write_shard, tmp_path):
         open_data(f"wds/{tmp_path / 'data'}", "val")
 
 
+@pytest.mark.reliability(38)
 def test_compressed_shards_are_reported(write_shard, tmp_path):
     import gzip
 

@@ -19,13 +19,14 @@ def make(root: Path, *folders: str) -> Path:
     return root
 
 
-@pytest.mark.reliability(17)
+@pytest.mark.reliability(17, 40)
 @pytest.mark.parametrize("split", ["test", "dev"])
 def test_missing_split_is_never_replaced_by_another(tmp_path, split):
     with pytest.raises(WavezooError, match=f"no split '{split}' .available splits: "):
         open_data(make(tmp_path, "train", "val"), split)
 
 
+@pytest.mark.reliability(40)
 @pytest.mark.parametrize(
     ("folder", "asked", "used"),
     [
@@ -48,11 +49,13 @@ def test_source_is_named_after_the_split_that_is_read(tmp_path, folder, asked, u
     assert open_data(tmp_path / parent / folder, asked).split == used
 
 
+@pytest.mark.reliability(40)
 def test_folder_in_the_working_directory_is_named_after_itself(tmp_path, monkeypatch):
     monkeypatch.chdir(make(tmp_path, "train") / "train")
     assert open_data(".", "val").split == "train"
 
 
+@pytest.mark.reliability(40)
 def test_evaluation_records_the_split_that_was_read(digit_folder, wavezoo):
     (digit_folder / "val").rename(digit_folder / "test")
     assert evaluate("waveletnet_cifar_m1", None, digit_folder, workers=0).data["split"] == "test"
@@ -62,6 +65,7 @@ def test_evaluation_records_the_split_that_was_read(digit_folder, wavezoo):
     assert "images: 30 images of 10 classes" in result.out and result.code == 0
 
 
+@pytest.mark.reliability(41)
 def test_names_are_in_one_order_whatever_order_they_come_in():
     names = ["001", "01", "1", "2", "10", "1" * 5000, "A", "a", "a01", "a1"]
     for order in (names, names[::-1]):

@@ -8,6 +8,7 @@ from wavenet_zoo.data.open import open_data
 from wavenet_zoo.errors import WavezooError
 
 
+@pytest.mark.reliability(41)
 def test_images_and_classes_are_in_natural_order(write_tar):
     names = ["10/1.png", "2/10.PNG", "2/9.png", "2/09.png", "b/1.jfif", "B/1.png", "2/notes.txt"]
     source = open_data(write_tar("x.tar", *((f"./{name}", 0) for name in names)), "val")
@@ -25,6 +26,7 @@ def test_images_in_subfolders_belong_to_the_class(write_tar, prefix):
     assert (source.classes, source.targets, source.split) == (["cat", "dog"], [0, 0, 1], "")
 
 
+@pytest.mark.reliability(38)
 def test_last_file_of_a_name_counts_as_in_unpacking(write_tar, png):
     path = write_tar("x.tar", ("cat/1.png", 1), ("dog/1.png", 2))
     write_tar("x.tar", ("./cat/1.png", 3), mode="a")
@@ -41,7 +43,7 @@ def test_tar_files_named_after_classes_are_read_inside_of_a_tar_file(write_tar, 
         open_data(cut, "val")
 
 
-@pytest.mark.reliability(17)
+@pytest.mark.reliability(17, 40)
 def test_split_folders_in_a_tar_file_are_the_splits(write_tar):
     path = write_tar("x.tar", *((f"x/{s}/{c}/1.png", 0) for s in ("train", "test") for c in ("cat", "dog")))
     for split, used in (("train", "train"), ("val", "test"), ("test", "test")):
@@ -51,7 +53,7 @@ def test_split_folders_in_a_tar_file_are_the_splits(write_tar):
         open_data(path, "dev")
 
 
-@pytest.mark.reliability(17)
+@pytest.mark.reliability(17, 40)
 def test_folder_of_tar_files_lists_its_splits(write_tar, tmp_path):
     write_tar("data/train.tar", ("cat/1.png", 0), ("dog/1.png", 0))
     write_tar("data/test.tar", ("cat/1.png", 0), ("dog/1.png", 0))
@@ -81,6 +83,7 @@ def test_images_without_a_class_and_classes_without_images_raise(write_tar, name
     assert message in error.value.message
 
 
+@pytest.mark.reliability(39)
 def test_files_that_are_not_images_are_counted_in_a_message(write_tar, caplog):
     caplog.set_level("INFO", logger="wavenet_zoo")
     open_data(write_tar("x.tar", ("cat/1.png", 0), ("cat/2.heic", b""), ("dog/1.png", 0)), "val")
@@ -96,6 +99,7 @@ def test_unpacked_and_packed_images_are_the_same(digit_folder, tmp_path):
         assert all(folder.content(i) == packed.content(i) for i in range(len(folder.targets)))
 
 
+@pytest.mark.reliability(41)
 def test_order_does_not_depend_on_the_order_in_the_archive(write_tar):
     names = ["A/1.png", "a/1.png", "a/1.PNG", "1/01.png", "1/1.png", "01/1.png", "001/1.png"]
     one, other = (open_data(write_tar("x.tar", *((n, 0) for n in order)), "val") for order in (names, names[::-1]))

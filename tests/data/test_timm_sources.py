@@ -207,7 +207,7 @@ def table(tmp_path, monkeypatch):
     return write
 
 
-@pytest.mark.reliability(18)
+@pytest.mark.reliability(18, 37)
 def test_columns_of_parquet_files_are_found_by_name_and_type(table, png):
     import datasets
 
@@ -236,7 +236,7 @@ def test_columns_of_parquet_files_are_found_by_name_and_type(table, png):
         assert source.content(1) == png(1) and source.load(2).size == (4, 4)
 
 
-@pytest.mark.reliability(18)
+@pytest.mark.reliability(18, 37)
 def test_unusable_columns_of_parquet_files_are_one_line(table, png):
     raw = [png(k) for k in range(3)]
     for columns, message in (

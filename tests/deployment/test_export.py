@@ -153,7 +153,7 @@ def test_existing_file_is_replaced_with_force_only(tmp_path, wavezoo):
     assert (tmp_path / "m1.pt2").read_bytes()[:2] == b"PK"
 
 
-@pytest.mark.reliability(9)
+@pytest.mark.reliability(9, 61)
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [

@@ -50,12 +50,14 @@ def opened(members, tmp_path, monkeypatch):
     assert not (tmp_path / "code-ran").exists()
 
 
+@pytest.mark.reliability(59)
 def test_file_has_no_images_and_no_paths_of_this_machine(members):
     samples = torch.load(io.BytesIO(members[SAMPLES]), weights_only=True)
     assert not samples[0][0].any()
     assert b"/" not in members[MODEL].replace(b"\\/", b"")
 
 
+@pytest.mark.reliability(58)
 def test_file_runs_without_its_sample_inputs(members, opened):
     network = load_model("waveletnet_cifar_m1")[0].eval()
     with torch.no_grad():
@@ -64,7 +66,7 @@ def test_file_runs_without_its_sample_inputs(members, opened):
         assert torch.equal(opened({SAMPLES: content}), opened({}))
 
 
-@pytest.mark.reliability(10)
+@pytest.mark.reliability(10, 58)
 @pytest.mark.parametrize("format", ["zip", "raw"])
 def test_pickled_members_are_refused_and_do_not_run(members, opened, format):
     buffer = io.BytesIO()
@@ -87,7 +89,7 @@ def test_pickled_members_are_refused_and_do_not_run(members, opened, format):
             opened(changes)
 
 
-@pytest.mark.reliability(10)
+@pytest.mark.reliability(10, 58)
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -110,13 +112,14 @@ def test_code_in_the_graph_is_refused_and_does_not_run(members, opened, old, new
         opened({MODEL: text.replace(old, new)})
 
 
+@pytest.mark.reliability(58)
 def test_guards_of_the_graph_are_ignored(members, opened):
     program = json.loads(members[MODEL])
     program["guards_code"] = ["__import__('os').mkdir('code-ran')"]
     opened({MODEL: json.dumps(program)})
 
 
-@pytest.mark.reliability(9)
+@pytest.mark.reliability(9, 52)
 def test_archives_that_unpack_to_more_are_refused(members, opened):
     with pytest.raises(WavezooError, match="a compressed archive"):
         opened({}, zipfile.ZIP_DEFLATED)
@@ -126,6 +129,7 @@ def test_archives_that_unpack_to_more_are_refused(members, opened):
         opened({WEIGHTS: json.dumps(config)})
 
 
+@pytest.mark.reliability(58)
 @pytest.mark.parametrize(
     ("text", "valid"),
     [

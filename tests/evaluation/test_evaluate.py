@@ -175,11 +175,13 @@ def copy_of_val(small_digits, tmp_path) -> Path:
     return Path(shutil.copytree(small_digits / "val", tmp_path / "copied" / "val"))
 
 
+@pytest.mark.reliability(35)
 def test_all_images_of_a_split_are_recognized(digit_run, small_digits):
     assert overlap_of(digit_run, small_digits, "train") == ("training", {"training": 100, "validation": 0})
     assert overlap_of(digit_run, small_digits, "val") == ("validation", {"training": 0, "validation": 30})
 
 
+@pytest.mark.reliability(35)
 def test_copies_under_other_names_are_recognized(digit_run, small_digits, tmp_path):
     folder = copy_of_val(small_digits, tmp_path)
     (folder / "3" / "1.png").rename(folder / "3" / "renamed.png")
@@ -187,12 +189,14 @@ def test_copies_under_other_names_are_recognized(digit_run, small_digits, tmp_pa
     assert overlap_of(digit_run, folder) == ("validation", {"training": 0, "validation": 29})
 
 
+@pytest.mark.reliability(35)
 def test_training_images_among_others_are_counted(digit_run, small_digits, tmp_path):
     folder = copy_of_val(small_digits, tmp_path)
     shutil.copy(small_digits / "train" / "3" / "1.png", folder / "3" / "another.png")
     assert overlap_of(digit_run, folder) == ("partly", {"training": 1, "validation": 30})
 
 
+@pytest.mark.reliability(35)
 def test_replaced_images_of_equal_size_are_not_recognized(digit_run, small_digits, tmp_path):
     folder = copy_of_val(small_digits, tmp_path)
     for file in folder.glob("*/*.png"):
@@ -204,17 +208,20 @@ def test_replaced_images_of_equal_size_are_not_recognized(digit_run, small_digit
     assert overlap_of(digit_run, folder) == ("neither", {"training": 0, "validation": 0})
 
 
+@pytest.mark.reliability(35)
 def test_seen_is_unknown_for_weights_of_other_tools(small_digits, tmp_path):
     data = evaluate("waveletnet_cifar_m1", "none", small_digits, workers=0, model_kwargs={"num_classes": 10}).data
     assert data["seen"] is None and data["overlap"] is None
 
 
+@pytest.mark.reliability(35)
 def test_runs_without_image_hashes_compare_names_and_sizes(digit_run, small_digits, tmp_path):
     weights = shutil.copy(digit_run.weights, tmp_path / "moved.safetensors")
     data = evaluate(digit_run.model, weights, small_digits, workers=0).data
     assert data["seen"] == "validation" and data["overlap"] is None
 
 
+@pytest.mark.reliability(35)
 def test_shipped_weights_know_their_images(wavezoo):
     text = wavezoo("eval", MODEL).out
     assert "360 of 360 images were validated on" in text

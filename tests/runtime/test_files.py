@@ -20,7 +20,7 @@ def mode_of(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
-@pytest.mark.reliability(32)
+@pytest.mark.reliability(32, 48)
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o755])
 def test_replaced_file_keeps_its_mode(tmp_path, mode):
     path = tmp_path / "f"
@@ -41,6 +41,7 @@ def test_replaced_file_keeps_its_owner(tmp_path):
     assert (path.stat().st_uid, path.stat().st_gid, mode_of(path)) == (NOBODY, NOBODY, 0o640)
 
 
+@pytest.mark.reliability(48)
 @pytest.mark.parametrize("name", ["a" * 250 + ".json", "é" * 127, "🐈" * 63, "a" * 235 + ".json"])
 def test_name_of_the_greatest_length_is_written(tmp_path, name):
     check_writable(tmp_path / name)
@@ -99,7 +100,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.reliability(7)
+@pytest.mark.reliability(7, 48)
 @pytest.mark.parametrize(("make", "message"), REFUSED)
 def test_target_that_cannot_be_written_is_refused_before_the_work(tmp_path, make, message):
     target = make(tmp_path)
@@ -112,7 +113,7 @@ def test_target_that_cannot_be_written_is_refused_before_the_work(tmp_path, make
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.reliability(7)
+@pytest.mark.reliability(7, 48)
 @pytest.mark.parametrize("make", [read_only, in_a_read_only_folder])
 def test_target_without_permission_is_refused_before_the_work(make):
     code = (
@@ -134,6 +135,7 @@ def test_link_is_kept_and_its_target_replaced(tmp_path):
     assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == "new"
 
 
+@pytest.mark.reliability(48)
 def test_file_that_stdout_is_written_to_is_refused(tmp_path):
     code = (
         "from pathlib import Path; from wavenet_zoo.runtime.files import check_writable\n"
@@ -147,7 +149,7 @@ def test_file_that_stdout_is_written_to_is_refused(tmp_path):
     assert len(lines) == 2 and all("stdout or stderr is written to this file" in line for line in lines)
 
 
-@pytest.mark.reliability(6)
+@pytest.mark.reliability(6, 48)
 def test_full_disk_is_found_before_or_after_the_work(full_folder):
     for write in (check_writable, lambda path: write_atomically(path, b"x" * 9000)):
         with pytest.raises(WavezooError, match="No space left on device") as raised:
@@ -170,6 +172,7 @@ def test_interrupted_write_leaves_old_content_and_no_other_file(tmp_path, monkey
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("f", "old")]
 
 
+@pytest.mark.reliability(69)
 def test_home_folders_are_expanded_or_refused(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert expand("~/x") == Path("/home/me/x") and expand("a/~b") == Path("a/~b")

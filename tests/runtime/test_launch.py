@@ -27,7 +27,7 @@ def test_torchruns_variables_are_read(environment):
     assert reporting_rank() == 1
 
 
-@pytest.mark.reliability(25)
+@pytest.mark.reliability(25, 43)
 @pytest.mark.parametrize(
     "values",
     [{}, {"RANK": "1"}, {"RANK": "x"}, {"RANK": "3", "WORLD_SIZE": "1"}, {"WORLD_SIZE": ""}, {"LOCAL_RANK": "2"}],
@@ -39,7 +39,7 @@ def test_variables_without_a_world_size_mean_a_single_process(environment, value
     assert reporting_rank() == 0
 
 
-@pytest.mark.reliability(25)
+@pytest.mark.reliability(25, 43)
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -61,7 +61,7 @@ def test_invalid_variable_is_named(environment, name, value, message):
     assert reporting_rank() == 0  # so that the error is printed
 
 
-@pytest.mark.reliability(25)
+@pytest.mark.reliability(25, 43)
 def test_stray_rank_does_not_mute_a_command(environment, wavezoo, small_digits, tmp_path):
     environment({"RANK": "1"})
     args = ("eval", "waveletnet_cifar_m1", "--data", small_digits, "--workers", 0, "--save-json", "r.json")

@@ -56,7 +56,7 @@ def test_a_valid_entry_is_read_with_the_path_of_its_file(collection):
     assert "path" not in found.entries["waveletnet_cifar_m1.far"]
 
 
-@pytest.mark.reliability(23, 31)
+@pytest.mark.reliability(23, 31, 57)
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -90,7 +90,7 @@ def test_an_invalid_entry_is_skipped_with_its_name_and_key(collection, key, valu
     assert len(reason) < 200 and reason.isprintable()
 
 
-@pytest.mark.reliability(23, 31)
+@pytest.mark.reliability(23, 31, 66)
 @pytest.mark.parametrize("value", [[], "x", None, 5])
 def test_an_entry_that_is_not_an_object_is_skipped(collection, value):
     folder = collection({})
@@ -105,7 +105,7 @@ def test_the_second_entry_of_a_name_is_skipped(collection):
     assert found.entries[NAME]["license"] == "mit" and found.skipped == {NAME: "duplicate name"}
 
 
-@pytest.mark.reliability(23)
+@pytest.mark.reliability(23, 57)
 def test_links_may_not_lead_out_of_the_folder(collection, tmp_path):
     folder = collection({})
     (folder / "own.safetensors").rename(tmp_path / "outside.safetensors")
@@ -118,6 +118,7 @@ def test_links_may_not_lead_out_of_the_folder(collection, tmp_path):
     assert list(read_collection(tmp_path / "link").entries) == [NAME]
 
 
+@pytest.mark.reliability(49)
 def test_entries_whose_file_is_missing_or_special_are_skipped(collection):
     folder = collection({})
     (folder / "own.safetensors").unlink()
@@ -140,7 +141,7 @@ def no_manifest(folder, kind):
         path.mkdir()
 
 
-@pytest.mark.reliability(31)
+@pytest.mark.reliability(31, 49)
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -194,7 +195,7 @@ def test_invalid_entries_of_a_collection_fail_verification(collection, use, wave
     assert "'size'" in failed[0]["detail"] and "'seed'" in failed[1]["detail"]
 
 
-@pytest.mark.reliability(31)
+@pytest.mark.reliability(31, 66)
 @pytest.mark.parametrize(
     "text", ["[" * 100_000, "pipe", '{"schema": "wavenet_zoo.checkpoints/1", "checkpoints": [[]]}']
 )

@@ -107,6 +107,7 @@ def rows_of(content):
     return [row for row in csv.reader(io.StringIO(text, newline="")) if row]
 
 
+@pytest.mark.reliability(45)
 @pytest.mark.parametrize(
     "old",
     [
@@ -141,6 +142,7 @@ NOT_CSV = [
 ]
 
 
+@pytest.mark.reliability(45)
 @pytest.mark.parametrize("old", NOT_CSV)
 def test_file_that_is_not_this_csv_is_refused_and_unchanged(tmp_path, old):
     path = tmp_path / "r.csv"
@@ -156,6 +158,7 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.reliability(45)
 @given(st.booleans(), st.lists(PIECES, max_size=8) | st.binary(max_size=20).map(lambda content: [content]))
 def test_any_old_content_is_kept_whether_a_row_is_added_or_not(with_header, pieces):
     old = (b"model,top1\n" if with_header else b"") + b"".join(pieces)
@@ -170,6 +173,7 @@ def test_any_old_content_is_kept_whether_a_row_is_added_or_not(with_header, piec
             assert rows_of(path.read_bytes()) == [*(rows_of(old) or [list(ROW)]), ["m", "1.5"]]
 
 
+@pytest.mark.reliability(45)
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 def test_row_is_appended_on_a_file_system_without_locks(tmp_path, monkeypatch, number):
     def refuse(*args):
@@ -181,6 +185,7 @@ def test_row_is_appended_on_a_file_system_without_locks(tmp_path, monkeypatch, n
     assert len((tmp_path / "r.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.reliability(45)
 def test_row_is_appended_in_a_folder_where_no_file_can_be_created(tmp_path, monkeypatch):
     append_csv(tmp_path / "r.csv", ROW)
     monkeypatch.setattr(tempfile, "mkstemp", lambda **_: pytest.fail("an existing file is not replaced"))
@@ -188,7 +193,7 @@ def test_row_is_appended_in_a_folder_where_no_file_can_be_created(tmp_path, monk
     append_csv(tmp_path / "r.csv", ROW)
 
 
-@pytest.mark.reliability(7)
+@pytest.mark.reliability(7, 45)
 def test_pipe_is_refused_as_a_csv_file_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     for append in (lambda: check_append_csv(tmp_path / "fifo", list(ROW)), lambda: append_csv(tmp_path / "fifo", ROW)):
@@ -196,6 +201,7 @@ def test_pipe_is_refused_as_a_csv_file_without_waiting(tmp_path):
             append()
 
 
+@pytest.mark.reliability(60)
 @pytest.mark.parametrize(
     ("value", "cell"),
     [

@@ -90,6 +90,7 @@ def test_checkpoint_with_an_unlisted_hash_is_not_loaded(tmp_path):
         load_last(tmp_path)
 
 
+@pytest.mark.reliability(46)
 def test_file_system_without_links_keeps_two_checkpoints(tmp_path, monkeypatch):
     def refuse(*args):
         raise OSError("not supported")
@@ -102,7 +103,7 @@ def test_file_system_without_links_keeps_two_checkpoints(tmp_path, monkeypatch):
     assert loaded_step(tmp_path) == 1
 
 
-@pytest.mark.reliability(8)
+@pytest.mark.reliability(8, 46)
 def test_last_and_previous_are_two_copies_at_any_moment_of_a_save(tmp_path):
     for step in (1, 2):
         save_last(tmp_path, checkpoint(step))
@@ -118,7 +119,7 @@ def test_last_and_previous_are_two_copies_at_any_moment_of_a_save(tmp_path):
             break
 
 
-@pytest.mark.reliability(8)
+@pytest.mark.reliability(8, 46)
 @pytest.mark.parametrize(
     "content", [None, "", "{", "[]", "{}", '{"sha256": "abc"}', '{"sha256": [[1]]}', "[" * 100_000]
 )
@@ -139,7 +140,7 @@ def test_checkpoints_without_a_valid_list_are_verified_by_crc(tmp_path, caplog, 
     assert loaded_step(tmp_path) == 3
 
 
-@pytest.mark.reliability(8)
+@pytest.mark.reliability(8, 46)
 def test_missing_last_checkpoint_is_reported(tmp_path, caplog):
     for step in (1, 2):
         save_last(tmp_path, checkpoint(step))
@@ -148,7 +149,7 @@ def test_missing_last_checkpoint_is_reported(tmp_path, caplog):
     assert "last.pt is missing; resuming from the previous checkpoint" in caplog.text
 
 
-@pytest.mark.reliability(8)
+@pytest.mark.reliability(8, 46)
 def test_missing_checkpoints_are_an_error_if_any_were_written(tmp_path):
     for step in (1, 2):
         save_last(tmp_path, checkpoint(step))

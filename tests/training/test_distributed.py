@@ -172,7 +172,7 @@ def test_batch_size_not_divisible_by_the_world_size_is_refused(torchrun, digit_f
     assert "error: batch_size 25 is not divisible by accumulation 1 x world size 2" in err
 
 
-@pytest.mark.reliability(25)
+@pytest.mark.reliability(25, 42)
 @pytest.mark.parametrize("images", [29, 25])
 def test_validation_shares_with_unequal_numbers_of_batches_finish(ranks, digit_folder, tmp_path, images):
     for path in sorted((digit_folder / "val").glob("*/0.png"))[: 30 - images]:
@@ -195,7 +195,7 @@ def exchange_labels(folder):
     (folder / "train" / "x").rename(folder / "train" / "1")
 
 
-@pytest.mark.reliability(25)
+@pytest.mark.reliability(25, 42)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -237,7 +237,7 @@ def test_rank_that_trains_on_something_else_is_named(ranks, digit_folder, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.reliability(25)
+@pytest.mark.reliability(25, 42)
 @pytest.mark.parametrize(
     ("change", "message"),
     [("images", "other evaluated images"), ("weights", "other weights"), ("size", "other options")],
@@ -258,7 +258,7 @@ def test_rank_that_evaluates_something_else_is_named(ranks, digit_folder, tmp_pa
         assert answer.startswith(f"WavezooError: rank 1 has {message} than rank 0")
 
 
-@pytest.mark.reliability(3)
+@pytest.mark.reliability(3, 53)
 def test_rank_that_is_killed_ends_the_others_in_one_line(ranks, digit_folder, tmp_path):
     overrides = ["schedule.epochs=1", "batch_size=20"]
 

@@ -9,6 +9,7 @@ from wavenet_zoo.errors import WavezooError
 ONE_EPOCH = ["schedule.epochs=1"]
 
 
+@pytest.mark.reliability(35)
 def test_validation_on_the_training_images_is_refused(digit_folder, tmp_path):
     shutil.rmtree(digit_folder / "val")
     shutil.copytree(digit_folder / "train", digit_folder / "val")
@@ -17,12 +18,14 @@ def test_validation_on_the_training_images_is_refused(digit_folder, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.reliability(35)
 def test_some_shared_images_are_counted_in_a_warning(digit_folder, tmp_path, caplog):
     shutil.copy(digit_folder / "train" / "3" / "1.png", digit_folder / "val" / "3" / "copy.png")
     train("digits", digit_folder, tmp_path / "run", ONE_EPOCH, workers=0)
     assert "1 of 31 validation images are also training images" in caplog.text
 
 
+@pytest.mark.reliability(35)
 def test_resume_with_another_image_of_equal_size_is_refused(digit_folder, tmp_path):
     train("digits", digit_folder, tmp_path / "run", ONE_EPOCH, workers=0)
     (tmp_path / "run" / "result.json").unlink()  # as if stopped

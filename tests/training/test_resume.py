@@ -289,7 +289,7 @@ def finished_run(one_finished_run, tmp_path):
     return shutil.copytree(one_finished_run, tmp_path / "run")
 
 
-@pytest.mark.reliability(9)
+@pytest.mark.reliability(9, 46)
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
@@ -322,7 +322,7 @@ def test_damaged_file_of_a_finished_run_is_written_again(
     assert not caplog.records or "finished" in caplog.text
 
 
-@pytest.mark.reliability(9)
+@pytest.mark.reliability(9, 46)
 def test_damaged_weights_of_a_finished_run_without_checkpoints_are_an_error(finished_run, short_run_settings):
     (finished_run / "model.safetensors").write_bytes(b"")
     for name in ("last.pt", "previous.pt"):
@@ -331,7 +331,7 @@ def test_damaged_weights_of_a_finished_run_without_checkpoints_are_an_error(fini
         train(out=finished_run, **short_run_settings)
 
 
-@pytest.mark.reliability(8)
+@pytest.mark.reliability(8, 63)
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -356,7 +356,7 @@ def test_damaged_record_of_a_run_is_one_line(finished_run, short_run_settings, n
         train(out=finished_run, **short_run_settings)
 
 
-@pytest.mark.reliability(8)
+@pytest.mark.reliability(8, 63)
 @pytest.mark.parametrize("content", [None, b"", b"\xff", b"model: {"])
 def test_damaged_recipe_of_a_run_is_restored_from_the_same_recipe(finished_run, short_run_settings, content, caplog):
     (finished_run / "result.json").unlink()
@@ -369,7 +369,7 @@ def test_damaged_recipe_of_a_run_is_restored_from_the_same_recipe(finished_run, 
     assert path.read_bytes() == before and "recipe.yaml" in caplog.text
 
 
-@pytest.mark.reliability(8)
+@pytest.mark.reliability(8, 63)
 def test_damaged_lines_of_steps_jsonl_are_removed_and_reported(finished_run, short_run_settings, caplog):
     (finished_run / "result.json").unlink()
     steps = finished_run / "steps.jsonl"
@@ -380,7 +380,7 @@ def test_damaged_lines_of_steps_jsonl_are_removed_and_reported(finished_run, sho
     assert steps.read_bytes() == good and "steps.jsonl: 3 damaged lines are removed" in caplog.text
 
 
-@pytest.mark.reliability(8)
+@pytest.mark.reliability(8, 63)
 @pytest.mark.parametrize(
     "change",
     [
@@ -405,6 +405,7 @@ def test_checkpoint_that_does_not_match_the_run_is_one_line(finished_run, short_
         train(out=finished_run, **short_run_settings)
 
 
+@pytest.mark.reliability(63)
 def test_run_json_of_a_version_without_some_keys_is_compared(finished_run, short_run_settings, caplog):
     (finished_run / "result.json").unlink()
     record = json.loads((finished_run / "run.json").read_text())
@@ -426,7 +427,7 @@ def test_finished_run_says_only_that_it_is_finished(finished_run, short_run_sett
     ]
 
 
-@pytest.mark.reliability(23)
+@pytest.mark.reliability(23, 57)
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
@@ -445,7 +446,7 @@ def test_link_in_the_folder_of_a_run_is_refused(short_run_settings, tmp_path, na
     assert victim.read_text() == "precious"
 
 
-@pytest.mark.reliability(24)
+@pytest.mark.reliability(24, 57)
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
 def test_lock_that_is_not_a_file_is_refused(short_run_settings, tmp_path, kind):
     (tmp_path / "run").mkdir()

@@ -102,6 +102,7 @@ def test_learning_rate_with_min_lr_and_warmup(digit_folder, out, overrides, expe
     assert rates == pytest.approx(expected)
 
 
+@pytest.mark.reliability(44)
 @pytest.mark.parametrize("name", ["cosine", "linear", "constant"])
 def test_learning_rate_with_warm_up_is_continuous_and_reaches_its_peak(name):
     recipe = load_recipe("digits", [f"schedule.name={name}", "schedule.epochs=4", "schedule.warmup_epochs=2"])
@@ -178,7 +179,7 @@ def test_tensorboard_events_equal_the_logs(digit_folder, out):
     assert [event.step for event in events.Scalars("validation/top1")] == [4, 8]
 
 
-@pytest.mark.reliability(6)
+@pytest.mark.reliability(6, 48)
 def test_full_disk_under_tensorboard_ends_the_events_not_the_run(digit_folder, out, tmp_path, disk, fill, caplog):
     pytest.importorskip("tensorboard", reason="needs tensorboard")
     plain = train("digits", digit_folder, tmp_path / "plain", SHORT, workers=0)
@@ -197,6 +198,7 @@ def test_full_disk_under_tensorboard_ends_the_events_not_the_run(digit_folder, o
     assert len(warnings) == 1 and "No space left on device" in warnings[0].getMessage()
 
 
+@pytest.mark.reliability(48)
 def test_curve_that_cannot_be_drawn_is_a_warning(digit_folder, out, monkeypatch, caplog):
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *args, **kwargs: 1 / 0)
     train("digits", digit_folder, out, SHORT, workers=0)
@@ -359,7 +361,7 @@ def test_data_with_one_split_is_refused(digit_folder, out):
     assert not out.exists()
 
 
-@pytest.mark.reliability(16, 17)
+@pytest.mark.reliability(16, 17, 40)
 @pytest.mark.parametrize("kind", ["copy", "link", "tar", "two tars"])
 def test_same_images_in_both_parts_are_refused(digit_folder, out, tmp_path, kind):
     data = digit_folder

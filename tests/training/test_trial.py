@@ -11,6 +11,7 @@ from wavenet_zoo.training.trial import check_forward
 from wavenet_zoo.weights.loading import build_model
 
 
+@pytest.mark.reliability(68)
 @pytest.mark.parametrize("function", [train, dry_run])
 @pytest.mark.parametrize(
     ("overrides", "message"),
@@ -30,6 +31,7 @@ def test_recipe_that_cannot_be_trained_is_one_line(small_digits, tmp_path, funct
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.reliability(68)
 def test_missing_compiler_is_one_line(small_digits, tmp_path, monkeypatch):
     def fail(*args):
         raise RuntimeError("InvalidCxxCompiler: no working C++ compiler\nmore")

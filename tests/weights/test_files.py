@@ -46,7 +46,7 @@ def little_memory():
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
 
 
-@pytest.mark.reliability(9)
+@pytest.mark.reliability(9, 49)
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [("fifo", "is a named pipe"), ("device", "is a device"), ("sparse", "not a safetensors file"),
@@ -66,7 +66,7 @@ def test_special_files_are_refused_without_reading_them(tmp_path, kind, reason):
         assert reason in refused({**names, "folder": tmp_path}.get(kind, path))
 
 
-@pytest.mark.reliability(9)
+@pytest.mark.reliability(9, 49)
 @pytest.mark.parametrize("name", ["size of the file", "position of a tensor"])
 def test_sparse_file_with_a_valid_header_is_refused(tmp_path, name):
     end = 4 if name == "size of the file" else 1 << 30
@@ -77,7 +77,7 @@ def test_sparse_file_with_a_valid_header_is_refused(tmp_path, name):
         assert "not a safetensors file" in refused(tmp_path / "w.safetensors")
 
 
-@pytest.mark.reliability(9)
+@pytest.mark.reliability(9, 66)
 @pytest.mark.parametrize(
     ("metadata", "reason"),
     [
@@ -101,7 +101,7 @@ def test_metadata_that_makes_no_sense_is_refused_with_its_key(tmp_path, tensors,
     assert reason in message and "w.safetensors: " in message
 
 
-@pytest.mark.reliability(9)
+@pytest.mark.reliability(9, 47)
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -117,6 +117,7 @@ def test_tensors_of_other_types_or_shapes_are_refused(tmp_path, tensors, change,
     assert reason in refused(tmp_path / "w.safetensors")
 
 
+@pytest.mark.reliability(47)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_floats_are_converted_to_those_of_the_model(tmp_path, tensors, dtype):
     changed = {key: value.to(dtype) if value.is_floating_point() else value for key, value in tensors.items()}
@@ -125,7 +126,7 @@ def test_other_floats_are_converted_to_those_of_the_model(tmp_path, tensors, dty
     assert torch.equal(model.conv_stem.weight, changed["conv_stem.weight"].float())
 
 
-@pytest.mark.reliability(9)
+@pytest.mark.reliability(9, 52)
 def test_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path):
     plain = io.BytesIO()
     torch.save({"state_dict": {"a": torch.zeros(1 << 20)}}, plain)
@@ -135,7 +136,7 @@ def test_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path):
     assert "a compressed archive" in refused(tmp_path / "w.pt")
 
 
-@pytest.mark.reliability(9)
+@pytest.mark.reliability(9, 52)
 def test_expanded_tensor_is_refused_before_its_values_are_read(tmp_path):
     torch.save({"a": torch.zeros(1).expand(10**7, 10**7)}, tmp_path / "w.pt")
     assert "tensor a has more values than the file" in refused(tmp_path / "w.pt")
@@ -210,7 +211,7 @@ def test_checkpoint_with_random_bytes_is_read_or_refused(tmp_path, checkpoints, 
     read_or_refuse(tmp_path / "w.pt")
 
 
-@pytest.mark.reliability(9)
+@pytest.mark.reliability(9, 66)
 @many
 @given(st.sampled_from([*WeightsMetadata.model_fields, *PREPROCESSING, ""]), values)
 def test_metadata_with_random_values_is_read_or_refused(tmp_path, key, value):

@@ -137,6 +137,7 @@ def test_check_of_the_input_changes_nothing(training):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+@pytest.mark.reliability(68)
 def test_sizes_and_outputs_that_do_not_fit_are_refused():
     with pytest.raises(WavezooError, match=r"does not accept images of 192 x 192 px: Input height \(192\)"):
         check_input(random("vit_tiny_patch16_224"), (3, 192, 192))
@@ -164,6 +165,7 @@ RANDOM = ("--weights", "none")
 TEN = ("--model-kwargs", "num_classes=10")
 
 
+@pytest.mark.reliability(68)
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -183,6 +185,7 @@ def test_commands_refuse_in_one_line_what_the_model_does_not_accept(wavezoo, arg
     assert len([line for line in finished.err.splitlines() if line.startswith("error: ")]) == 1
 
 
+@pytest.mark.reliability(36)
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -197,6 +200,7 @@ def test_arguments_that_wavezoo_decides_are_refused_everywhere(wavezoo, argument
     assert finished.code == 2 and "model argument 'pretrained' cannot be set" in finished.out + finished.err
 
 
+@pytest.mark.reliability(36)
 @pytest.mark.parametrize("key", ["kwargs", "initial_weights_of"])
 @pytest.mark.parametrize("argument", ["checkpoint_path=x", "num_classes=3", "in_chans=1", "device=meta"])
 def test_recipe_with_such_an_argument_is_refused_with_its_line(key, argument):
@@ -204,6 +208,7 @@ def test_recipe_with_such_an_argument_is_refused_with_its_line(key, argument):
         load_recipe("digits", [f"model.{key}.{argument}"])
 
 
+@pytest.mark.reliability(36)
 @pytest.mark.parametrize("argument", ["act_layer=evil", "global_pool=evil", "width=x", "kappas=1", "num_classes=x"])
 def test_values_that_a_model_refuses_are_named_in_one_line(wavezoo, argument):
     finished = wavezoo("count", "waveletnet_x1", "--model-kwargs", argument)

@@ -266,7 +266,7 @@ def test_a_record_whose_values_do_not_agree_is_refused(changed, change, reason):
     refused(reason, changed(lambda values: values.update(change)))
 
 
-@pytest.mark.reliability(29)
+@pytest.mark.reliability(29, 59)
 @pytest.mark.parametrize(
     ("metadata", "record", "key"),
     [
@@ -283,7 +283,7 @@ def test_a_path_of_this_machine_is_refused_with_its_key(changed, metadata, recor
     refused(f"{re.escape(key)}.*is a path of this machine", changed(lambda values: values.update(record), **metadata))
 
 
-@pytest.mark.reliability(29)
+@pytest.mark.reliability(29, 59)
 def test_the_path_of_images_and_model_becomes_a_name(changed):
     def record(values):
         values["data"].update(name="/home/alice/photos", fingerprint="0" * 64)
@@ -296,7 +296,7 @@ def test_the_path_of_images_and_model_becomes_a_name(changed):
     assert ModelCard(texts["README.md"]).data.eval_results[0].dataset_name == "photos"
 
 
-@pytest.mark.reliability(29)
+@pytest.mark.reliability(29, 59)
 def test_the_recipe_names_the_file_of_initial_weights(changed, weights):
     recipe = load_recipe("digits", ["model.pretrained=/home/alice/first.safetensors"])
     (weights.parent / "recipe.yaml").write_text(recipe.to_yaml())
