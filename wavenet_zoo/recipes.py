@@ -72,8 +72,8 @@ def _read_scientific(value: Any) -> Any:
 
 
 def _check_magnitude(value: float) -> float:
-    if value and not 1e-12 <= abs(value) <= 1e6:  # float32 would make it 0 or infinite
-        raise ValueError("input should be 0 or have an absolute value from 1e-12 to 1e6")
+    if value and not 1e-30 <= abs(value) <= 1e30:  # float32 would make it 0 or infinite
+        raise ValueError("input should be 0 or have an absolute value from 1e-30 to 1e30")
     return value
 
 
@@ -327,7 +327,7 @@ class Recipe(_Section):
         if rest:
             raise ValueError(f"batch_size {self.batch_size} is not divisible by accumulation {self.accumulation}")
         if part % 2 and (self.augmentation.mixup or self.augmentation.cutmix):
-            raise ValueError(f"mixup and cutmix require an even number of images per part of a step, got {part}")
+            raise ValueError(f"mixup and cutmix require an even number of images per process and part, got {part}")
         return self
 
     def sha256(self) -> str:
