@@ -69,6 +69,14 @@ def list_of_faults(request) -> tuple[Path, str]:
     return request.config.stash[LIST_OF_FAULTS]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Escape what test processes cannot send to the main one: names in captured output that are not UTF-8."""
+    report = yield
+    report.sections = [(title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections]
+    return report
+
+
 @dataclass
 class Finished:
     code: int

@@ -11,18 +11,17 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.recipes import AugmentationSection, PreprocessingSection
+from wavenet_zoo.recipes import MAX_SIDE, AugmentationSection, PreprocessingSection
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
     from torch import nn
 
-__all__ = ["MAX_SIZE", "Preprocessing", "check_size", "evaluation_transform", "preprocessing_of", "training_transform"]
+__all__ = ["Preprocessing", "check_size", "evaluation_transform", "preprocessing_of", "training_transform"]
 
 Transform = Callable[["Image.Image"], "torch.Tensor"]
 
-MAX_SIZE = 8192  # pixels, before and after cropping; an RGB image of this size takes 0.8 GB as a tensor
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 CROP_MODES = ("center", "squash", "border")
 
@@ -62,8 +61,8 @@ class Preprocessing:
             if not valid:
                 raise ValueError(f"{key} {reprlib.repr(value)}: {rule}")
         resized = max(self.input_size[1:]) / self.crop_pct
-        if not 1 <= resized <= MAX_SIZE:
-            raise ValueError(f"crop_pct {self.crop_pct}: resizes images to {resized:.3g} px, not 1 to {MAX_SIZE}")
+        if not 1 <= resized <= MAX_SIDE:
+            raise ValueError(f"crop_pct {self.crop_pct}: resizes images to {resized:.3g} px, not 1 to {MAX_SIDE}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str = "preprocessing") -> "Preprocessing":
@@ -91,7 +90,7 @@ class Preprocessing:
         """Return the preprocessing of a recipe.
 
         Raises:
-            WavezooError: If the size of the image before or after cropping exceeds :data:`MAX_SIZE`.
+            WavezooError: If the size of the image before or after cropping exceeds :data:`MAX_SIDE`.
         """
         values = section.model_dump(exclude={"size"})
         return cls.from_dict({**values, "input_size": (3, section.size, section.size), "crop_mode": "center"})
@@ -111,7 +110,7 @@ class Preprocessing:
             interpolation: Interpolation of the resize.
 
         Raises:
-            WavezooError: If ``size`` or the image before cropping exceeds :data:`MAX_SIZE`, or ``crop_pct`` is not in
+            WavezooError: If ``size`` or the image before cropping exceeds :data:`MAX_SIDE`, or ``crop_pct`` is not in
                 (0, 1].
         """
         if size is not None:
@@ -144,8 +143,8 @@ _LARGEST, _SMALLEST = 3.4028234663852886e38, 1.1754943508222875e-38  # of float3
 _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "input_size",
-        lambda size: len(size) == 3 and size[0] == 3 and all(type(n) is int and 1 <= n <= MAX_SIZE for n in size),
-        f"must be 3 channels, height and width, in pixels from 1 to {MAX_SIZE}",
+        lambda size: len(size) == 3 and size[0] == 3 and all(type(n) is int and 1 <= n <= MAX_SIDE for n in size),
+        f"must be 3 channels, height and width, in pixels from 1 to {MAX_SIDE}",
     ),
     ("interpolation", lambda name: name in INTERPOLATIONS, f"must be one of {', '.join(INTERPOLATIONS)}"),
     ("crop_pct", lambda share: math.isfinite(share) and share > 0, "must be a number above 0"),
@@ -159,10 +158,10 @@ def check_size(size: int) -> None:
     """Check an input size in pixels.
 
     Raises:
-        WavezooError: If it is below 1 or above :data:`MAX_SIZE`.
+        WavezooError: If it is below 1 or above :data:`MAX_SIDE`.
     """
-    if not 1 <= size <= MAX_SIZE:
-        raise WavezooError(f"--size {size}: must be 1 to {MAX_SIZE} pixels")
+    if not 1 <= size <= MAX_SIDE:
+        raise WavezooError(f"--size {size}: must be 1 to {MAX_SIDE} pixels")
 
 
 def preprocessing_of(model: "nn.Module") -> Preprocessing:
