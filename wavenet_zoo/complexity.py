@@ -16,7 +16,8 @@ from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.layers import DFWT
 from wavenet_zoo.models import WaveletNet
 from wavenet_zoo.runtime.results import Result
-from wavenet_zoo.weights.loading import build_model, is_location, load_model, resolve_model
+from wavenet_zoo.weights.loading import build_model, load_model
+from wavenet_zoo.weights.locations import is_location, resolve_model
 
 __all__ = ["PAPER_CONVENTION", "Complexity", "ModuleComplexity", "count"]
 
@@ -87,7 +88,7 @@ def count(
     its definition.
 
     Args:
-        model: Name of a timm model; its weights, see :func:`wavenet_zoo.weights.loading.resolve_model`; or a module,
+        model: Name of a timm model; its weights, see :func:`wavenet_zoo.weights.locations.resolve_model`; or a module,
             which is copied and not modified.
         size: Side of the image in pixels. Default: the model's.
         per_layer: List every layer with its own counts, without those of its submodules: the list sums to the total.

@@ -12,7 +12,9 @@ from wavenet_zoo.data.preprocessing import Preprocessing
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.recipes import load_recipe
 from wavenet_zoo.weights.files import weights_bytes
-from wavenet_zoo.weights.loading import check_input, load_model, resolve_model
+from wavenet_zoo.weights.input_check import check_input
+from wavenet_zoo.weights.loading import load_model
+from wavenet_zoo.weights.locations import resolve_model
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
 MODEL = "waveletnet_cifar_m1"

@@ -14,7 +14,8 @@ from wavenet_zoo.deployment.choose import choose_forms
 from wavenet_zoo.deployment.fold import fold
 from wavenet_zoo.deployment.forms import check_form, check_unfolded_form, read_forms, summarize_forms
 from wavenet_zoo.models import UNFOLDED_FORMS, set_form
-from wavenet_zoo.weights.loading import is_location, load_model, resolve_model
+from wavenet_zoo.weights.loading import load_model
+from wavenet_zoo.weights.locations import is_location, resolve_model
 
 __all__ = ["PLAIN", "Candidate", "choose_auto_forms", "list_candidates", "parse_forms"]
 

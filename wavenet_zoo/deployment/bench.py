@@ -26,7 +26,7 @@ from wavenet_zoo.runtime.environment import describe_environment
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.runtime.seeds import preserve_rng_state
-from wavenet_zoo.weights.loading import check_input
+from wavenet_zoo.weights.input_check import check_input
 
 __all__ = ["PLAIN", "Benchmark", "Measurement", "bench"]
 
@@ -118,7 +118,7 @@ def bench(
     """Measure the throughput of networks on the CPU against a baseline, with random weights and images.
 
     Args:
-        models: Names of timm models, or their weights, see :func:`wavenet_zoo.weights.loading.resolve_model`.
+        models: Names of timm models, or their weights, see :func:`wavenet_zoo.weights.locations.resolve_model`.
         against: Name of the baseline, which runs ``dense`` in the same engine, folded like the models. Default: the
             first model as timm builds it: not folded, NCHW.
         engines: ``torch`` (channels_last), ``compile``, ``onnxruntime``, ``openvino`` or ``executorch``.

@@ -30,7 +30,9 @@ from wavenet_zoo.runtime.figures import import_matplotlib
 from wavenet_zoo.runtime.files import check_writable, sha256_of, write_atomically
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.runtime.seeds import preserve_rng_state
-from wavenet_zoo.weights.loading import HUB, Weights, check_input, load_model, resolve_model
+from wavenet_zoo.weights.input_check import check_input
+from wavenet_zoo.weights.loading import Weights, load_model
+from wavenet_zoo.weights.locations import HUB, resolve_model
 from wavenet_zoo.weights.metadata import METADATA_KEY
 
 __all__ = ["Export", "export"]
@@ -94,7 +96,7 @@ def export(
 
     Args:
         model: Name of any timm model, with or without a tag; or its weights, see
-            :func:`wavenet_zoo.weights.loading.resolve_model`.
+            :func:`wavenet_zoo.weights.locations.resolve_model`.
         to: ``onnx``, ``pt2`` (torch.export) or ``executorch`` (for XNNPACK; B at most 8).
         out: Path of the file. Default: the model's name with the suffix of the format.
         weights: A tag, a file, or ``none`` for random weights. Default: the model's pretrained weights.

@@ -17,7 +17,8 @@ from wavenet_zoo.deployment.optional import missing_extra, quiet_libraries
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.files import read_regular_file
 from wavenet_zoo.runtime.records import parse_json
-from wavenet_zoo.weights.loading import Weights, find_image_hashes
+from wavenet_zoo.weights.images import find_image_hashes
+from wavenet_zoo.weights.loading import Weights
 from wavenet_zoo.weights.metadata import METADATA_KEY, WeightsMetadata, parse_metadata
 
 __all__ = [

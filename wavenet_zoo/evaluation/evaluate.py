@@ -32,7 +32,9 @@ from wavenet_zoo.runtime.environment import describe_environment, package_versio
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.runtime.seeds import preserve_rng_state
-from wavenet_zoo.weights.loading import Weights, check_input, load_model, resolve_model
+from wavenet_zoo.weights.input_check import check_input
+from wavenet_zoo.weights.loading import Weights, load_model
+from wavenet_zoo.weights.locations import resolve_model
 from wavenet_zoo.weights.manifest import list_entries
 from wavenet_zoo.weights.metadata import WeightsMetadata
 
@@ -154,7 +156,7 @@ def evaluate(
     """Evaluate a timm model, an exported file or a module.
 
     Args:
-        model: Name, with or without a tag; weights alone, see :func:`wavenet_zoo.weights.loading.resolve_model`; a
+        model: Name, with or without a tag; weights alone, see :func:`wavenet_zoo.weights.locations.resolve_model`; a
             file of :func:`wavenet_zoo.export`; or a module with timm's ``pretrained_cfg``, which is moved to the
             device and set to evaluation mode.
         weights: A tag, a file, or ``none`` for random weights. Default: the model's pretrained weights.

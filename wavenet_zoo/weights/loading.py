@@ -1,10 +1,8 @@
 """Load a model with weights: from a tag, a file, or at random."""
 
-import copy
 import inspect
 import json
 import reprlib
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,7 +11,6 @@ from typing import Any, Literal
 import timm
 import torch
 from huggingface_hub import hf_hub_download
-from timm.data import resolve_data_config
 from timm.models import (
     get_arch_pretrained_cfgs,
     get_pretrained_cfg,
@@ -21,38 +18,29 @@ from timm.models import (
     list_models,
     split_model_name_tag,
 )
-from torch import nn
 
 from wavenet_zoo.data.classes import imagenet_classes
-from wavenet_zoo.data.image_hashes import IMAGES_FILE, ImageHashes, read_image_hashes
+from wavenet_zoo.data.image_hashes import ImageHashes
 from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.models import WEIGHTS_FILE, check_hash, check_reachable, read_manifest
 from wavenet_zoo.recipes import check_model_kwargs
-from wavenet_zoo.runtime.files import expand
-from wavenet_zoo.runtime.records import read_json
 from wavenet_zoo.runtime.seeds import preserve_rng_state
 from wavenet_zoo.weights.files import read_weights_file
-from wavenet_zoo.weights.manifest import ManifestEntry, find_entry, list_entries
-from wavenet_zoo.weights.metadata import WeightsMetadata, parse_metadata
+from wavenet_zoo.weights.images import find_image_hashes
+from wavenet_zoo.weights.locations import HUB, is_location, locate, timm_metadata
+from wavenet_zoo.weights.manifest import ManifestEntry, find_entry
+from wavenet_zoo.weights.metadata import WeightsMetadata
 
 __all__ = [
-    "HUB",
     "Weights",
     "build_model",
-    "check_input",
     "check_model_name",
     "fetch_weights",
-    "find_image_hashes",
-    "is_location",
     "load_model",
     "pretrained_tags",
-    "resolve_model",
 ]
 
 RANDOM_SEED = 0
-HUB, LOCAL = "hf-hub:", "local-dir:"  # timm's names of a model on the Hub and in a folder
-CONFIG_FILE = "config.json"
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
 @dataclass
@@ -191,7 +179,7 @@ def load_model(
     else:
         if not is_location(str(weights)) and Path(weights).name == str(weights) and Path(weights).suffix == "":
             raise _unknown_tag(architecture, str(weights), pretrained_tags(architecture))
-        built, known = _model_from_file(architecture, _locate(str(weights)), model_kwargs, variant)
+        built, known = _model_from_file(architecture, locate(str(weights)), model_kwargs, variant)
         if str(weights).startswith(HUB):
             known = replace(known, name=str(weights))
     in_weights = built.pretrained_cfg["num_classes"]
@@ -207,191 +195,6 @@ def load_model(
             "download or convert the file again",
         )
     return built, known
-
-
-def find_image_hashes(path: Path, metadata: WeightsMetadata) -> ImageHashes | None:
-    """Return the hashes of the images that weights were trained and validated on.
-
-    They are in ``images.safetensors`` in the folder of a run, and in ``NAME.images.safetensors`` beside
-    ``NAME.safetensors`` in a collection. Files with other fingerprints than the metadata are of other weights.
-
-    Args:
-        path: File of the weights, or an exported file.
-        metadata: Its metadata.
-
-    Raises:
-        WavezooError: If the hashes are damaged.
-    """
-    if metadata.data_fingerprint is None:
-        return None
-    collection = [
-        Path(e.path) for e in list_entries().values() if e.path and _fingerprints(e) == _fingerprints(metadata)
-    ]
-    files = [file.with_suffix(f".{IMAGES_FILE}") for file in (path, *collection)]
-    for file in (files[0], path.with_name(IMAGES_FILE), *files[1:]):
-        if file.is_file():
-            hashes = read_image_hashes(file)
-            if hashes.fingerprints == _fingerprints(metadata):
-                return hashes
-    return None
-
-
-def _fingerprints(metadata: WeightsMetadata) -> dict[str, str | None]:
-    return {"training": metadata.data_fingerprint, "validation": metadata.validation_fingerprint}
-
-
-def resolve_model(model: str, weights: str | Path | None = None) -> tuple[str, str | Path | None]:
-    """Return the name of a model and its weights, for a model that may be given by its weights alone.
-
-    Args:
-        model: Name of a timm model, or its weights: a run folder, a weights file, ``local-dir:DIR`` or
-            ``hf-hub:ORG/NAME``.
-        weights: A tag, a file or a folder, if ``model`` is a name.
-
-    Returns:
-        Name and weights, for :func:`load_model`. A name is returned as it is.
-
-    Raises:
-        WavezooError: If the weights do not exist, or have no metadata that names their architecture.
-    """
-    if not is_location(model):
-        return model, weights
-    if weights is not None:
-        raise WavezooError(f"{model}: has its own weights, so --weights {weights} cannot be used", "pass one of them")
-    path = _locate(model)
-    metadata = read_weights_file(path).metadata or _timm_metadata(path)
-    if metadata is None:
-        raise WavezooError(
-            f"{path}: has no metadata that names its model", f"pass the model's name and --weights {path}"
-        )
-    return metadata.model, model
-
-
-def is_location(model: str) -> bool:
-    """Return whether a model is given by its weights: a run folder, a file, ``local-dir:DIR`` or ``hf-hub:ORG/NAME``.
-
-    A model of timm has priority over a file or folder of the same name.
-    """
-    if model.startswith((HUB, LOCAL)):
-        return True
-    architecture, tag = split_model_name_tag(model)
-    if is_model(architecture) and (not tag or model in get_arch_pretrained_cfgs(architecture)):
-        return False
-    return model.endswith(SUFFIXES) or (model != "" and _mode(expand(model)) is not None)
-
-
-def _locate(weights: str) -> Path:
-    """Return the path of the weights file that a path, ``local-dir:DIR`` or ``hf-hub:ORG/NAME`` names.
-
-    Raises:
-        WavezooError: If it does not exist, or cannot be downloaded.
-    """
-    if weights.startswith(HUB):
-        return _download(weights)
-    path = expand(weights.removeprefix(LOCAL))
-    mode = _mode(path)
-    if mode is None:
-        raise WavezooError(f"{path}: weights file not found")
-    if not stat.S_ISDIR(mode):
-        return path
-    if _mode(path / WEIGHTS_FILE) is None:
-        raise WavezooError(f"{path}: is a folder without {WEIGHTS_FILE}", "pass a run folder, or a weights file")
-    return path / WEIGHTS_FILE
-
-
-def _mode(path: Path) -> int | None:
-    """Return the mode of a file or folder, or None if the path does not exist or cannot exist."""
-    try:
-        return path.stat().st_mode
-    except (OSError, ValueError):  # a name that is too long, or contains a null character
-        return None
-
-
-def _download(name: str) -> Path:
-    """Return the weights file of ``hf-hub:ORG/NAME@REVISION``, downloaded with its configuration if necessary."""
-    hub_id = name.removeprefix(HUB)
-    repo, _, revision = hub_id.partition("@")
-    try:
-        check_reachable(name, hub_id, advice="check the name and the connection")
-        hf_hub_download(repo, CONFIG_FILE, revision=revision or None)
-        return Path(hf_hub_download(repo, WEIGHTS_FILE, revision=revision or None))
-    except Exception as error:  # the Hub raises many types
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WavezooError(f"{name}: {reason}" if not reason.startswith(name) else reason) from error
-
-
-def _timm_metadata(path: Path) -> WeightsMetadata | None:
-    """Return metadata from timm's ``config.json`` beside a weights file of another tool, or None without one.
-
-    Raises:
-        WavezooError: If it is invalid.
-    """
-    config_path = path.parent / CONFIG_FILE
-    if path.name != WEIGHTS_FILE or not config_path.is_file():
-        return None
-    config = read_json(config_path)
-    cfg = config.get("pretrained_cfg")
-    if not isinstance(config.get("architecture"), str) or not isinstance(cfg, dict):
-        return None
-    try:
-        preprocessing = resolve_data_config(pretrained_cfg=cfg)
-    except Exception as error:  # any type, for values of another type
-        raise WavezooError(f"{config_path}: invalid pretrained_cfg: {error!r}") from error
-    values = {
-        "model": config["architecture"],
-        "model_kwargs": config.get("model_args") or {},
-        "classes": cfg.get("label_names"),
-        "preprocessing": preprocessing,
-    }
-    return parse_metadata(config_path, values, WeightsMetadata)
-
-
-def check_input(
-    model: nn.Module, input_size: tuple[int, int, int], batch_size: int = 1, training: bool = False
-) -> None:
-    """Check that a model returns one score per class for images of a size, by a forward pass without data.
-
-    Args:
-        model: The model, which is not modified.
-        input_size: (C, H, W) of the images.
-        batch_size: Number of images.
-        training: Whether to check a forward pass in training mode, which depends on the batch size.
-
-    Raises:
-        WavezooError: If the model does not accept such images, or returns anything else.
-    """
-    shape = (batch_size, *input_size)
-    size = f"images of {input_size[2]} x {input_size[1]} px"
-    with torch.no_grad(), preserve_rng_state():
-        try:
-            output = _on_meta(model).train(training)(torch.empty(shape, device="meta"))
-        except Exception:  # exported files and some models do not run on the meta device
-            try:
-                device = next((parameter.device for parameter in model.parameters()), None)
-                output = copy.deepcopy(model).train(training)(torch.zeros(shape, device=device))
-            except WavezooError:
-                raise
-            except Exception as error:  # whatever the layers raise
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                raise WavezooError(f"the model does not accept {size}: {reason}", "use another --size") from error
-    num_classes: Any = getattr(model, "num_classes", None)
-    found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-    if not training and num_classes is not None and (found != (batch_size, num_classes) or num_classes < 1):
-        raise WavezooError(
-            f"the model returns {found} for {batch_size} of {size}, not ({batch_size}, {num_classes}) logits",
-            "remove model arguments such as global_pool and num_classes",
-        )
-
-
-def _on_meta(model: nn.Module) -> nn.Module:
-    """Return a copy of a model on the meta device, without copying its weights."""
-    memo: dict[int, Any] = {
-        id(tensor): nn.Parameter(tensor.to("meta"), requires_grad=False)
-        if isinstance(tensor, nn.Parameter)
-        else tensor.to("meta")
-        for tensor in [*model.parameters(), *model.buffers()]
-    }
-    return copy.deepcopy(model, memo)
 
 
 def _random_model(model: str, model_kwargs: Mapping[str, Any] | None) -> tuple[Any, Weights]:
@@ -472,7 +275,7 @@ def _model_from_file(
     file = read_weights_file(path, variant)
     if variant is not None and file.variant != variant:
         raise WavezooError(f"{path}: contains no {'moving average' if variant == 'ema' else 'raw weights'}")
-    metadata = file.metadata or _timm_metadata(path) or WeightsMetadata(model=architecture)
+    metadata = file.metadata or timm_metadata(path) or WeightsMetadata(model=architecture)
     if metadata.model != architecture:
         raise WavezooError(f"{path}: weights of {metadata.model}, not of {architecture}", f"use {metadata.model}")
     kwargs = {**metadata.model_kwargs, **(model_kwargs or {})}

@@ -18,15 +18,8 @@ from wavenet_zoo.models import WaveletNet
 from wavenet_zoo.runtime.manifest import checkpoints_folder
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.runtime.results import Result
-from wavenet_zoo.weights.loading import (
-    Weights,
-    build_model,
-    check_model_name,
-    is_location,
-    load_model,
-    pretrained_tags,
-    resolve_model,
-)
+from wavenet_zoo.weights.loading import Weights, build_model, check_model_name, load_model, pretrained_tags
+from wavenet_zoo.weights.locations import is_location, resolve_model
 from wavenet_zoo.weights.manifest import list_entries
 
 __all__ = ["ModelInfo", "ModelSummary", "Stage", "info", "list_models"]
@@ -128,7 +121,7 @@ def info(model: str, *, model_kwargs: Mapping[str, Any] | None = None) -> ModelI
 
     Args:
         model: Name of any timm model, with or without a tag; or its weights, see
-            :func:`wavenet_zoo.weights.loading.resolve_model`.
+            :func:`wavenet_zoo.weights.locations.resolve_model`.
         model_kwargs: Model arguments.
 
     Raises:
