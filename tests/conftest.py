@@ -26,6 +26,7 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # the threads of two test processes would compete for the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+os.environ.pop("COLUMNS", None)  # test processes set it; tables in a pipe then have the width of a terminal
 os.environ["WAVEZOO_CACHE"] = tempfile.mkdtemp(prefix="wavezoo-tests-")  # not the user's cache, also in child processes
 atexit.register(shutil.rmtree, os.environ["WAVEZOO_CACHE"], ignore_errors=True)
 

@@ -109,6 +109,7 @@ def count(
     else:
         name, module = type(model).__name__, copy.deepcopy(model).to("meta", torch.float32).eval()
     channels, height, width = resolve_model_data_config(module)["input_size"]
+    channels = (model_kwargs or {}).get("in_chans", channels)
     if size is not None:
         height = width = size
     macs, paper, activations = (FlopCounterMode(display=False, custom_mapping=m) for m in (None, _PAPER, _ACTIVATIONS))

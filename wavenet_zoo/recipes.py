@@ -716,31 +716,33 @@ _DECIDED = {  # arguments of timm.create_model and build_model_with_cfg that wav
 }
 
 
-def check_model_kwargs(kwargs: Mapping[str, Any], where: str) -> None:
+def check_model_kwargs(kwargs: Mapping[str, Any], where: str, rgb: bool = True) -> None:
     """Check that model arguments do not include any that wavezoo decides, ``pretrained`` for example.
 
     Args:
         kwargs: Model arguments, of the command line or of a file.
         where: Where they are from, for the message.
+        rgb: Whether the model must accept RGB images.
 
     Raises:
         WavezooError: If one of them cannot be set.
     """
-    if (mistake := refused_model_kwarg(kwargs)) is not None:
+    if (mistake := refused_model_kwarg(kwargs, rgb=rgb)) is not None:
         raise WavezooError(f"{where}: {mistake}", "remove it")
 
 
-def refused_model_kwarg(kwargs: Mapping[str, Any], classes_of_data: bool = False) -> str | None:
+def refused_model_kwarg(kwargs: Mapping[str, Any], classes_of_data: bool = False, rgb: bool = True) -> str | None:
     """Return what is wrong with the first model argument that cannot be set, or None.
 
     Args:
         kwargs: Model arguments.
         classes_of_data: Whether the number of classes is that of the data, as in a recipe.
+        rgb: Whether the model must accept RGB images.
     """
     for name, value in kwargs.items():
         if name in _DECIDED:
             return f"model argument '{name}' cannot be set: {_DECIDED[name]}"
-        if name == "in_chans" and value != 3:
+        if rgb and name == "in_chans" and value != 3:
             return f"model argument in_chans={reprlib.repr(value)} is not supported: images are RGB, with 3 channels"
         if name == "num_classes" and classes_of_data:
             return "model argument 'num_classes' cannot be set: the number of classes is that of the data"

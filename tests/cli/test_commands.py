@@ -29,7 +29,7 @@ def test_list_shows_models_counts_and_weights(wavezoo):
 
 def test_info_shows_table_4_preprocessing_and_weights(wavezoo):
     out = wavezoo("info", "waveletnet_x1").out
-    assert "κ3" in out and "96x14x14" in out and "resize to 256 px" in out
+    assert "κ3" in out and "96x14x14" in out and "resize to 64 px" in out
     assert "tiny-imagenet-200/val: top-1 29.29 % of 10,000 images" in out
     assert re.search(r"weights +none", wavezoo("info", "waveletnet_x1_25").out)
     assert wavezoo("info", f"{MODEL}.digits", "--json").json["weights"][0]["results"]["digits/test"]["images"] == 360

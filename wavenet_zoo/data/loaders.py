@@ -41,6 +41,7 @@ SECONDS_AFTER_SIGTERM = 30  # torchrun's own timeout
 MAX_SOCKET_NAME = 107  # bytes, the least of the systems
 DESCRIPTORS, DESCRIPTORS_PER_WORKER = 16, 4  # that a loader needs at most
 WORKERS_HINT = "use --workers 0"
+SECONDS_FOR_SIGNAL = 0.2
 # words in the errors of torch and the system when a loader fails, the cause, and what to do
 MACHINE_ERRORS = (
     (
@@ -426,6 +427,8 @@ def _machine_errors(*types: type[Exception]) -> Iterator[None]:
         text = f"{type(error).__name__}: {error}"
         for words, cause, hint in MACHINE_ERRORS:
             if any(word in text for word in words):
+                with contextlib.suppress(RuntimeError):
+                    time.sleep(SECONDS_FOR_SIGNAL)  # torch raises again when the signal of a worker's end arrives
                 last_line = text.strip().splitlines()[-1]  # the others are the traceback of a worker
                 detail = last_line.rpartition("Error:")[2].strip(". ")
                 raise WavezooError(f"{cause}: {detail}" if detail else cause, hint, INTERNAL_FAILURE) from error

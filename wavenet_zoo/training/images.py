@@ -16,14 +16,11 @@ logger = logging.getLogger(__name__)
 
 
 def hash_training_images(training: Training, progress: bool = False) -> ImageHashes:
-    """Hash the training and validation images of a run.
+    """Hash the training and validation images of a run, and count those that are both in a warning.
 
     Args:
         training: The run.
         progress: Show progress on stderr.
-
-    Raises:
-        WavezooError: If all validation images are also training images.
     """
     distributed = training.distributed
     threads = max(1, available_cpus() // distributed.local_world_size)
@@ -32,12 +29,9 @@ def hash_training_images(training: Training, progress: bool = False) -> ImageHas
         for source in (training.train_images, training.val_images)
     )
     train, val = train[train != UNREADABLE], val[val != UNREADABLE]  # the run stops at unreadable images
-    shared = int(np.isin(val, train).sum())
-    counts = f"{shared:,} of {len(val):,} validation images are also training images"
-    if shared and shared == len(val):
-        raise WavezooError(f"{training.val_images.name}: {counts}", "validate on images that are not trained on")
-    if shared:
-        logger.warning("%s", counts)
+    if shared := int(np.isin(val, train).sum()):
+        what = "training and validation use the same images: " if shared == len(val) else ""
+        logger.warning("%s%s of %s validation images are also training images", what, f"{shared:,}", f"{len(val):,}")
     metadata = training.metadata
     fingerprints = {"training": str(metadata.data_fingerprint), "validation": str(metadata.validation_fingerprint)}
     return ImageHashes(np.sort(train), np.sort(val), fingerprints)

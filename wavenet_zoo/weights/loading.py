@@ -129,7 +129,7 @@ def build_model(model: str, model_kwargs: Mapping[str, Any] | None = None, **kwa
         WavezooError: If the name is unknown or the model refuses an argument.
     """
     check_model_name(model)
-    check_model_kwargs(model_kwargs or {}, model)
+    check_model_kwargs(model_kwargs or {}, model, rgb=False)
     try:
         return timm.create_model(model, **{**kwargs, **(model_kwargs or {})})
     except ImportError as error:  # the message names the missing extra
@@ -170,6 +170,7 @@ def load_model(
         WavezooError: If the weights do not exist, are damaged or unsafe, or belong to another architecture.
     """
     architecture, tag = check_model_name(model)
+    check_model_kwargs(model_kwargs or {}, model)
     if weights is not None and str(weights) == "none":
         return _random_model(model, model_kwargs)
     if weights is None or _is_tag(architecture, str(weights)):
