@@ -10,6 +10,7 @@ from click.shell_completion import ShellComplete
 
 from wavenet_zoo.cli._complete import WAVELETNETS
 from wavenet_zoo.cli.main import cli
+from wavenet_zoo.runtime.manifest import SCHEMA, read_manifest
 
 
 def complete(*words):
@@ -49,11 +50,21 @@ def test_completion_offers_names(words, expected):
 
 def test_weights_of_a_collection_are_completed_if_it_is_valid(monkeypatch, tmp_path):
     monkeypatch.setenv("WAVEZOO_CHECKPOINTS", str(tmp_path))
-    (tmp_path / "manifest.json").write_text(json.dumps({"checkpoints": [{"name": "resnet18.mine"}]}))
-    assert complete("weights", "verify", "resnet") == ["resnet18.mine"]
-    for content in ("{", "[]", '{"checkpoints": [{}]}', '{"checkpoints": 1}'):
+    entry = {
+        **read_manifest()["waveletnet_cifar_m1.digits"],
+        "name": "waveletnet_cifar_m1.mine",
+        "hub": "org/name@main",
+    }
+    del entry["file"], entry["path"]
+    manifest = {"schema": SCHEMA, "checkpoints": [entry]}
+    for content, names in (
+        (json.dumps(manifest), ["waveletnet_cifar_m1.mine"]),
+        *((text, ["file"]) for text in ("{", "[]", '{"checkpoints": [{}]}', '{"checkpoints": 1}')),
+    ):
         (tmp_path / "manifest.json").write_text(content)
-        assert complete("weights", "verify", "resnet") == ["file"]
+        read_manifest.cache_clear()
+        assert complete("weights", "verify", "waveletnet_cifar_m1.m") == names
+    read_manifest.cache_clear()
 
 
 def test_completion_of_own_models_does_not_import_torch():

@@ -84,11 +84,11 @@ def test_run_with_random_values_is_read_or_rejected(run, name, data):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (['{"top1": 1, "train_loss": 1}'], r"log\.jsonl: has 1 lines, but the run has 2 epochs"),
-        (['{"top1": 1, "train_loss": 1}', "{"], r"log\.jsonl:2: not valid JSON"),
-        (['{"top1": 1, "train_loss": 1}', "[]"], r"log\.jsonl:2: missing or invalid key ''"),
-        (['{"top1": "x", "train_loss": 1}', "{}"], r"log\.jsonl:1: missing or invalid key 'top1'"),
-        (['{"top1": 1}', '{"top1": 1}'], r"log\.jsonl:1: missing or invalid key 'train_loss'"),
+        (['{"epoch": 1, "top1": 1, "train_loss": 1}'], r"log\.jsonl: has 1 lines, but the run has 2 epochs"),
+        (['{"epoch": 1, "top1": 1, "train_loss": 1}', "{"], r"log\.jsonl:2: not valid JSON"),
+        (['{"epoch": 1, "top1": 1, "train_loss": 1}', "[]"], r"log\.jsonl:2: missing or invalid key ''"),
+        (['{"epoch": 1, "top1": "x", "train_loss": 1}', "{}"], r"log\.jsonl:1: missing or invalid key 'top1'"),
+        (['{"epoch": 1, "top1": 1}', '{"epoch": 2, "top1": 1}'], r"log\.jsonl:1: missing or invalid key 'train_loss'"),
     ],
 )
 def test_log_that_does_not_match_the_run_is_refused(run, lines, message):

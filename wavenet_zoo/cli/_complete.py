@@ -1,5 +1,6 @@
 """Shell completion of models, weights, recipes and data sets, without torch where possible."""
 
+import logging
 from collections.abc import Iterable
 
 import click
@@ -56,4 +57,10 @@ def _items(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
 def _weight_names() -> list[str]:
     from wavenet_zoo.runtime.manifest import read_manifest
 
-    return list(read_manifest())
+    logger = logging.getLogger("wavenet_zoo")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # a shell cannot show warnings
+    try:
+        return list(read_manifest())
+    finally:
+        logger.setLevel(level)

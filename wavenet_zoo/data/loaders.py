@@ -425,6 +425,8 @@ def _machine_errors(*types: type[Exception]) -> Iterator[None]:
         yield
     except types as error:
         text = f"{type(error).__name__}: {error}"
+        if "gloo" in text or "NCCL" in text:  # of another process, not of a worker
+            raise
         for words, cause, hint in MACHINE_ERRORS:
             if any(word in text for word in words):
                 with contextlib.suppress(RuntimeError):

@@ -240,7 +240,7 @@ def check_recipe(recipe_path: str | Path, overrides: Sequence[str] = ()) -> dict
         except WavezooError as error:
             mistakes.append(Mistake(key, error.message, error.hint))
 
-    model: nn.Module = nn.Linear(1, 1)  # for the optimizer, if the network cannot be built
+    model: nn.Module = nn.Linear(1, 1, device="meta")  # for the optimizer, if the network cannot be built
     with checking("model"):
         model = build_model(recipe.model.name, _model_kwargs(recipe), device="meta")
         if recipe.model.initial_weights_of is not None:
