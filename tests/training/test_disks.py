@@ -54,7 +54,7 @@ def test_export_to_a_full_disk_keeps_the_old_file(disk, fill):
     (folder / "m.pt2").write_bytes(b"old")
     fill(folder)
     with pytest.raises(WavezooError, match="No space left on device"):
-        export("waveletnet_cifar_m1", "pt2", folder / "m.pt2")
+        export("waveletnet_cifar_m1", "pt2", folder / "m.pt2", overwrite=True)
     assert (folder / "m.pt2").read_bytes() == b"old"
     assert not list(folder.glob(".*"))
 
