@@ -113,7 +113,10 @@ def test_metadata_that_makes_no_sense_is_refused_with_its_key(tmp_path, tensors,
 )
 def test_tensors_of_other_types_or_shapes_are_refused(tmp_path, tensors, change, reason):
     changed = {key: change(value) if value.is_floating_point() else value for key, value in tensors.items()}
-    safetensors.torch.save_file(changed, tmp_path / "w.safetensors")
+    try:
+        safetensors.torch.save_file(changed, tmp_path / "w.safetensors")
+    except KeyError as error:
+        pytest.skip(f"this version of safetensors has no {error}")
     assert reason in refused(tmp_path / "w.safetensors")
 
 
