@@ -1,14 +1,10 @@
 """Data loaders for training and evaluation, whose order and randomness do not depend on the number of workers."""
 
 import contextlib
-import os
 import random
 import signal
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from multiprocessing.connection import Listener
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +15,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_
 from torchvision.transforms import Resize
 
 from wavenet_zoo.data.decoding import ImageError
+from wavenet_zoo.data.loader_errors import check_descriptors, check_sockets, machine_errors
 from wavenet_zoo.data.preprocessing import Transform
 from wavenet_zoo.data.sources import ImageSource, read_error
-from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
+from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.seeds import mix_seed
 
 __all__ = [
@@ -38,43 +35,6 @@ __all__ = [
 
 UNREADABLE = -1  # label of an image that cannot be decoded
 SECONDS_AFTER_SIGTERM = 30  # torchrun's own timeout
-MAX_SOCKET_NAME = 107  # bytes, the least of the systems
-DESCRIPTORS, DESCRIPTORS_PER_WORKER = 16, 4  # that a loader needs at most
-WORKERS_HINT = "use --workers 0"
-SECONDS_FOR_SIGNAL = 0.2
-# words in the errors of torch and the system when a loader fails, the cause, and what to do
-MACHINE_ERRORS = (
-    (
-        ("Too many open files", "ancdata"),
-        "too few file descriptors for the loader workers",
-        f"raise the limit with 'ulimit -n 4096', or {WORKERS_HINT}",
-    ),
-    (
-        ("shared memory", "/torch_", "No space left on device", "/dev/shm"),
-        "no space in /dev/shm, through which the loader workers send their batches",
-        f"{WORKERS_HINT}, or start the container with --ipc=host or --shm-size=1g",
-    ),
-    (
-        ("killed by signal: Killed",),
-        "a loader worker was killed, probably because memory was exhausted",
-        "use fewer --workers, or a smaller --batch-size or --size",
-    ),
-    (
-        ("allocate memory", "out of memory", "MemoryError"),
-        "out of memory",
-        "use a smaller --batch-size or --size, or fewer --workers",
-    ),
-    (
-        ("Resource temporarily unavailable", "can't start new thread"),
-        "too few processes or threads are allowed for the loader workers",
-        f"raise the limit with 'ulimit -u', or {WORKERS_HINT}",
-    ),
-    (
-        ("DataLoader worker (pid", "Connection", "EOFError", "FileNotFoundError"),
-        "a loader worker ended",
-        "repeat the command, with --workers 0 if it happens again",
-    ),
-)
 
 
 def evaluation_loader(
@@ -171,14 +131,14 @@ class Loader(DataLoader):
 
     def __init__(self, dataset: "_Images", workers: int, **options: Any):
         if workers:
-            _check_sockets()
-            _check_descriptors(workers)
+            check_sockets()
+            check_descriptors(workers)
         options |= {"collate_fn": _collate, "worker_init_fn": _ignore_signals}
         super().__init__(dataset, num_workers=workers, **options)
 
     def __iter__(self) -> "BatchIterator":  # type: ignore[override]
-        _check_descriptors(self.num_workers)
-        with _machine_errors(OSError, RuntimeError, MemoryError):
+        check_descriptors(self.num_workers)
+        with machine_errors(OSError, RuntimeError, MemoryError):
             return BatchIterator(super().__iter__(), self.dataset.source)  # type: ignore[attr-defined]
 
 
@@ -198,7 +158,7 @@ class BatchIterator:
         return self
 
     def __next__(self) -> list[torch.Tensor]:
-        with _machine_errors(OSError, EOFError, RuntimeError, MemoryError):
+        with machine_errors(OSError, EOFError, RuntimeError, MemoryError, in_transfer=True):
             batch, self._reasons = next(self._iterator)
         if isinstance(batch, WavezooError):
             raise batch
@@ -223,7 +183,7 @@ def batches(loader: Loader) -> Iterator[BatchIterator]:
     """Iterate over the batches of a loader, and shut down its workers on exit."""
     iterator = iter(loader)
     try:
-        with _machine_errors(RuntimeError, MemoryError):  # a worker that ends interrupts the body, wherever it is
+        with machine_errors(RuntimeError, MemoryError):  # a worker that ends interrupts the body, wherever it is
             yield iterator
     finally:
         iterator.shut_down_workers()
@@ -238,7 +198,7 @@ def decoding_seconds(loader: DataLoader) -> float:
 def persistent_workers(loader: Loader) -> Iterator[None]:
     """Keep the workers of a training loader between epochs, and shut them down on exit."""
     try:
-        with _machine_errors(RuntimeError, MemoryError):
+        with machine_errors(RuntimeError, MemoryError):
             yield
     finally:
         _shut_down_workers(loader._iterator)
@@ -338,7 +298,7 @@ class _EvaluationImages(_Images):
         self.class_indices = class_indices
         self.seconds = torch.zeros(max(1, workers), dtype=torch.float64)  # one element per worker
         if workers:
-            with _machine_errors(RuntimeError):
+            with machine_errors(RuntimeError):
                 self.seconds.share_memory_()
 
     def __getitem__(self, index: int) -> _Item:
@@ -381,60 +341,6 @@ def _check_resized(image: Image.Image, transform: Transform) -> None:
                 f"too thin: {image.width} x {image.height} pixels become {width} x {height} in the resize"
                 + (f", the limit is {Image.MAX_IMAGE_PIXELS:,} pixels" if pixels else "")
             )
-
-
-def _check_sockets() -> None:
-    """Check that workers can open sockets in the temporary folder. One that cannot hangs, instead of failing.
-
-    Raises:
-        WavezooError: If it cannot.
-    """
-    try:
-        with Listener() as listener:
-            # the name contains the number of a process, which may be longer in a worker
-            if isinstance(listener.address, str) and len(os.fsencode(listener.address)) + 3 > MAX_SOCKET_NAME:
-                raise OSError("AF_UNIX path too long")
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise WavezooError(
-            f"{tempfile.gettempdir()}: loader workers cannot create sockets in the temporary folder: {reason}",
-            f"set TMPDIR to a folder with a short path and free space, or {WORKERS_HINT}",
-            INTERNAL_FAILURE,
-        ) from error
-
-
-def _check_descriptors(workers: int) -> None:
-    """Check that enough file descriptors are free for workers. One that lacks some hangs, instead of failing.
-
-    Raises:
-        WavezooError: If too few are free.
-    """
-    with _machine_errors(OSError), contextlib.ExitStack() as stack:
-        for _ in range(DESCRIPTORS + workers * DESCRIPTORS_PER_WORKER if workers else 0):
-            stack.enter_context(Path(os.devnull).open("rb", buffering=0))
-
-
-@contextlib.contextmanager
-def _machine_errors(*types: type[Exception]) -> Iterator[None]:
-    """Turn errors by which torch or the system report that the machine fails the loader into one line.
-
-    Raises:
-        WavezooError: For an error of one of ``types`` that contains words of ``MACHINE_ERRORS``.
-    """
-    try:
-        yield
-    except types as error:
-        text = f"{type(error).__name__}: {error}"
-        if "gloo" in text or "NCCL" in text:  # of another process, not of a worker
-            raise
-        for words, cause, hint in MACHINE_ERRORS:
-            if any(word in text for word in words):
-                with contextlib.suppress(RuntimeError):
-                    time.sleep(SECONDS_FOR_SIGNAL)  # torch raises again when the signal of a worker's end arrives
-                last_line = text.strip().splitlines()[-1]  # the others are the traceback of a worker
-                detail = last_line.rpartition("Error:")[2].strip(". ")
-                raise WavezooError(f"{cause}: {detail}" if detail else cause, hint, INTERNAL_FAILURE) from error
-        raise
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -103,34 +103,40 @@ class Evaluation(Result):
 
     def to_row(self) -> dict[str, Any]:
         """Return the columns of a results CSV."""
-        keys = ("images", "top1", "top5", "loss", "correct_top1", "correct_top5")
-        return {
-            "date": self.date,
-            "model": self.model,
-            "weights": self.weights["name"],
-            "weights_sha256": self.weights["sha256"],
-            "data": self.data["name"],
-            "split": self.data["split"],
-            "data_fingerprint": self.data["fingerprint"],
-            **{key: getattr(self, key) for key in keys},
-            "skipped": len(self.skipped),
-            "input_size": "x".join(str(n) for n in self.preprocessing["input_size"]),
-            **{key: self.preprocessing[key] for key in ("interpolation", "crop_pct", "crop_mode")},
-            "mean": " ".join(str(n) for n in self.preprocessing["mean"]),
-            "std": " ".join(str(n) for n in self.preprocessing["std"]),
-            **{key: getattr(self, key) for key in ("precision", "batch_size", "images_per_second")},
-            "device": self.environment["device"],
-            **self.environment["versions"],
-        }
+        return {**{name: value(self) for name, value in _COLUMNS.items()}, **self.environment["versions"]}
 
 
 def row_columns() -> list[str]:
     """Return the columns of :meth:`Evaluation.to_row`, which are known before the evaluation."""
-    return [
-        "date", "model", "weights", "weights_sha256", "data", "split", "data_fingerprint", "images", "top1", "top5",
-        "loss", "correct_top1", "correct_top5", "skipped", "input_size", "interpolation", "crop_pct", "crop_mode",
-        "mean", "std", "precision", "batch_size", "images_per_second", "device", *package_versions(),
-    ]  # fmt: skip
+    return [*_COLUMNS, *package_versions()]
+
+
+_COLUMNS: dict[str, Callable[[Evaluation], Any]] = {
+    "date": lambda e: e.date,
+    "model": lambda e: e.model,
+    "weights": lambda e: e.weights["name"],
+    "weights_sha256": lambda e: e.weights["sha256"],
+    "data": lambda e: e.data["name"],
+    "split": lambda e: e.data["split"],
+    "data_fingerprint": lambda e: e.data["fingerprint"],
+    "images": lambda e: e.images,
+    "top1": lambda e: e.top1,
+    "top5": lambda e: e.top5,
+    "loss": lambda e: e.loss,
+    "correct_top1": lambda e: e.correct_top1,
+    "correct_top5": lambda e: e.correct_top5,
+    "skipped": lambda e: len(e.skipped),
+    "input_size": lambda e: "x".join(str(n) for n in e.preprocessing["input_size"]),
+    "interpolation": lambda e: e.preprocessing["interpolation"],
+    "crop_pct": lambda e: e.preprocessing["crop_pct"],
+    "crop_mode": lambda e: e.preprocessing["crop_mode"],
+    "mean": lambda e: " ".join(str(n) for n in e.preprocessing["mean"]),
+    "std": lambda e: " ".join(str(n) for n in e.preprocessing["std"]),
+    "precision": lambda e: e.precision,
+    "batch_size": lambda e: e.batch_size,
+    "images_per_second": lambda e: e.images_per_second,
+    "device": lambda e: e.environment["device"],
+}
 
 
 def evaluate(
