@@ -125,3 +125,11 @@ def test_run_inside_the_images_is_refused(digit_folder):
 def test_invalid_checkpoint_minutes_are_refused(wavezoo, small_digits, minutes):
     finished = wavezoo("train", "digits", "--data", small_digits, "--checkpoint-minutes", minutes)
     assert finished.code == 2 and "--checkpoint-minutes" in finished.err
+
+
+@pytest.mark.reliability(69)
+def test_home_of_an_unknown_user_in_a_recipe_is_one_line(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(load_recipe("digits", ["data.path=~nosuchuser/images"]).to_yaml())
+    with pytest.raises(WavezooError, match="~nosuchuser/images: the home folder of this user is unknown"):
+        train(recipe, out=tmp_path / "run", workers=0)

@@ -9,6 +9,7 @@ from pathlib import Path
 from wavenet_zoo.data.open import NAMED_DATA, is_named
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.recipes import Recipe, find_recipe, list_recipes, load_recipe, recipe_name
+from wavenet_zoo.runtime.files import expand
 from wavenet_zoo.runtime.records import read_record
 from wavenet_zoo.training.records import RunRecord, TrainingRun
 
@@ -45,10 +46,10 @@ class RunSettings:
         """Where the data is on this machine: a name, or an absolute path."""
         data = self.data if self.data is not None else self.recipe.data.name
         for prefix in LOCAL_PREFIXES:
-            folder = Path(data.removeprefix(prefix)).expanduser()
+            folder = expand(data.removeprefix(prefix))
             if data.startswith(prefix) and folder.exists():
                 return f"{prefix}{folder.absolute()}"
-        return data if is_named(data) else str(Path(data).expanduser().absolute())
+        return data if is_named(data) else str(expand(data).absolute())
 
 
 def run_settings(
@@ -79,7 +80,7 @@ def run_settings(
         values = load_recipe(recipe, overrides)
         name = recipe_name(recipe)
         if given is None and values.data.path is not None:
-            given = str(find_recipe(recipe).parent / Path(values.data.path).expanduser())
+            given = str(find_recipe(recipe).parent / expand(values.data.path))
         run_dir = Path(out) if out is not None else default_run_dir(name, values, load_recipe(recipe))
         return RunSettings(values, name, given, run_dir, bool(compile), form or "dense", bool(deterministic))
     run_dir = Path(recipe)
