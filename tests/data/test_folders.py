@@ -339,6 +339,15 @@ def test_wrong_annotations_of_tiny_imagenet_are_reported(tiny_imagenet, edit, me
     assert str(annotations) in str(error.value) and message in str(error.value)
 
 
+@pytest.mark.reliability(49)
+def test_annotations_that_are_a_pipe_are_refused_without_waiting(tiny_imagenet):
+    annotations = tiny_imagenet / "val" / "val_annotations.txt"
+    annotations.unlink()
+    os.mkfifo(annotations)
+    with pytest.raises(WavezooError, match=r"val_annotations\.txt: cannot be read: is a named pipe"):
+        open_data(tiny_imagenet, "val")
+
+
 @pytest.mark.reliability(17)
 def test_split_of_tiny_imagenet_without_labels_is_reported(tiny_imagenet):
     with pytest.raises(WavezooError, match=r"test: has no labels"):

@@ -12,6 +12,7 @@ from wavenet_zoo.data.decoding import IMAGE_EXTENSIONS
 from wavenet_zoo.data.sources import FolderImages
 from wavenet_zoo.data.splits import ALL_SPLIT_NAMES, SplitError, find_split, natural_key, split_named
 from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.runtime.files import read_regular_file
 
 __all__ = ["SYNSET", "open_folder"]
 
@@ -19,6 +20,7 @@ SYNSET = re.compile(r"n\d{8}")
 IMAGE_FILES_HINT = f"image files end in {', '.join(IMAGE_EXTENSIONS)}"
 UNSORTED_FOLDER = "images"  # of the parts of Tiny-ImageNet that have no class folders
 ANNOTATIONS = "val_annotations.txt"
+MAX_ANNOTATION_BYTES = 256 * 2**20
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +121,7 @@ def _read_annotations(root: Path, files: Sequence[Path]) -> tuple[list[str], lis
             f"use another split, or pass {root / UNSORTED_FOLDER} if it contains the class folders",
         )
     try:
-        lines = annotations.read_text(encoding="utf-8").splitlines()
+        lines = read_regular_file(annotations, MAX_ANNOTATION_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise WavezooError(f"{annotations}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     class_of: dict[str, str] = {}
