@@ -1,5 +1,6 @@
 """The output of every command: stdout, stderr, exit code."""
 
+import csv
 import json
 import re
 
@@ -78,11 +79,11 @@ def test_eval_writes_json_and_appends_csv(wavezoo, digit_folder, tmp_path):
     args = ["eval", MODEL, "--data", digit_folder, "--workers", 0, "--save-json", "r.json", "--append-csv", "r.csv"]
     first, second = wavezoo(*args, "--json"), wavezoo(*args, "--json")
     assert json.loads((tmp_path / "r.json").read_text()) == second.json
-    lines = (tmp_path / "r.csv").read_text().splitlines()
-    assert len(lines) == 3 and lines[0].startswith(
-        "date,model,weights,weights_sha256,data,split,data_fingerprint,images,top1,"
-    )
-    assert first.json["top1"] == second.json["top1"]
+    (row,) = csv.DictReader((tmp_path / "r.csv").open())  # the second has the same result
+    assert float(row["top1"]) == first.json["top1"] == second.json["top1"]
+    timm_columns = "model top1 top1_err top5 top5_err param_count img_size crop_pct interpolation"
+    assert set(row) >= set(timm_columns.split()) and row["img_size"] == "32"
+    assert float(row["top1_low"]) < first.json["top1"] < float(row["top1_high"])
 
 
 @pytest.mark.reliability(45)

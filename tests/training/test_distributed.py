@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from wavenet_zoo.evaluation.saved_predictions import write_predictions
 
 from wavenet_zoo import evaluate, train
 from wavenet_zoo.training.trainer import Trainer
@@ -92,14 +93,16 @@ def settings(overrides):
 
 @pytest.mark.reliability(25)
 @pytest.mark.parametrize(("processes", "batch_size"), [(2, 7), (3, 64)])
-def test_evaluation_counts_do_not_depend_on_the_world_size(torchrun, digit_folder, processes, batch_size):
+def test_evaluation_counts_do_not_depend_on_the_world_size(torchrun, digit_folder, processes, batch_size, tmp_path):
     alone = evaluate(MODEL, None, digit_folder, workers=0, per_class=True)
     run = torchrun(
         processes, "eval", MODEL, "--data", digit_folder, "--batch-size", batch_size, "--per-class", "--json",
-        "--workers", 0,
+        "--workers", 0, "--save-predictions", tmp_path / "predictions.csv",
     )  # fmt: skip
     out, err = run.communicate(timeout=120)
     assert run.returncode == 0, err
+    write_predictions(tmp_path / "alone.csv", alone.predictions)
+    assert (tmp_path / "predictions.csv").read_bytes() == (tmp_path / "alone.csv").read_bytes()
     together = json.loads(out)  # one process speaks
     assert together["processes"] == processes
     for key in ("images", "correct_top1", "correct_top5", "per_class"):

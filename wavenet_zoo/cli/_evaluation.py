@@ -1,6 +1,6 @@
 """How the result of an evaluation is shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wavenet_zoo.cli._output import Facts, Table, facts, table
@@ -58,28 +58,36 @@ def table_of_classes(per_class: Mapping[str, Mapping[str, int]]) -> Table:
 
 def summarize(results: "Sequence[Evaluation]") -> Table:
     """Return one row per evaluation."""
-    columns = [
-        "model", "weights", "params, M", "px", "top-1, %", "95 % interval", "top-5, %", "macro, %", "loss", "ECE, %",
-        "images/s",
-    ]  # fmt: skip
-    rows = [
-        (
-            r.model,
-            r.weights["name"],
-            f"{r.param_count / 1e6:.2f}" if r.param_count else "-",
-            str(r.preprocessing["input_size"][-1]),
-            f"{r.top1:.2f}",
-            interval(r.top1_interval),
-            f"{r.top5:.2f}",
-            f"{r.macro_top1:.2f}",
-            f"{r.loss:.4f}",
-            f"{100 * r.ece:.2f}",
-            f"{r.images_per_second:,.1f}",
-        )
-        for r in results
-    ]
+    cells: dict[str, Callable[[Evaluation], str]] = {
+        "model": lambda r: r.model,
+        "weights": lambda r: r.weights["name"],
+        "params, M": lambda r: f"{r.param_count / 1e6:.2f}" if r.param_count else "-",
+        "px": lambda r: str(r.preprocessing["input_size"][-1]),
+        "top-1, %": lambda r: f"{r.top1:.2f}",
+        "95 % interval": lambda r: interval(r.top1_interval),
+        "top-5, %": lambda r: f"{r.top5:.2f}",
+        "macro, %": lambda r: f"{r.macro_top1:.2f}",
+        "loss": lambda r: f"{r.loss:.4f}",
+        "ECE, %": lambda r: f"{100 * r.ece:.2f}",
+        "images/s": lambda r: f"{r.images_per_second:,.1f}",
+    }
+    if any(len(r.scores) > 1 for r in results):
+        both = {
+            f"top-1 among {among}, %": lambda r, among=among: (
+                f"{r.scores[among].top1:.2f}" if among in r.scores else "-"
+            )
+            for among in ("all", "data")
+        }
+        cells = {
+            "model": cells.pop("model"),
+            "weights": cells.pop("weights"),
+            "among": lambda r: r.among,
+            **cells,
+            **both,
+        }
     optional = ["images/s", "ECE, %", "macro, %", "loss", "px", "params, M", "weights"]
-    return table(columns, rows, text=["model", "weights"], optional=optional)
+    rows = [[cell(result) for cell in cells.values()] for result in results]
+    return table(list(cells), rows, text=["model", "weights", "among"], optional=optional)
 
 
 def interval(bounds: Sequence[float]) -> str:

@@ -71,18 +71,25 @@ def command(
     The data is a folder with one folder per class, or a folder that contains such folders in val/. Class folders that
     are named after ImageNet synsets are matched by name, also if there are fewer than 1000.
     """
+    from wavenet_zoo.evaluation.result import identity
     from wavenet_zoo.evaluation.several import FailedEvaluation, SkippedEvaluation, evaluate_models, expand_models
     from wavenet_zoo.runtime.files import check_writable
+    from wavenet_zoo.runtime.records import append_csv as append_row
     from wavenet_zoo.runtime.records import write_json
 
     output = Output(as_json, quiet)
     check_writable(save_json)
     expanded = expand_models(models, options["weights"])
-    writers, exists = _writers(append_csv, again, len(expanded) > 1, options)
+    writers = _writers(len(expanded) > 1, options)
+    contains = _contained_in(append_csv, again)
+    only_csv = not writers and save_json is None and min_top1 is None  # what else is requested needs the evaluation
+    skip = contains if only_csv else lambda identity: False
+    if append_csv:
+        writers.append(lambda result: None if contains(identity(result)) else append_row(append_csv, result.to_row()))
     results: list[Evaluation] = []
     failed: list[FailedEvaluation] = []
     skipped: list[SkippedEvaluation] = []
-    for outcome in evaluate_models(expanded, exists=exists, progress=output.progress, **options):
+    for outcome in evaluate_models(expanded, skip=skip, progress=output.progress, **options):
         if isinstance(outcome, FailedEvaluation):
             if len(expanded) == 1:
                 raise outcome.exception
@@ -103,7 +110,9 @@ def command(
     if len(expanded) > 1 or skipped:
         parts = {"results": results, "failed": failed, "skipped": skipped}
         every = {name: [outcome.to_dict() for outcome in part] for name, part in parts.items()}  # type: ignore[attr-defined]
-        show = partial(output.json, every) if as_json else partial(output.show, summarize(results))
+        show = (
+            partial(output.json, every) if as_json else partial(output.show, *([summarize(results)] if results else []))
+        )
         output.deliver(show, *([partial(write_json, save_json, every)] if save_json else []))
     below = [result for result in results if min_top1 is not None and result.top1 < min_top1]
     for result in below:
@@ -112,13 +121,8 @@ def command(
         ctx.exit(BAD_INPUT if failed else BELOW_THRESHOLD)
 
 
-def _writers(
-    append_csv: Path | None, again: bool, several: bool, options: dict[str, Any]
-) -> "tuple[list[Callable[[Evaluation], None]], Callable[[Mapping[str, Any]], bool]]":
-    """Check the files of the results, and return what writes them, and what tells whether a result is in the CSV."""
-    from wavenet_zoo.evaluation.result import row_columns, same_evaluation
-    from wavenet_zoo.runtime import records
-
+def _writers(several: bool, options: dict[str, Any]) -> "list[Callable[[Evaluation], None]]":
+    """Check the files to write for each model, and return what writes them."""
     images = not options.pop("no_images")
     writers: list[Callable[[Evaluation], None]] = []
     for option in ("save_predictions", "confusion", "report"):
@@ -131,12 +135,19 @@ def _writers(
                 f"put {PLACEHOLDER} into its name",
             )
         writers.append(partial(_write_for_model, path, _checked_writer(option, path, images)))
-    if append_csv is None:
-        return writers, lambda identity: False
-    records.check_append_csv(append_csv, row_columns())
-    rows = records.read_csv(append_csv) if append_csv.exists() and not again else []
-    writers.append(lambda result: records.append_csv(append_csv, result.to_row()))
-    return writers, lambda identity: any(same_evaluation(records.as_csv_text(identity), row) for row in rows)
+    return writers
+
+
+def _contained_in(path: Path | None, again: bool) -> Callable[[Mapping[str, Any]], bool]:
+    """Check a results CSV, and return what tells whether it contains an evaluation; ``again`` ignores its rows."""
+    from wavenet_zoo.evaluation.result import row_columns, same_evaluation
+    from wavenet_zoo.runtime.records import as_csv_text, check_append_csv, read_csv
+
+    if path is None:
+        return lambda identity: False
+    check_append_csv(path, row_columns())
+    rows = read_csv(path) if path.exists() and not again else []
+    return lambda identity: any(same_evaluation(as_csv_text(identity), row) for row in rows)
 
 
 def _checked_writer(option: str, path: Path, images: bool) -> "Callable[[Path, Evaluation], None]":

@@ -295,9 +295,7 @@ def prepare_evaluation(
     valid: Sequence[tuple[int, ...]] | None = None
     if labels == "real":
         label_set, (source, real) = REAL, real_labels(source)
-        synsets = imagenet_classes(1000) or []
-        outputs = match_classes(synsets, known.metadata.classes, network.num_classes)
-        valid = [tuple(outputs[label] for label in own) for own in real]
+        valid = _outputs_of_labels(real, opened)
     available = len(source.targets)
     if limit is not None:
         limited = limit_images(source, str(limit))
@@ -334,6 +332,17 @@ def prepare_evaluation(
         skip_bad_images=skip_bad_images,
         progress=progress,
     )
+
+
+def _outputs_of_labels(labels: Sequence[tuple[int, ...]], opened: OpenedModel) -> list[tuple[int, ...]]:
+    """Return the outputs of a model for numbers of ImageNet's classes."""
+    try:
+        synsets = imagenet_classes(1000) or []
+        outputs = match_classes(synsets, opened.weights.metadata.classes, opened.network.num_classes)
+    except WavezooError as error:
+        message = f"{opened.name}: --labels real requires the 1,000 classes of ImageNet"
+        raise WavezooError(f"{message}, and the model has {opened.network.num_classes:,} others") from error
+    return [tuple(outputs[label] for label in own) for own in labels]
 
 
 def _seen(overlap: Mapping[str, int] | None, images: int, fingerprint: str, metadata: WeightsMetadata) -> str | None:

@@ -113,14 +113,16 @@ def identity(evaluation: Any) -> dict[str, Any]:
 def same_evaluation(wanted: Mapping[str, str], row: Mapping[str, str]) -> bool:
     """Return whether a row of a results CSV has the result of an evaluation that would be run.
 
-    Names of data and, if they have a hash, of weights are not compared: these may have been moved.
+    Names of data and, if they have a hash, of weights are not compared: files may have been moved.
 
     Args:
         wanted: Columns of :func:`identity`, as text.
         row: The row.
     """
-    names = {"data", "split", *(["weights"] if wanted["weights_sha256"] else [])}
-    return all(row.get(column) == value for column, value in wanted.items() if column not in names)
+    ignored = {"data", "split"}
+    if wanted["weights_sha256"]:
+        ignored |= {"weights", "model"}  # a hash belongs to one architecture, with or without a tag
+    return all(row.get(column) == value for column, value in wanted.items() if column not in ignored)
 
 
 def row_columns() -> list[str]:

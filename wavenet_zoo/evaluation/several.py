@@ -39,7 +39,7 @@ class FailedEvaluation(Result):
 
 @dataclass
 class SkippedEvaluation(Result):
-    """An evaluation whose result exists already.
+    """An evaluation that was skipped, since its result exists.
 
     Attributes:
         model: The model, as it was given.
@@ -86,7 +86,7 @@ def evaluate_models(
     data: str | Path | None = None,
     *,
     device: str = "auto",
-    exists: Callable[[Mapping[str, Any]], bool] = lambda identity: False,
+    skip: Callable[[Mapping[str, Any]], bool] = lambda identity: False,
     **options: Any,
 ) -> Iterator[Evaluation | FailedEvaluation | SkippedEvaluation]:
     """Evaluate models one after the other. One that fails does not stop the others.
@@ -98,19 +98,21 @@ def evaluate_models(
         weights: Weights of all of them.
         data: Data of all of them.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        exists: Whether a result exists already, by :func:`~.result.identity`. Rank 0 decides.
+        skip: Whether to skip a model, by :func:`~.result.identity`. Rank 0 decides.
         **options: Other arguments of :func:`~.evaluate.evaluate`.
 
     Yields:
         The result for each model.
     """
     with init_distributed(device) as distributed:
-        for model in models:
+        for number, model in enumerate(models, start=1):
             name = model if isinstance(model, str) else type(model).__name__
+            if len(models) > 1:
+                logger.info("model %d of %d: %s", number, len(models), name)
             try:
                 with preserve_rng_state():
                     prepared = prepare_evaluation(model, weights, data, distributed=distributed, **options)
-                    if distributed.broadcast(exists(identity(prepared)) if distributed.is_rank_zero else None):
+                    if distributed.broadcast(skip(identity(prepared)) if distributed.is_rank_zero else None):
                         yield SkippedEvaluation(name)
                         continue
                     result = prepared.run()

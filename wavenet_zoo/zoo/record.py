@@ -10,6 +10,7 @@ from wavenet_zoo.data.preprocessing import Preprocessing
 __all__ = ["EvaluationRecord"]
 
 ROUNDING = 1e-3  # percentage points
+REAL = "imagenet-real"
 
 
 class EvaluatedWeights(BaseModel):
@@ -77,6 +78,9 @@ class EvaluationRecord(BaseModel):
         skipped: Images that could not be decoded.
         precision: ``fp32``, or ``bf16``.
         environment: Versions and commit.
+        among: Outputs among which the metrics were scored; only ``all`` can be published.
+        limit: How many images were selected; an evaluation of some images cannot be published.
+        label_set: Convention of the labels; an evaluation with other labels cannot be published.
     """
 
     model_config = ConfigDict(protected_namespaces=())
@@ -93,6 +97,19 @@ class EvaluationRecord(BaseModel):
     skipped: list[str]
     precision: Literal["fp32", "bf16"] = "fp32"
     environment: EvaluationEnvironment
+    among: Literal["all", "data"] = "all"
+    limit: dict[str, NonNegativeInt] | None = None
+    label_set: dict[str, str] | None = None
+
+    @model_validator(mode="after")
+    def _check_scope(self) -> Self:
+        if self.limit is not None:
+            raise ValueError(f"is a limited evaluation of {' of '.join(map(str, self.limit.values()))} images")
+        if self.among != "all":
+            raise ValueError("is scored among the classes of the data: evaluate with --among all")
+        if self.label_set is not None and self.label_set.get("name") == REAL:
+            raise ValueError("is scored with the labels of ImageNet-ReaL: evaluate without --labels")
+        return self
 
     @model_validator(mode="after")
     def _check_percentages(self) -> Self:
