@@ -63,7 +63,7 @@ REAL = LabelSet(
 
 
 def recognize_label_set(source: ImageSource) -> LabelSet | None:
-    """Return the standard evaluation set that a source contains, by its class folders; None if it is another one.
+    """Return the standard evaluation set that a source contains, by its class folders; None for other data.
 
     ImageNet-A and -R have exactly timm's lists of 200 synsets, and images that are not named as ImageNet's own: those
     of the same 200 classes are another set. ImageNet-Sketch has ImageNet's 1,000 synsets and images named
