@@ -73,6 +73,7 @@ def test_evaluation_set_is_recognized_in_a_tar_file(write_tar, folder):
         ("imagenet-a", CLASSES["imagenet-a"][1:], IMAGES["imagenet-a"]),
         ("imagenet200", CLASSES["imagenet-r"], "ILSVRC2012_val_00000293.JPEG"),  # ImageNet's images of these classes
         ("imagenet200", CLASSES["imagenet-a"], "n01440764_10026.JPEG"),
+        ("sketch", imagenet_classes(21841)[:1000], IMAGES["sketch"]),
         ("numbers", [str(number) for number in range(1000)], "1.jpeg"),
         ("imagenetv2", [str(number) for number in range(1, 1001)], "1.jpeg"),
     ],

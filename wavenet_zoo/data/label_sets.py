@@ -48,7 +48,12 @@ class LabelSet:
 A = LabelSet("imagenet-a", "ImageNet-A: scored among its 200 classes", "data")
 R = LabelSet("imagenet-r", "ImageNet-R: scored among its 200 classes", "data")
 # https://arxiv.org/abs/1902.10811
-V2 = LabelSet("imagenet-v2", "ImageNet-V2: folders are numbers of ImageNet's classes, among all outputs", "all", True)
+V2 = LabelSet(
+    "imagenet-v2",
+    "ImageNet-V2: folders are ImageNet's classes by number, scored among all outputs",
+    "all",
+    numbered=True,
+)
 # https://arxiv.org/abs/1905.13549
 SKETCH = LabelSet("imagenet-sketch", "ImageNet-Sketch: scored among all outputs", "all")
 # https://arxiv.org/abs/2006.07159
@@ -58,7 +63,7 @@ REAL = LabelSet(
 
 
 def recognize_label_set(source: ImageSource) -> LabelSet | None:
-    """Return the standard evaluation set that a source contains, by its class folders; None if it is another one.
+    """Return the standard evaluation set that a source contains, by its class folders; None for other data.
 
     ImageNet-A and -R have exactly timm's lists of 200 synsets, and images that are not named as ImageNet's own: those
     of the same 200 classes are another set. ImageNet-Sketch has ImageNet's 1,000 synsets and images named

@@ -86,9 +86,9 @@ class ImageSource(Protocol):
         """Return the path or the number of one image, for messages."""
 
     def relative_path(self, index: int) -> str:
-        """Return the path of one image relative to the data, or its number if it has none, as text for files.
+        """Return the path of one image relative to the data, or its number if it has no path, as text.
 
-        Every image has another one. Folders are separated by ``/``, see :func:`portable_path`. In archives it is the
+        It is unique in the source. Folders are separated by ``/``, see :func:`portable_path`. In archives it is the
         key, after the path of the archive if there are several.
         """
 
