@@ -55,7 +55,7 @@ def expand_models(models: Sequence[str], weights: str | Path | None = None) -> l
     for example. An existing file or folder is no wildcard.
 
     Args:
-        models: Names, files, folders, and names with ``*``, ``?`` or ``[...]``.
+        models: Names, files, folders, and names with ``*`` or ``?``.
         weights: Weights of all of them, ``none`` for example.
 
     Raises:
@@ -63,7 +63,7 @@ def expand_models(models: Sequence[str], weights: str | Path | None = None) -> l
     """
     expanded: list[str] = []
     for model in models:
-        if not any(character in model for character in "*?[") or Path(model).exists():
+        if not any(character in model for character in "*?") or Path(model).exists():
             expanded.append(model)
             continue
         every = fnmatch.filter(list_models(), model)
