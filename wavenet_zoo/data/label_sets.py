@@ -65,11 +65,11 @@ REAL = LabelSet(
 def recognize_label_set(source: ImageSource) -> LabelSet | None:
     """Return the standard evaluation set that a source contains, by its class folders; None for other data.
 
-    ImageNet-A and -R have exactly timm's lists of 200 synsets, and images that are not named as ImageNet's own
-    images of these classes. ImageNet-Sketch has ImageNet's 1,000 synsets and images named
-    ``sketch_0.JPEG``, or it is in a folder named ``sketch``. ImageNet-V2 has folders named 0 to 999. They are the
-    numbers of ImageNet's outputs, which their order as text (0, 1, 10, as in torchvision's ``ImageFolder``) is not.
-    Any data set can have such folders, so its name must contain ``imagenetv2`` too.
+    ImageNet-A and -R have exactly timm's lists of 200 synsets, and no images with names of ImageNet's training or
+    validation set, of which the same 200 classes are evaluated too. ImageNet-Sketch has ImageNet's 1,000 synsets and
+    images named ``sketch_0.JPEG``, or it is in a folder named ``sketch``. ImageNet-V2 has folders named 0 to 999. They
+    are the numbers of ImageNet's outputs, which their order as text (0, 1, 10, as in torchvision's ``ImageFolder``) is
+    not. Any data set can have such folders, so its name must contain ``imagenetv2`` too.
 
     Args:
         source: The images, all of them or a subset.

@@ -14,7 +14,7 @@ from torch import nn
 from wavenet_zoo.data.agreement import check_same_images
 from wavenet_zoo.data.classes import imagenet_classes, match_classes, output_names, unique_names
 from wavenet_zoo.data.image_hashes import hash_images
-from wavenet_zoo.data.label_sets import REAL, class_names, real_labels, recognize_label_set
+from wavenet_zoo.data.label_sets import REAL, LabelSet, class_names, real_labels, recognize_label_set
 from wavenet_zoo.data.loaders import evaluation_loader
 from wavenet_zoo.data.open import NAMED_DATA, is_named, open_data
 from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform
@@ -129,6 +129,7 @@ class PreparedEvaluation:
     Attributes:
         opened: The model with its weights.
         source: The images.
+        whole_fingerprint: Fingerprint of the data that they were selected from.
         class_indices: Output of each class of the data.
         valid_labels: Valid outputs of each image; None if its label is the only one.
         transform: How images become tensors.
@@ -138,6 +139,7 @@ class PreparedEvaluation:
 
     opened: OpenedModel
     source: ImageSource
+    whole_fingerprint: str
     class_indices: list[int]
     valid_labels: Sequence[tuple[int, ...]] | None
     transform: Preprocessing
@@ -222,7 +224,7 @@ class PreparedEvaluation:
             data={
                 **self.data,
                 "overlap": overlap,
-                "seen": _seen(overlap, len(source.targets), self.data["fingerprint"], known.metadata),
+                "seen": _seen(overlap, len(source.targets), self.whole_fingerprint, known.metadata),
             },
             preprocessing=self.preprocessing,
             **vars(scores[self.among]),
@@ -291,9 +293,11 @@ def prepare_evaluation(
     distributed.check_equal(weights=str(known.sha256), options=" ".join(str(option) for option in options))
     with distributed.rank_zero_first(is_named(str(location))):
         source = open_data(location, split)
-    label_set = recognize_label_set(source)
+    whole, label_set = source, recognize_label_set(source)
     valid: Sequence[tuple[int, ...]] | None = None
     if labels == "real":
+        if among == "data":
+            raise WavezooError("--labels real: is scored among all classes", "remove --among data")
         label_set, (source, real) = REAL, real_labels(source)
         valid = _outputs_of_labels(real, opened)
     available = len(source.targets)
@@ -314,15 +318,17 @@ def prepare_evaluation(
         logger.info("classes: %s of the model's %s, matched by name", f"{classes:,}", f"{every:,}")
     transform = opened.preprocessing(size, crop_pct, interpolation)
     check_input(network, transform.input_size)
+    used: Among = "all" if complete else among or (label_set.among if label_set else "all")
     return PreparedEvaluation(
         opened=opened,
         source=source,
+        whole_fingerprint=whole.fingerprint(),
         class_indices=class_indices,
         valid_labels=valid,
         transform=transform,
         distributed=distributed,
-        label_set={"name": label_set.name, "description": label_set.description} if label_set else None,
-        among="all" if complete else among or (label_set.among if label_set else "all"),
+        label_set=_describe_label_set(label_set, used) if label_set else None,
+        among=used,
         limit={"images": count, "of": available} if (count := len(source.targets)) < available else None,
         precision=precision,
         batch_size=batch_size,
@@ -332,6 +338,11 @@ def prepare_evaluation(
         skip_bad_images=skip_bad_images,
         progress=progress,
     )
+
+
+def _describe_label_set(label_set: LabelSet, among: Among) -> dict[str, str]:
+    overridden = f" by default, here among {among}" if among != label_set.among else ""
+    return {"name": label_set.name, "description": label_set.description + overridden}
 
 
 def _outputs_of_labels(labels: Sequence[tuple[int, ...]], opened: OpenedModel) -> list[tuple[int, ...]]:
