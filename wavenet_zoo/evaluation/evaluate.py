@@ -341,7 +341,8 @@ def prepare_evaluation(
 
 
 def _describe_label_set(label_set: LabelSet, among: Among) -> dict[str, str]:
-    overridden = f" by default, here among {among}" if among != label_set.among else ""
+    names = {"all": "all classes of the model", "data": "the classes of the data"}
+    overridden = f" by default; overridden: among {names[among]}" if among != label_set.among else ""
     return {"name": label_set.name, "description": label_set.description + overridden}
 
 
