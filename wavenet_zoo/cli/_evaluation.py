@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from wavenet_zoo.cli._output import Facts, Table, facts, table
 
 if TYPE_CHECKING:
-    from wavenet_zoo.evaluation.metrics import Scores
     from wavenet_zoo.evaluation.result import Evaluation
 
 __all__ = ["describe_evaluation", "interval", "summarize", "table_of_classes"]
@@ -96,26 +95,27 @@ def interval(bounds: Sequence[float]) -> str:
 
 
 def _describe_scores(result: "Evaluation") -> list[tuple[str, str]]:
-    """Return the metrics. Where there are two ways of scoring, both are named and the chosen one is the first."""
-    rows: list[tuple[str, str]] = []
-    for among in sorted(result.scores, key=lambda name: name != result.among):
-        scores = result.scores[among]
-        where = ""
-        if len(result.scores) > 1:
-            where = f", among {'all classes of the model' if among == 'all' else 'the classes of the data'}"
-        rows += _describe(scores, where)
-    return rows
-
-
-def _describe(scores: "Scores", where: str) -> list[tuple[str, str]]:
+    """Return the metrics. Where there are two ways of scoring, both are named and the chosen one has all its metrics."""
+    scores = result.scores[result.among]
     error = f" ± {scores.loss_standard_error:.4f}" if scores.loss_standard_error is not None else ""
-    return [
-        ("top-1", _describe_share(scores.top1, scores.top1_interval, scores.correct_top1, scores.images) + where),
-        ("top-5", _describe_share(scores.top5, scores.top5_interval, scores.correct_top5, scores.images) + where),
-        ("macro top-1", f"{scores.macro_top1:.2f} %, mean over classes" + where),
-        ("loss", f"{scores.loss:.4f}{error} (standard error)" + where),
-        ("calibration", f"expected error {100 * scores.ece:.2f} %" + where),
+    rows = [
+        ("top-1", _describe_share(scores.top1, scores.top1_interval, scores.correct_top1, scores.images)),
+        ("top-5", _describe_share(scores.top5, scores.top5_interval, scores.correct_top5, scores.images)),
+        ("macro top-1", f"{scores.macro_top1:.2f} %, mean over the classes"),
+        ("loss", f"{scores.loss:.4f}{error} (standard error)"),
+        ("calibration", f"expected error {100 * scores.ece:.2f} %"),
     ]
+    if len(result.scores) == 1:
+        return rows
+    words = {
+        "all": f"all {len(result.predictions.class_names):,} classes of the model",
+        "data": f"the {result.data['classes']:,} classes of the data",
+    }
+    other = next(among for among in result.scores if among != result.among)
+    scores = result.scores[other]
+    share = _describe_share(scores.top1, scores.top1_interval, scores.correct_top1, scores.images)
+    summary = f"top-1 {share}; top-5 {scores.top5:.2f} %, loss {scores.loss:.4f} (--among {other})"
+    return [("scored among", words[result.among]), *rows, ("scored among", f"{words[other]}: {summary}")]
 
 
 def _describe_share(percent: float, bounds: Sequence[float], correct: int, images: int) -> str:
