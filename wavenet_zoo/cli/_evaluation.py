@@ -95,7 +95,7 @@ def interval(bounds: Sequence[float]) -> str:
 
 
 def _describe_scores(result: "Evaluation") -> list[tuple[str, str]]:
-    """Return the metrics. Where there are two ways of scoring, both are named and the chosen one has all its metrics."""
+    """Return the metrics. Of two ways of scoring both are named, and the chosen one has all its metrics."""
     scores = result.scores[result.among]
     error = f" ± {scores.loss_standard_error:.4f}" if scores.loss_standard_error is not None else ""
     rows = [
@@ -115,7 +115,7 @@ def _describe_scores(result: "Evaluation") -> list[tuple[str, str]]:
     scores = result.scores[other]
     share = _describe_share(scores.top1, scores.top1_interval, scores.correct_top1, scores.images)
     summary = f"top-1 {share}; top-5 {scores.top5:.2f} %, loss {scores.loss:.4f} (--among {other})"
-    return [("scored among", words[result.among]), *rows, ("scored among", f"{words[other]}: {summary}")]
+    return [("scored among", words[result.among]), *rows, ("also among", f"{words[other]}: {summary}")]
 
 
 def _describe_share(percent: float, bounds: Sequence[float], correct: int, images: int) -> str:
