@@ -17,6 +17,7 @@ __all__ = [
     "__version__",
     "ablate",
     "bench",
+    "compare",
     "connectivity",
     "count",
     "dry_run",
@@ -33,6 +34,7 @@ _LAZY = {
     "WavezooError": "wavenet_zoo.errors",
     "ablate": "wavenet_zoo.paper.ablation",
     "bench": "wavenet_zoo.deployment.bench",
+    "compare": "wavenet_zoo.evaluation.compare",
     "connectivity": "wavenet_zoo.paper.connectivity",
     "count": "wavenet_zoo.complexity",
     "dry_run": "wavenet_zoo.training.dry_run",
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from wavenet_zoo.deployment.bench import bench
     from wavenet_zoo.deployment.export import export
     from wavenet_zoo.errors import WavezooError
+    from wavenet_zoo.evaluation.compare import compare
     from wavenet_zoo.evaluation.evaluate import evaluate
     from wavenet_zoo.paper.ablation import ablate
     from wavenet_zoo.paper.connectivity import connectivity

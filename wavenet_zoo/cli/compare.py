@@ -1,0 +1,183 @@
+"""``wavezoo compare``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wavenet_zoo.cli._command import Command
+from wavenet_zoo.cli._complete import complete_models
+from wavenet_zoo.cli._options import (
+    INTERPOLATIONS,
+    batch_size_option,
+    data_option,
+    device_option,
+    fold_option,
+    form_option,
+    model_kwargs_option,
+    output_options,
+    plot_option,
+    size_option,
+    weights_option,
+    workers_option,
+)
+from wavenet_zoo.cli._output import Output, facts, table
+from wavenet_zoo.errors import BELOW_THRESHOLD
+
+if TYPE_CHECKING:
+    from wavenet_zoo.evaluation.compare import Comparison, Pair
+
+
+@click.command(
+    name="compare",
+    cls=Command,
+    short_help="Compare models on the same images.",
+    examples=[
+        "wavezoo compare mobilenetv2_100 mobilenetv2_110d --data imagenet/val",
+        "wavezoo compare waveletnet_x1.onnx x1-int8.onnx --data tiny-imagenet-200 --max-drop 0.5",
+        "wavezoo compare runs/a runs/b runs/c --data images/val --plot differences.png",
+        "wavezoo compare a.csv b.csv --json  # files of wavezoo eval --save-predictions",
+    ],
+)
+@click.argument("models", metavar="MODEL MODEL...", nargs=-1, required=True, shell_complete=complete_models)
+@weights_option
+@data_option("A folder, a tar file, digits, cifar10, cifar100, hfds/NAME, wds/DIR or torch/NAME.")
+@click.option("--split", default="val", show_default=True, help="Split of the data: train, val, test, or its own name.")
+@click.option(
+    "--limit", metavar="N|FRACTION", help="Evaluate every k-th image of every class: N images, or a fraction."
+)
+@click.option("--among", type=click.Choice(["all", "data"]), help="Score among all classes, or the data's.")
+@click.option("--labels", type=click.Choice(["real"]), help="Labels of ImageNet-ReaL instead of the class folders.")
+@batch_size_option(64)
+@size_option()
+@click.option("--crop-pct", type=float, help="Fraction of the resized image to crop.  [default: that of the weights]")
+@click.option(
+    "--interpolation", type=click.Choice(INTERPOLATIONS),
+    help="Interpolation of the resize.  [default: that of the weights]",
+)  # fmt: skip
+@click.option(
+    "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
+    help="Precision of the forward pass; bf16 uses autocast.",
+)  # fmt: skip
+@form_option(default="dense; with --no-fold factored")
+@fold_option
+@workers_option
+@click.option("--skip-bad-images", is_flag=True, help="Skip images that cannot be decoded.")
+@click.option(
+    "--classes", type=click.IntRange(min=0), default=5, show_default=True, metavar="N",
+    help="Show the N classes in which each model differs most from the first.",
+)  # fmt: skip
+@click.option(
+    "--max-drop", type=click.FloatRange(min=0), metavar="POINTS",
+    help="Exit with code 3 if a model may have lost more top-1 against the first.",
+)  # fmt: skip
+@plot_option
+@model_kwargs_option
+@device_option
+@output_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    models: tuple[str, ...],
+    data: str | None,
+    classes: int,
+    max_drop: float | None,
+    plot: str | None,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Compare the top-1 accuracy of models on the same images. The first is the baseline.
+
+    A MODEL is a timm model, a run folder, a weights file, a file of 'wavezoo export', hf-hub:ORG/NAME, local-dir:DIR,
+    or a csv, jsonl or parquet file of 'wavezoo eval --save-predictions'.
+
+    Each pair gets the difference with its 95 % interval, and the p-value of McNemar's exact test, by the images that
+    only one of both models gets right. With more than two models, Holm's correction accounts for the number of pairs.
+    --max-drop compares the upper end of the interval of the loss: a model passes only if the images show that it has
+    not lost more.
+    """
+    from wavenet_zoo import compare
+    from wavenet_zoo.evaluation.comparison_plot import plot_comparison
+    from wavenet_zoo.runtime.figures import check_figure_path
+
+    output = Output(as_json, quiet)
+    if plot:
+        check_figure_path(Path(plot))
+    result = compare(models, data, progress=output.progress, **options)
+
+    def draw() -> None:
+        plot_comparison(Path(str(plot)), result, max_drop)
+        output.info(f"figure: {plot}")
+
+    show = lambda: output.json(result.to_dict()) if as_json else _show(output, result, classes)  # noqa: E731
+    output.deliver(show, *([draw] if plot else []))
+    dropped = [pair for pair in result.baseline_pairs if max_drop is not None and pair.possible_drop > max_drop]
+    for pair in dropped:
+        output.info(
+            f"{pair.b} may have lost {pair.possible_drop:.2f} points of top-1 against {pair.a}, the upper end of the "
+            f"95 % interval: more than --max-drop {max_drop:g}"
+        )
+    if dropped:
+        ctx.exit(BELOW_THRESHOLD)
+
+
+def _show(output: Output, result: "Comparison", classes: int) -> None:
+    from wavenet_zoo.evaluation.paired import format_p
+
+    models = [
+        (m.name, m.weights, f"{m.top1:.2f}", _interval(m.interval), f"{m.correct:,}", f"{result.images:,}")
+        for m in result.models
+    ]
+    several = len(result.pairs) > 1
+    pairs = [
+        (
+            pair.a,
+            pair.b,
+            f"{pair.difference:+.2f}",
+            _interval(pair.interval, sign="+"),
+            *(format_p(p).removeprefix("p = ") for p in ([pair.p, pair.p_holm] if several else [pair.p])),
+            f"{pair.agreement:.1f}",
+            f"{pair.only_a:,}",
+            f"{pair.only_b:,}",
+        )
+        for pair in result.pairs
+    ]
+    holm = ["p, Holm"] if several else []
+    titles = [
+        "A", "B", "B - A, points", "95 % interval", "p", *holm, "agree, %", "only A correct", "only B correct",
+    ]  # fmt: skip
+    output.show(
+        table(
+            ["model", "weights", "top-1, %", "95 % interval", "correct", "images"], models,
+            text=["model", "weights"], optional=["weights", "images"],
+        ),
+        facts([("", "")]),
+        table(titles, pairs, text=["A", "B"], optional=["agree, %"]),
+    )  # fmt: skip
+    for i, pair in enumerate(result.baseline_pairs, 1):
+        rows = [
+            (c.name, f"{c.images:,}", f"{c.correct[0]:,}", f"{c.correct[i]:,}", f"{c.correct[i] - c.correct[0]:+,}")
+            for c in result.most_different_classes(i, classes)
+        ]
+        if rows:
+            titles = [f"class, B is {pair.b}", "images", "A correct", "B correct", "difference"]
+            output.show(facts([("", "")]), table(titles, rows, text=titles[:1]))
+    output.show(facts([("", ""), *(_conclusion(pair, len(result.pairs)) for pair in result.pairs)]))
+
+
+def _conclusion(pair: "Pair", pairs: int) -> tuple[str, str]:
+    """Return what a pair shows, in words."""
+    from wavenet_zoo.evaluation.paired import format_p
+
+    corrected = f" after Holm's correction for {pairs} pairs" if pairs > 1 else ""
+    if pair.is_significant:
+        found = f"top-1 is {'higher' if pair.difference > 0 else 'lower'} by {abs(pair.difference):.2f} points"
+    else:
+        found = "difference in top-1: consistent with none"
+    interval = f"95 % interval {_interval(pair.interval, sign='+')} points"
+    return f"{pair.b} against {pair.a}", f"{found}; {interval}; {format_p(pair.p_holm)}{corrected}"
+
+
+def _interval(bounds: tuple[float, float], sign: str = "") -> str:
+    return f"{bounds[0]:{sign}.2f} to {bounds[1]:{sign}.2f}"
