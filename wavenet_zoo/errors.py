@@ -1,6 +1,7 @@
 """The error that users see, exit codes, and suggestions for misspelled names."""
 
 import contextlib
+import functools
 import os
 import re
 import sys
@@ -71,8 +72,13 @@ def _tokens() -> Iterator[str]:
     found = [os.environ.get(name, "") for name in TOKEN_VARIABLES]
     hub = sys.modules.get("huggingface_hub.constants")  # without it, no token was sent
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        found.append(Path(hub.HF_TOKEN_PATH).read_text(encoding="utf-8") if hub else "")
+        found.append(_read_token(hub.HF_TOKEN_PATH, Path(hub.HF_TOKEN_PATH).stat().st_mtime_ns) if hub else "")
     return (token.strip() for token in found if len(token.strip()) >= MIN_TOKEN)
+
+
+@functools.lru_cache(maxsize=1)  # one_line is called for every name in a table
+def _read_token(path: str, modified: int) -> str:
+    return Path(path).read_text(encoding="utf-8")
 
 
 def install_hint(extra: str) -> str:

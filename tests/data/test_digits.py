@@ -12,6 +12,7 @@ def test_splits_are_disjoint_and_every_fifth_image_is_test():
     train, test = open_data("digits", "train"), open_data("digits", "val")
     assert (len(train.targets), len(test.targets)) == (1437, 360)
     assert test.targets == digits.target[::5].tolist()
+    assert [test.relative_path(i) for i in (0, 359)] == ["0", "359"]
     assert np.array_equal(test.images, np.round(digits.images[::5] * 255 / 16))
     assert sorted(train.targets + test.targets) == sorted(digits.target.tolist())
 

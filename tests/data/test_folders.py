@@ -284,6 +284,18 @@ def test_file_name_that_is_not_utf8_is_read_and_escaped(tmp_path):
 
 
 @pytest.mark.reliability(41)
+def test_relative_paths_are_unique_text_below_the_data(tmp_path):
+    make(tmp_path, "val/cat/sub/1.png", "val/cat/a b\\c.png", "val/cat/Stra\\xdfe.png", "val/dog/1.png")
+    (tmp_path / "val" / "dog" / "1.png").rename(tmp_path / "val" / os.fsdecode(b"cat/Stra\xdfe.png"))
+    make(tmp_path, "val/dog/\N{LATIN SMALL LETTER E WITH ACUTE}.png")
+    source = open_data(tmp_path, "val")
+    paths = [source.relative_path(i) for i in range(len(source.targets))]
+    assert sorted(paths) == [
+        r"cat/Stra\\xdfe.png", r"cat/Stra\xdfe.png", r"cat/a b\\c.png", "cat/sub/1.png", "dog/\xe9.png",
+    ]  # fmt: skip
+
+
+@pytest.mark.reliability(41)
 def test_class_name_that_is_not_utf8_is_reported(tmp_path):
     make(tmp_path, "cat/1.png", "dog/1.png")
     (tmp_path / "dog").rename(tmp_path / os.fsdecode(b"caf\xe9"))

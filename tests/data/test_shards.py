@@ -28,6 +28,22 @@ def test_split_is_a_word_in_the_path_of_a_shard(write_shard, tmp_path, names, sp
     assert [shard.name for shard in source.archives] == chosen and source.split == used
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a-val-0.tar"], ["0000", "sub/0001"]),
+        (["a-val-0.tar", "a-val-1.tar"], [f"a-val-{n}.tar/{key}" for n in (0, 1) for key in ("0000", "sub/0001")]),
+        (["val/a/0.tar", "val/b/0.tar"], [f"{a}/0.tar/{key}" for a in "ab" for key in ("0000", "sub/0001")]),
+    ],
+)
+def test_relative_path_is_the_key_after_one_of_several_shards(write_tar, tmp_path, names, expected):
+    for name in names:
+        samples = [("./0000.png", 0), ("0000.cls", b"0"), ("sub/0001.png", 1), ("sub/0001.cls", b"1")]
+        write_tar(f"data/{name}", *samples)
+    source = open_data(f"wds/{tmp_path / 'data'}", "val")
+    assert [source.relative_path(i) for i in range(len(source.targets))] == expected
+
+
 @pytest.mark.reliability(17, 38)
 @pytest.mark.parametrize(
     ("names", "split", "message"),

@@ -17,6 +17,7 @@ def test_images_and_classes_are_in_natural_order(write_tar):
         "2/09.png", "2/9.png", "2/10.PNG", "10/1.png", "b/1.jfif", "B/1.png",
     ]  # fmt: skip
     assert source.targets == [0, 0, 0, 1, 3, 2] and source.load(0).size == (4, 4)
+    assert source.relative_path(2) == "2/10.PNG"
 
 
 @pytest.mark.parametrize("prefix", ["", "./", "/", "data/", "./a/b/"])

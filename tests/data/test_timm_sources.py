@@ -100,6 +100,7 @@ def test_sources_can_be_pickled_for_spawned_workers(same_images):
     copy = pickle.loads(pickle.dumps(source))
     assert np.array_equal(np.asarray(source.load(7)), np.asarray(copy.load(7)))
     assert source.describe(7).endswith(("image 7", "val_0014", "val.tar: val/2/1.png"))
+    assert source.relative_path(7) in ("7", "digits-val-0000.tar/val_0014", "val/2/1.png")
 
 
 def test_torchvision_data_sets_open_by_timms_names(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import wavenet_zoo
 from wavenet_zoo import WavezooError, evaluate
 from wavenet_zoo.data.digits import open_digits
 from wavenet_zoo.data.folders import open_folder
-from wavenet_zoo.evaluation.metrics import Metrics
+from wavenet_zoo.evaluation import metrics
 from wavenet_zoo.models import read_manifest
 from wavenet_zoo.runtime.records import append_csv, write_json
 
@@ -333,13 +333,13 @@ def test_files_that_cannot_be_read_are_skipped_and_listed(digit_folder, tmp_path
     (val / "3" / "gone.png").symlink_to("nowhere.png")
     Image.new("1", (1, 2_000_000)).save(val / "4" / "thin.png")
     (val / "5" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"not an image")
-    update = Metrics.update
+    predict = metrics._predict
 
-    def update_and_remove(self, *batch):  # an image that was listed and read
+    def predict_and_remove(*batch):  # an image that was listed and read
         (val / "0" / "0.png").unlink(missing_ok=True)
-        update(self, *batch)
+        return predict(*batch)
 
-    monkeypatch.setattr(Metrics, "update", update_and_remove)
+    monkeypatch.setattr(metrics, "_predict", predict_and_remove)
     with pytest.raises(WavezooError, match=r"3/gone.png: No such file or directory"):
         evaluate(MODEL, data=val, workers=workers)
     result = evaluate(MODEL, data=val, batch_size=64, workers=workers, size=64, skip_bad_images=True)

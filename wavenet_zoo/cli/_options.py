@@ -13,6 +13,7 @@ Decorator = Callable[[Decorated], Decorated]
 
 DEBUG = "wavenet_zoo.debug"  # key in the context's meta
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+DATA_HELP = "A folder, a tar file, digits, cifar10, cifar100, hfds/NAME, wds/DIR or torch/NAME."
 FORMS = "factored, dense, split, split2, halves, auto or a json file"
 
 
@@ -83,6 +84,46 @@ def fold_option(command: Decorated) -> Decorated:
     """Add --fold/--no-fold."""
     help = "Fold batch norms into convolutions.  [default: fold]"
     return click.option("--fold/--no-fold", "fold", default=True, help=help)(command)
+
+
+def preprocessing_options(command: Decorated) -> Decorated:
+    """Add --size, --crop-pct and --interpolation."""
+    default = "[default: that of the weights]"
+    interpolation = click.option(
+        "--interpolation", type=click.Choice(INTERPOLATIONS), help=f"Interpolation of the resize.  {default}"
+    )
+    crop_pct = click.option("--crop-pct", type=float, help=f"Fraction of the resized image to crop.  {default}")
+    return size_option()(crop_pct(interpolation(command)))
+
+
+def inference_options(command: Decorated) -> Decorated:
+    """Add the options of a forward pass over images, --batch-size to --device."""
+    precision = click.option(
+        "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
+        help="Precision of the forward pass; bf16 uses autocast.",
+    )  # fmt: skip
+    skip = click.option("--skip-bad-images", is_flag=True, help="Skip and list images that cannot be decoded.")
+    form = form_option(default="dense; with --no-fold factored")
+    last = skip(model_kwargs_option(device_option(command)))
+    return batch_size_option(64)(preprocessing_options(precision(form(fold_option(workers_option(last))))))
+
+
+def evaluation_options(command: Decorated) -> Decorated:
+    """Add the options of an evaluation: data, labels and the forward pass."""
+    split = click.option(
+        "--split", default="val", show_default=True, help="Split of the data: train, val, test, or its own name."
+    )
+    limit = click.option(
+        "--limit", metavar="N|FRACTION", help="Evaluate every k-th image of every class: N images, or a fraction."
+    )
+    among = click.option(
+        "--among", type=click.Choice(["all", "data"]),
+        help="Score among all classes, or the data's.  [default: all; for ImageNet-A and -R data]",
+    )  # fmt: skip
+    labels = click.option(
+        "--labels", type=click.Choice(["real"]), help="Labels of ImageNet-ReaL instead of the class folders."
+    )
+    return data_option(DATA_HELP)(split(limit(among(labels(inference_options(command))))))
 
 
 def set_option(command: Decorated) -> Decorated:

@@ -5,6 +5,7 @@ completely or rejected.
 """
 
 import errno
+import functools
 import io
 import os
 import posixpath
@@ -16,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image
 
 from wavenet_zoo.data.decoding import decode_image
-from wavenet_zoo.data.sources import MAX_FILE_BYTES, bad_file_is_image_error, file_stamp
+from wavenet_zoo.data.sources import MAX_FILE_BYTES, bad_file_is_image_error, file_stamp, portable_path
 from wavenet_zoo.errors import WavezooError
 
 __all__ = ["ARCHIVE_SUFFIXES", "ArchiveImages", "ArchivedImage", "Member", "read_members"]
@@ -97,6 +98,17 @@ class ArchiveImages:
     def describe(self, index: int) -> str:
         image = self.images[index]
         return f"{self.archives[image.archive]}: {image.key}"
+
+    def relative_path(self, index: int) -> str:
+        image = self.images[index]
+        path = posixpath.normpath(image.key).lstrip("/")
+        return portable_path(f"{self._archive_paths[image.archive]}/{path}" if len(self.archives) > 1 else path)
+
+    @functools.cached_property
+    def _archive_paths(self) -> list[str]:
+        """Paths of the archives below their common folder: in different folders, they can have the same name."""
+        folder = os.path.commonpath([archive.parent for archive in self.archives])
+        return [archive.relative_to(folder).as_posix() for archive in self.archives]
 
 
 def read_members(archive: Path, nested: bool = False) -> list[Member]:

@@ -10,7 +10,7 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 from wavenet_zoo.data.folders import SYNSET
 from wavenet_zoo.errors import WavezooError
 
-__all__ = ["imagenet_classes", "match_classes"]
+__all__ = ["imagenet_classes", "match_classes", "output_names", "unique_names"]
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +80,46 @@ def match_classes(data_classes: Sequence[str], model_classes: Sequence[str] | No
         + (f"; '{missing[0]}' is not a class of the weights" if names is not None else ""),
         "use weights trained on these classes, or data with the classes of the weights",
     )
+
+
+def output_names(
+    model_classes: Sequence[str] | None,
+    num_classes: int,
+    data_classes: Sequence[str] = (),
+    class_indices: Sequence[int] = (),
+) -> list[str]:
+    """Return a unique name for every output of a model.
+
+    Args:
+        model_classes: Class names in the metadata of the weights; None if they are not known.
+        num_classes: Number of the model's outputs.
+        data_classes: Class names of the data. Without ``model_classes`` they name the outputs they are matched to.
+        class_indices: Output of each class of the data, see :func:`match_classes`.
+
+    Returns:
+        Names in output order. Outputs without a known name are numbered.
+    """
+    if model_classes is not None:
+        return unique_names(model_classes)
+    synsets = imagenet_classes(num_classes)
+    if synsets is not None and all(SYNSET.fullmatch(name) for name in data_classes):
+        return synsets
+    names = [str(number) for number in range(num_classes)]
+    for name, index in zip(data_classes, class_indices):
+        names[index] = name
+    return unique_names(names)
+
+
+def unique_names(names: Sequence[str], numbers: Sequence[int] | None = None) -> list[str]:
+    """Return names in which those that occur several times are followed by their number.
+
+    Args:
+        names: The names.
+        numbers: Number of each. Default: its position.
+    """
+    repeated = {name for name, count in Counter(names).items() if count > 1}
+    numbered = zip(names, range(len(names)) if numbers is None else numbers)
+    return [f"{name} ({number})" if name in repeated else name for name, number in numbered]
 
 
 def _first_repeated(names: Sequence[str]) -> str | None:

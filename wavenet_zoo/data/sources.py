@@ -22,6 +22,7 @@ __all__ = [
     "ImageSource",
     "bad_file_is_image_error",
     "file_stamp",
+    "portable_path",
     "read_error",
 ]
 
@@ -84,6 +85,13 @@ class ImageSource(Protocol):
     def describe(self, index: int) -> str:
         """Return the path or the number of one image, for messages."""
 
+    def relative_path(self, index: int) -> str:
+        """Return the path of one image relative to the data, or its number if it has none, as text for files.
+
+        Every image has another one. Folders are separated by ``/``, see :func:`portable_path`. In archives it is the
+        key, after the path of the archive if there are several.
+        """
+
     def fingerprint(self) -> str:
         """Return a hash that changes when images are added, removed, or replaced by images of another size."""
 
@@ -102,6 +110,17 @@ def file_stamp(path: Path, offset: int = 0) -> bytes | None:
     if status.st_mtime_ns > time.time_ns() - RECENT_NS:
         return None
     return b"\0".join([os.fsencode(path.absolute()), b"%d %d %d" % (status.st_size, status.st_mtime_ns, offset)])
+
+
+def portable_path(path: str) -> str:
+    r"""Return a path as text that can be encoded as UTF-8.
+
+    Bytes that are not UTF-8 become ``\xdf``, and a backslash becomes two: so different paths remain different.
+
+    Args:
+        path: The path, with ``/`` between folders, and surrogates for bytes that are not UTF-8.
+    """
+    return path.replace("\\", "\\\\").encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 class FolderImages:
@@ -140,6 +159,9 @@ class FolderImages:
 
     def describe(self, index: int) -> str:
         return _printable(self.files[index])
+
+    def relative_path(self, index: int) -> str:
+        return portable_path(self.files[index].relative_to(self.root).as_posix())
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
@@ -196,6 +218,9 @@ class ArrayImages:
 
     def describe(self, index: int) -> str:
         return f"{self.name} {self.split} image {index}"
+
+    def relative_path(self, index: int) -> str:
+        return f"{index}"
 
     def fingerprint(self) -> str:
         return hashlib.sha256(self.images.tobytes() + bytes(self.targets)).hexdigest()

@@ -68,6 +68,9 @@ class TimmImages:
     def describe(self, index: int) -> str:
         return f"{self.name} {self.split} image {index}"
 
+    def relative_path(self, index: int) -> str:
+        return f"{index}"
+
     def fingerprint(self) -> str:
         """Return a hash of name, split, classes and labels; hashing the images would require reading all of them."""
         what = json.dumps([self.name, self.requested_split, list(self.classes), [int(label) for label in self.targets]])

@@ -18,9 +18,11 @@ from wavenet_zoo.runtime.files import check_writable, read_regular_file, write_a
 
 __all__ = [
     "append_csv",
+    "as_csv_text",
     "check_append_csv",
     "check_record",
     "parse_json",
+    "read_csv",
     "read_json",
     "read_record",
     "to_csv",
@@ -162,6 +164,21 @@ def write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     write_atomically(path, to_csv(columns, ([record.get(key) for key in columns] for record in records)).encode())
 
 
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file by column.
+
+    Raises:
+        WavezooError: If the file cannot be read, or is not CSV in UTF-8.
+    """
+    text = _check_csv(path, None)
+    return list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
+
+
+def as_csv_text(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values of a row as :func:`read_csv` returns them."""
+    return dict(zip(row, next(csv.reader([to_csv([], [list(row.values())])]))))
+
+
 def check_append_csv(path: Path, columns: Sequence[str]) -> None:
     """Check before the work that :func:`append_csv` can append a row with these columns.
 
@@ -193,8 +210,8 @@ def append_csv(path: Path, row: Mapping[str, Any]) -> None:
         raise write_error(path, error, len(text)) from error
 
 
-def _check_csv(path: Path, columns: Sequence[str]) -> str:
-    """Return the content of a CSV file to which a row with ``columns`` can be appended."""
+def _check_csv(path: Path, columns: Sequence[str] | None) -> str:
+    """Return the content of a CSV file to which a row with ``columns`` can be appended; None accepts any columns."""
     try:
         text = read_regular_file(path, MAX_CSV_BYTES).decode()
         rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
@@ -205,7 +222,7 @@ def _check_csv(path: Path, columns: Sequence[str]) -> str:
         raise WavezooError(f"{path}: not a CSV file in UTF-8: {error}", "append to another file") from error
     except OSError as error:
         raise WavezooError(f"{path}: cannot be read: {error.strerror}", "append to another file") from error
-    if header is not None and header != list(columns):
+    if None not in (header, columns) and header != list(columns or ()):
         raise WavezooError(f"{path}: its columns differ from those of this result", "append to another file")
     return text
 

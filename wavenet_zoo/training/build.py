@@ -163,7 +163,7 @@ def build_training(settings: RunSettings, distributed: Distributed, *, workers: 
     )
     val_loader = evaluation_loader(
         val_images,
-        evaluation_transform(preprocessing),
+        evaluation_transform(preprocessing, normalized=False),
         class_indices,
         micro_batch_size,
         workers,

@@ -13,6 +13,7 @@ import torch
 
 from wavenet_zoo.data.decoding import ImageError
 from wavenet_zoo.data.loaders import batches
+from wavenet_zoo.data.preprocessing import Preprocessing, normalize
 from wavenet_zoo.data.sources import FolderImages, ImageSource, read_error
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.distributed import init_distributed
@@ -174,12 +175,12 @@ def _time_validation(training: Training) -> float:
     """Return the time of one validation, extrapolated from its first batches."""
     training.model.eval()
     device = training.distributed.device
+    preprocessing = Preprocessing.from_recipe(training.recipe.preprocessing)
     done, started = 0, time.perf_counter()
     with batches(training.val_loader) as iterator:
         for number, (images, _, indices) in enumerate(iterator):
-            images = images.to(device, memory_format=training.memory_format)
             with training.autocast():
-                training.model(images)
+                training.model(normalize(images.to(device), preprocessing))
             synchronize(device)
             done += len(indices)
             if number == 0 and len(training.val_loader) > 1:  # warm-up

@@ -12,8 +12,9 @@ from typing import cast
 from torch import nn
 
 from wavenet_zoo.data.loaders import persistent_workers
+from wavenet_zoo.data.preprocessing import Preprocessing
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.evaluation.metrics import Metrics, evaluate_loader
+from wavenet_zoo.evaluation.metrics import Scores, evaluate_loader, score
 from wavenet_zoo.runtime.distributed import init_distributed
 from wavenet_zoo.runtime.environment import describe_environment, deterministic_algorithms
 from wavenet_zoo.runtime.files import sha256_of, write_atomically
@@ -169,7 +170,7 @@ def _train_epoch(trainer: Trainer) -> float:
     return images / max(time.perf_counter() - started, 1e-9)
 
 
-def _validate(trainer: Trainer, model: nn.Module) -> Metrics:
+def _validate(trainer: Trainer, model: nn.Module) -> Scores:
     """Evaluate a model on the validation images."""
     training = trainer.training
     training.distributed.broadcast_buffers(model)
@@ -183,15 +184,16 @@ def _validate(trainer: Trainer, model: nn.Module) -> Metrics:
         model,
         training.val_loader,
         training.val_images,
-        len(training.train_images.classes),
+        Preprocessing.from_recipe(training.recipe.preprocessing),
         training.distributed.device,
         precision=training.recipe.precision,
         distributed=training.distributed,
         after_batch=after_batch,
     )
-    if not math.isfinite(metrics.loss_sum):
+    scores = score(metrics.predictions["all"])
+    if not math.isfinite(scores.loss):
         raise diverged("the validation loss is not finite", trainer.state.epoch, trainer.state.total_steps)
-    return metrics
+    return scores
 
 
 def _export(trainer: Trainer) -> TrainingRun:
