@@ -1,8 +1,10 @@
 """Decoding of the image formats and modes that Pillow reads, and the images that are rejected."""
 
+import copy
 import errno
 import io
 import os
+import pickle
 import struct
 import threading
 import tracemalloc
@@ -60,6 +62,19 @@ def test_first_frame_of_an_animation_is_used():
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     content = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert (decoded(content) == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize("format", [*IMAGE_FORMATS, "MPO"])
+def test_rgb_image_of_any_format_is_usable_after_its_file_is_closed(format):
+    colours = Image.fromarray(np.stack([RAMP, RAMP[::-1], RAMP.T], axis=2)).resize((65, 43))
+    frames = {"save_all": True, "append_images": [colours.rotate(180)]} if format == "MPO" else {}
+    content = encode(colours, format, **frames)
+    image, plain = decode_image(content), Image.open(io.BytesIO(content)).convert("RGB")
+    assert image.tobytes() == plain.tobytes()
+    assert image.resize((9, 7), Image.Resampling.BICUBIC) == plain.resize((9, 7), Image.Resampling.BICUBIC)
+    assert pickle.loads(pickle.dumps(image)).tobytes() == copy.deepcopy(image).tobytes() == plain.tobytes()
+    image.thumbnail((8, 8))
+    assert image.size == (8, 5)
 
 
 @pytest.mark.reliability(14)

@@ -11,9 +11,8 @@ import os
 import posixpath
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
@@ -30,8 +29,7 @@ MAX_PADDING_BYTES = 2**20  # more zeros are the end of a download that was inter
 DAMAGED_HINT = "copy or download the file again"
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A regular file in an archive.
 
     Attributes:
@@ -47,8 +45,7 @@ class Member:
     size: int
 
 
-@dataclass(frozen=True)
-class ArchivedImage:
+class ArchivedImage(NamedTuple):
     """An image in one of several archives.
 
     Attributes:

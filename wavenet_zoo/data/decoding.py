@@ -77,7 +77,10 @@ def open_image(file: BinaryIO) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image to RGB. Images with 12 or 16 bits per channel keep their upper 8 bits.
+    """Load an image and convert it to RGB. Images with 12 or 16 bits per channel keep their upper 8 bits.
+
+    Args:
+        image: The image. It is returned if it is RGB.
 
     Raises:
         ImageError: If the image is damaged, or has 32 bits per channel, whose range is not defined.
@@ -89,6 +92,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
             return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8)).convert("RGB")
         if image.mode in ("I", "F"):
             raise ImageError("32 bits per channel are not supported, convert the image to 8 or 16 bits")
+        if image.mode == "RGB":
+            image.load()
+            return image  # convert() would copy it
         return image.convert("RGB")
 
 

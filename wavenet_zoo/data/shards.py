@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from wavenet_zoo.data.archive_index import cached_index
 from wavenet_zoo.data.archives import ARCHIVE_SUFFIXES, ArchivedImage, ArchiveImages, Member, read_members
 from wavenet_zoo.data.decoding import IMAGE_EXTENSIONS
 from wavenet_zoo.data.labels import numbered_classes
@@ -57,7 +58,8 @@ def open_shards(folder: Path, split: str) -> ShardImages:
         raise WavezooError(f"wds/{folder}: no such folder", "write wds/ and the folder that contains the shards")
     info = next((folder / name for name in ("_info.json", "info.json") if os.path.lexists(folder / name)), None)
     chosen, shards = _listed_shards(info, split) if info else _named_shards(folder, split)
-    images = [image for number, shard in enumerate(shards) for image in _read_samples(number, shard)]
+    index = cached_index("samples", shards, _read_samples)
+    images = [ArchivedImage(number, *sample) for number, samples in enumerate(index) for sample in samples]
     if not images:
         raise WavezooError(f"{shards[0]}: contains no image with a .cls file", "add one with the label of each image")
     labels = [image.label for image in images]
@@ -139,8 +141,8 @@ def _check_claims(where: Path, chosen: str, splits: Mapping[str, list[str]]) -> 
         first[shard] = split
 
 
-def _read_samples(number: int, shard: Path) -> Iterator[ArchivedImage]:
-    """Read the images and labels of a shard, in the order of the images."""
+def _read_samples(shard: Path) -> Iterator[tuple[str, int, int, int]]:
+    """Read the images of a shard, in order: key, offset, size and label."""
     images: dict[str, Member] = {}
     labels: dict[str, Member] = {}
     unclear: dict[str, Member] = {}
@@ -169,7 +171,7 @@ def _read_samples(number: int, shard: Path) -> Iterator[ArchivedImage]:
         for key, image in images.items():
             file.seek(labels[key].offset)
             label = _parse_label(shard, labels[key], file.read(min(labels[key].size, MAX_LABEL_BYTES + 1)))
-            yield ArchivedImage(number, _raw_key(image), image.offset, image.size, label)
+            yield _raw_key(image), image.offset, image.size, label
 
 
 def _add(members: dict[str, Member], key: str, member: Member, shard: Path, kind: str) -> None:

@@ -1,5 +1,6 @@
 """Tar files of class folders, read as the folder that they unpack to."""
 
+import functools
 import hashlib
 import json
 import logging
@@ -8,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from wavenet_zoo.data.archive_index import cached_index
 from wavenet_zoo.data.archives import ArchivedImage, ArchiveImages, Member, read_members
 from wavenet_zoo.data.decoding import IMAGE_EXTENSIONS
 from wavenet_zoo.data.splits import ALL_SPLIT_NAMES, SplitError, find_split, natural_key, split_named
@@ -61,7 +63,8 @@ def open_tar(archive: Path, split: str) -> TarImages:
         WavezooError: If the archive cannot be read or is damaged, see :func:`~.archives.read_members`, has no images,
             images outside of its class folders, or not that split.
     """
-    found = read_members(archive, nested=True)
+    index = cached_index("members", [archive], functools.partial(read_members, nested=True))
+    found = [Member(*row) for row in index[0]]
     images = list({m.path: m for m in found if posixpath.splitext(m.path)[1].lower() in IMAGE_EXTENSIONS}.values())
     if not images:
         raise WavezooError(f"{archive}: contains no image files", f"image files end in {', '.join(IMAGE_EXTENSIONS)}")
