@@ -1,4 +1,4 @@
-"""Time JPEG decoders on one core, and compare what they return with Pillow. Prints JSON.
+"""Measure CPU time of JPEG decoders, alone and with the transform, and compare their pixels with Pillow's. Prints JSON.
 
 python benchmarks/decoding.py imagenet/val    # requires: pip install simplejpeg
 """
@@ -76,7 +76,8 @@ def main() -> None:
     torch.set_num_threads(1)
     paths = [path for path in sorted(parser.parse_args().images.rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg")]
     contents = [path.read_bytes() for path in paths[:: -(-len(paths) // IMAGES)]]
-    transform = evaluation_transform(preprocessing_of(load_model("waveletnet_x1", "none")[0]))
+    preprocessing = preprocessing_of(load_model("waveletnet_x1", "none")[0])
+    transform = evaluation_transform(preprocessing, normalized=False)  # as in workers
     generator = random.Random(0)
     damaged = [copy for content in contents[:DAMAGED] for copy in damaged_copies(content, generator)]
     rows = {}
@@ -90,13 +91,16 @@ def main() -> None:
             "load_ms": [],
         }
     for step in range(ROUNDS):
-        for name in sorted(DECODERS, reverse=step % 2 == 1):
-            decode = DECODERS[name]
-            for key, finish in (("decode_ms", lambda image: None), ("load_ms", transform)):
-                started = time.perf_counter()
-                for content in contents:
-                    finish(decode(content))
-                rows[name][key].append((time.perf_counter() - started) / len(contents) * 1000)
+        names = sorted(DECODERS, reverse=step % 2 == 1)
+        for key, finish in (("decode_ms", lambda image: None), ("load_ms", transform)):
+            seconds = dict.fromkeys(names, 0.0)
+            for content in contents:
+                for name in names:
+                    started = time.process_time()  # other processes do not count
+                    finish(DECODERS[name](content))
+                    seconds[name] += time.process_time() - started
+            for name in names:
+                rows[name][key].append(seconds[name] / len(contents) * 1000)
     versions = {name: version(name) for name in ("pillow", "torchvision", "simplejpeg")}
     print(json.dumps({"rows": rows, "images": len(contents), "damaged": len(damaged), "versions": versions}))
 

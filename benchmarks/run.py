@@ -388,8 +388,8 @@ def _table_of_decoding(result: dict) -> str:
             "| --- |" + " ---: |" * 6,
             *lines,
             "",
-            f"One core, {result['images']} images. Of these and {result['damaged']} damaged copies: those with *other "
-            "pixels*, those that the decoder *rejects* and Pillow does not, and the reverse.",
+            f"CPU time per image on one core, {result['images']} images. Of these and {result['damaged']} damaged "
+            "copies: those with *other pixels*, those that the decoder *rejects* and Pillow does not, and the reverse.",
         ]
     )
 
@@ -417,8 +417,9 @@ def _json(*arguments: object) -> dict:
 
 
 def _run(command: list) -> str:
-    print("$", *command, file=sys.stderr)
-    return subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, text=True).stdout
+    words = [str(word) for word in command]
+    print("$", *(word.strip().partition("\n")[0] for word in words), file=sys.stderr)  # the first line of a program
+    return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def main() -> None:
