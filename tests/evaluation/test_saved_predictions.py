@@ -272,10 +272,10 @@ def test_path_is_checked_before_the_work(tmp_path, monkeypatch):
         check_predictions_path(tmp_path / "gone" / "p.csv")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     check_predictions_path(tmp_path / "p.csv")
-    with pytest.raises(WavezooError, match="pyarrow is not installed .pip install datasets"):
+    with pytest.raises(WavezooError, match=r"pyarrow is not installed .pip install datasets"):
         check_predictions_path(tmp_path / "p.parquet")
     (tmp_path / "p.parquet").write_bytes(b"PAR1")
-    with pytest.raises(WavezooError, match="pyarrow is not installed .pip install datasets"):
+    with pytest.raises(WavezooError, match=r"pyarrow is not installed .pip install datasets"):
         read_predictions(tmp_path / "p.parquet")
     assert not list(tmp_path.glob("*.csv"))
 

@@ -160,7 +160,7 @@ def compare(
     model_kwargs: Mapping[str, Any] | None = None,
     among: str | None = None,
     labels: str | None = None,
-    limit: str | None = None,
+    limit: str | int | float | None = None,
     skip_bad_images: bool = False,
     progress: bool = False,
 ) -> Comparison:
@@ -202,12 +202,12 @@ def compare(
     given = [str(model) for model in models]
     if len(given) < 2:
         raise WavezooError(f"a comparison requires at least two models, got {len(given)}", "pass a baseline and others")
-    options = dict(
+    options: dict[str, Any] = dict(
         data=data, split=split, batch_size=batch_size, size=size, crop_pct=crop_pct, interpolation=interpolation,
         precision=precision, workers=workers, device=device, among=among, labels=labels, limit=limit,
         skip_bad_images=skip_bad_images, progress=progress,
     )  # fmt: skip
-    of_the_network = dict(form=form, fold=fold, model_kwargs=model_kwargs)
+    of_the_network: dict[str, Any] = dict(form=form, fold=fold, model_kwargs=model_kwargs)
     saved = {i: read_predictions(model) for i, model in enumerate(given) if is_predictions_file(model)}
     for model in (model for i, model in enumerate(given) if i not in saved):
         _check_model(model)

@@ -138,8 +138,8 @@ def _to_csv(columns: Columns) -> bytes:
     # not records.to_csv, which writes text in one line and hides secrets: different paths must remain different
     lines = io.StringIO()
     text = (value for column in columns if _is_text(column) for value in columns[column])
-    carriage_return = any("\r" in value for value in text)  # which csv does not quote if lines end with \n
-    quoting = csv.QUOTE_NONNUMERIC if carriage_return else csv.QUOTE_MINIMAL
+    returns = any("\r" in value for value in text)  # csv does not quote them if lines end with \n
+    quoting: Any = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     writer = csv.writer(lines, lineterminator="\n", quoting=quoting)
     writer.writerow(columns)
     guarded = [list(map(_guard, values)) if _is_text(column) else values for column, values in columns.items()]
