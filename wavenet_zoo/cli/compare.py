@@ -7,20 +7,7 @@ import click
 
 from wavenet_zoo.cli._command import Command
 from wavenet_zoo.cli._complete import complete_models
-from wavenet_zoo.cli._options import (
-    INTERPOLATIONS,
-    batch_size_option,
-    data_option,
-    device_option,
-    fold_option,
-    form_option,
-    model_kwargs_option,
-    output_options,
-    plot_option,
-    size_option,
-    weights_option,
-    workers_option,
-)
+from wavenet_zoo.cli._options import evaluation_options, output_options, plot_option, weights_option
 from wavenet_zoo.cli._output import Output, facts, table
 from wavenet_zoo.errors import BELOW_THRESHOLD
 
@@ -41,28 +28,7 @@ if TYPE_CHECKING:
 )
 @click.argument("models", metavar="MODEL MODEL...", nargs=-1, required=True, shell_complete=complete_models)
 @weights_option
-@data_option("A folder, a tar file, digits, cifar10, cifar100, hfds/NAME, wds/DIR or torch/NAME.")
-@click.option("--split", default="val", show_default=True, help="Split of the data: train, val, test, or its own name.")
-@click.option(
-    "--limit", metavar="N|FRACTION", help="Evaluate every k-th image of every class: N images, or a fraction."
-)
-@click.option("--among", type=click.Choice(["all", "data"]), help="Score among all classes, or the data's.")
-@click.option("--labels", type=click.Choice(["real"]), help="Labels of ImageNet-ReaL instead of the class folders.")
-@batch_size_option(64)
-@size_option()
-@click.option("--crop-pct", type=float, help="Fraction of the resized image to crop.  [default: that of the weights]")
-@click.option(
-    "--interpolation", type=click.Choice(INTERPOLATIONS),
-    help="Interpolation of the resize.  [default: that of the weights]",
-)  # fmt: skip
-@click.option(
-    "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
-    help="Precision of the forward pass; bf16 uses autocast.",
-)  # fmt: skip
-@form_option(default="dense; with --no-fold factored")
-@fold_option
-@workers_option
-@click.option("--skip-bad-images", is_flag=True, help="Skip images that cannot be decoded.")
+@evaluation_options
 @click.option(
     "--classes", type=click.IntRange(min=0), default=5, show_default=True, metavar="N",
     help="Show the N classes in which each model differs most from the first.",
@@ -72,8 +38,6 @@ if TYPE_CHECKING:
     help="Exit with code 3 if a model may have lost more top-1 against the first.",
 )  # fmt: skip
 @plot_option
-@model_kwargs_option
-@device_option
 @output_options
 @click.pass_context
 def command(

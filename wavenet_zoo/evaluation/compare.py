@@ -5,19 +5,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from wavenet_zoo.deployment.exported import is_exported_file
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.evaluation.evaluate import Evaluation, evaluate
+from wavenet_zoo.evaluation.evaluate import prepare_evaluation
 from wavenet_zoo.evaluation.paired import CONFIDENCE, difference_interval, holm, mcnemar
 from wavenet_zoo.evaluation.predictions import Predictions
+from wavenet_zoo.evaluation.result import Evaluation
 from wavenet_zoo.evaluation.saved_predictions import is_predictions_file, read_predictions
 from wavenet_zoo.evaluation.statistics import wilson_interval
+from wavenet_zoo.runtime.distributed import init_distributed
 from wavenet_zoo.runtime.files import expand
 from wavenet_zoo.runtime.results import NOT_IN_JSON, Result
+from wavenet_zoo.runtime.seeds import preserve_rng_state
 from wavenet_zoo.weights.loading import check_model_name
 from wavenet_zoo.weights.locations import is_location, resolve_model
 
@@ -158,8 +161,8 @@ def compare(
     workers: int | None = None,
     device: str = "auto",
     model_kwargs: Mapping[str, Any] | None = None,
-    among: str | None = None,
-    labels: str | None = None,
+    among: Literal["all", "data"] | None = None,
+    labels: Literal["real"] | None = None,
     limit: str | int | float | None = None,
     skip_bad_images: bool = False,
     progress: bool = False,
@@ -203,8 +206,8 @@ def compare(
     if len(given) < 2:
         raise WavezooError(f"a comparison requires at least two models, got {len(given)}", "pass a baseline and others")
     options: dict[str, Any] = dict(
-        data=data, split=split, batch_size=batch_size, size=size, crop_pct=crop_pct, interpolation=interpolation,
-        precision=precision, workers=workers, device=device, among=among, labels=labels, limit=limit,
+        split=split, batch_size=batch_size, size=size, crop_pct=crop_pct, interpolation=interpolation,
+        precision=precision, workers=workers, among=among, labels=labels, limit=limit,
         skip_bad_images=skip_bad_images, progress=progress,
     )  # fmt: skip
     of_the_network: dict[str, Any] = dict(form=form, fold=fold, model_kwargs=model_kwargs)
@@ -215,13 +218,16 @@ def compare(
     for i, predictions in saved.items():
         saved[i] = reference.align(predictions, given[i])
     evaluations: dict[int, Evaluation] = {}
-    for i, model in enumerate(given):
-        if i not in saved:
+    with preserve_rng_state(), init_distributed(device) as distributed:
+        for i, model in enumerate(given):
+            if i in saved:
+                continue
             specific = {} if is_exported_file(model) else of_the_network
             named = not is_exported_file(model) and not is_location(model)
-            evaluation: Any = evaluate(model, weights if named else None, **specific, **options)
-            evaluations[i] = evaluation
-            saved[i] = reference.align(evaluation.predictions, model)
+            evaluations[i] = prepare_evaluation(
+                model, weights if named else None, data, distributed=distributed, **specific, **options
+            ).run()
+            saved[i] = reference.align(evaluations[i].predictions, model)
     return _summarize(given, [saved[i] for i in range(len(given))], evaluations)
 
 
