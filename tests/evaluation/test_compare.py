@@ -50,13 +50,13 @@ def noisy(tmp_path_factory) -> Path:
 
 
 def save(path: Path, correct: str, labels: str = "", paths: list[str] | None = None) -> Path:
-    """Save predictions of classes a, b and c: ``correct`` has 1 for each image that is predicted correctly."""
+    """Save predictions of classes a, b and c: ``correct`` has 1 for a correct image, 0 or 2 for two wrong classes."""
     labels = labels or "a" * len(correct)
     lines = ["path,label,prediction,correct,probability_of_label,loss,class_1,probability_1,correct_top5"]
     for i, (flag, label) in enumerate(zip(correct, labels)):
-        predicted = label if flag == "1" else "abc"["abc".index(label) - 1]
+        predicted = "abc"[("abc".index(label) + int(flag) - 1) % 3]
         image = paths[i] if paths else f"{i}.png"
-        lines.append(f"{image},{label},{predicted},{flag},0.5,0.7,{predicted},0.5,1")
+        lines.append(f"{image},{label},{predicted},{int(flag == '1')},0.5,0.7,{predicted},0.5,1")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
@@ -97,11 +97,11 @@ def test_swapping_the_models_mirrors_the_pair(worked_case):
 
 
 def test_counts_agreement_and_paths_by_hand(tmp_path):
-    a, b = save(tmp_path / "a.csv", "11110000", "aabbccab"), save(tmp_path / "b.csv", "10111100", "aabbccab")
+    a, b = save(tmp_path / "a.csv", "11110000", "aabbccab"), save(tmp_path / "b.csv", "10111120", "aabbccab")
     result = compare([a, b])
     (pair,) = result.pairs
     assert (pair.only_a_paths, pair.only_b_paths) == (["1.png"], ["4.png", "5.png"])
-    assert (pair.only_a, pair.only_b, pair.difference, pair.agreement) == (1, 2, 12.5, 62.5)
+    assert (pair.only_a, pair.only_b, pair.difference, pair.agreement) == (1, 2, 12.5, 50)
     assert (pair.p, pair.interval) == (mcnemar(1, 2), difference_interval(1, 2, 8))
     counts = {c.name: (c.images, c.correct) for c in result.per_class}
     assert counts == {"a": (3, [2, 1]), "b": (3, [2, 2]), "c": (2, [0, 2])}
