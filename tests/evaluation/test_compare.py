@@ -210,13 +210,13 @@ def test_weights_are_those_of_the_models_given_by_name(noisy):
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_plot_shows_every_pair_and_the_allowed_loss(tmp_path, suffix):
-    files = [save(tmp_path / f"{name}.csv", "10" * 20) for name in ("$a$", "b_{2}", "c" * 60)]
+    files = [save(tmp_path / f"{name}.csv", "10" * 20) for name in (r"$\frac$", "b_{2}", "c" * 60)]
     result = compare(files)
     plot_comparison(tmp_path / f"forest{suffix}", result, max_drop=0.5)
     assert (tmp_path / f"forest{suffix}").stat().st_size > 5000
     if suffix == ".svg":
         text = (tmp_path / f"forest{suffix}").read_text(encoding="utf-8")
-        assert all(part in text for part in ("$a$", "b_{2}", "c" * 39 + "…", "allowed loss, 0.5 points"))
+        assert all(part in text for part in (r"$\frac$", "b_{2}", "c" * 39 + "…", "allowed loss, 0.5 points"))
 
 
 def quantize(source: Path, target: Path, reduce_range: bool, count: int = 64) -> Path:
@@ -256,10 +256,11 @@ def test_int8_files_are_compared_with_the_exported_model(tmp_path, wavezoo):
     export(MODEL, "onnx", fp32)
     int8 = quantize(fp32, tmp_path / "int8.onnx", reduce_range=False)
     reduced = quantize(fp32, tmp_path / "reduced.onnx", reduce_range=True)
-    finished = wavezoo("compare", MODEL, fp32, int8, reduced, "--data", "digits", "--json")
+    finished = wavezoo("compare", MODEL, fp32, int8, reduced, "--data", "digits", "--form", "halves", "--json")
     assert finished.code == 0, finished.err
     models, pairs = finished.json["models"], finished.json["pairs"]
     assert [model["name"] for model in models] == [MODEL, "fp32.onnx", "int8.onnx", "reduced.onnx"]
+    assert [model["evaluation"]["form"] for model in models] == ["halves", "dense", "dense", "dense"]
     same = pairs[0]
     assert (same["agreement"], same["p"], same["only_a"], same["only_b"]) == (100, 1, 0, 0)
     assert all(pair["agreement"] > 95 for pair in pairs), "int8 predicts nearly the same"
