@@ -50,13 +50,13 @@ def noisy(tmp_path_factory) -> Path:
 
 
 def save(path: Path, correct: str, labels: str = "", paths: list[str] | None = None) -> Path:
-    """Save predictions of classes a, b and c: ``correct`` has 1 for each image that is predicted correctly."""
+    """Save predictions of classes a, b and c: ``correct`` has 1 for a correct image, 0 or 2 for two wrong classes."""
     labels = labels or "a" * len(correct)
     lines = ["path,label,prediction,correct,probability_of_label,loss,class_1,probability_1,correct_top5"]
     for i, (flag, label) in enumerate(zip(correct, labels)):
-        predicted = label if flag == "1" else "abc"["abc".index(label) - 1]
+        predicted = "abc"[("abc".index(label) + int(flag) - 1) % 3]
         image = paths[i] if paths else f"{i}.png"
-        lines.append(f"{image},{label},{predicted},{flag},0.5,0.7,{predicted},0.5,1")
+        lines.append(f"{image},{label},{predicted},{int(flag == '1')},0.5,0.7,{predicted},0.5,1")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
@@ -97,11 +97,11 @@ def test_swapping_the_models_mirrors_the_pair(worked_case):
 
 
 def test_counts_agreement_and_paths_by_hand(tmp_path):
-    a, b = save(tmp_path / "a.csv", "11110000", "aabbccab"), save(tmp_path / "b.csv", "10111100", "aabbccab")
+    a, b = save(tmp_path / "a.csv", "11110000", "aabbccab"), save(tmp_path / "b.csv", "10111120", "aabbccab")
     result = compare([a, b])
     (pair,) = result.pairs
     assert (pair.only_a_paths, pair.only_b_paths) == (["1.png"], ["4.png", "5.png"])
-    assert (pair.only_a, pair.only_b, pair.difference, pair.agreement) == (1, 2, 12.5, 62.5)
+    assert (pair.only_a, pair.only_b, pair.difference, pair.agreement) == (1, 2, 12.5, 50)
     assert (pair.p, pair.interval) == (mcnemar(1, 2), difference_interval(1, 2, 8))
     counts = {c.name: (c.images, c.correct) for c in result.per_class}
     assert counts == {"a": (3, [2, 1]), "b": (3, [2, 2]), "c": (2, [0, 2])}
@@ -210,13 +210,13 @@ def test_weights_are_those_of_the_models_given_by_name(noisy):
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_plot_shows_every_pair_and_the_allowed_loss(tmp_path, suffix):
-    files = [save(tmp_path / f"{name}.csv", "10" * 20) for name in ("$a$", "b_{2}", "c" * 60)]
+    files = [save(tmp_path / f"{name}.csv", "10" * 20) for name in (r"$\frac$", "b_{2}", "c" * 60)]
     result = compare(files)
     plot_comparison(tmp_path / f"forest{suffix}", result, max_drop=0.5)
     assert (tmp_path / f"forest{suffix}").stat().st_size > 5000
     if suffix == ".svg":
         text = (tmp_path / f"forest{suffix}").read_text(encoding="utf-8")
-        assert all(part in text for part in ("$a$", "b_{2}", "c" * 39 + "…", "allowed loss, 0.5 points"))
+        assert all(part in text for part in (r"$\frac$", "b_{2}", "c" * 39 + "…", "allowed loss, 0.5 points"))
 
 
 def quantize(source: Path, target: Path, reduce_range: bool, count: int = 64) -> Path:
@@ -256,10 +256,11 @@ def test_int8_files_are_compared_with_the_exported_model(tmp_path, wavezoo):
     export(MODEL, "onnx", fp32)
     int8 = quantize(fp32, tmp_path / "int8.onnx", reduce_range=False)
     reduced = quantize(fp32, tmp_path / "reduced.onnx", reduce_range=True)
-    finished = wavezoo("compare", MODEL, fp32, int8, reduced, "--data", "digits", "--json")
+    finished = wavezoo("compare", MODEL, fp32, int8, reduced, "--data", "digits", "--form", "halves", "--json")
     assert finished.code == 0, finished.err
     models, pairs = finished.json["models"], finished.json["pairs"]
     assert [model["name"] for model in models] == [MODEL, "fp32.onnx", "int8.onnx", "reduced.onnx"]
+    assert [model["evaluation"]["form"] for model in models] == ["halves", "dense", "dense", "dense"]
     same = pairs[0]
     assert (same["agreement"], same["p"], same["only_a"], same["only_b"]) == (100, 1, 0, 0)
     assert all(pair["agreement"] > 95 for pair in pairs), "int8 predicts nearly the same"

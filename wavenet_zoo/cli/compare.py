@@ -74,7 +74,12 @@ def command(
         plot_comparison(Path(str(plot)), result, max_drop)
         output.info(f"figure: {plot}")
 
-    show = lambda: output.json(result.to_dict()) if as_json else _show(output, result, classes)  # noqa: E731
+    def show() -> None:
+        if as_json:
+            output.json(result.to_dict())
+        else:
+            _show(output, result, classes)
+
     output.deliver(show, *([draw] if plot else []))
     dropped = [pair for pair in result.baseline_pairs if max_drop is not None and pair.possible_drop > max_drop]
     for pair in dropped:
@@ -127,7 +132,7 @@ def _show(output: Output, result: "Comparison", classes: int) -> None:
         if rows:
             titles = [f"class, B is {pair.b}", "images", "A correct", "B correct", "difference"]
             output.show(facts([("", "")]), table(titles, rows, text=titles[:1]))
-    output.show(facts([("", ""), *(_conclusion(pair, len(result.pairs)) for pair in result.pairs)]))
+    output.show(facts([("", ""), *(_conclusion(pair, len(result.pairs)) for pair in result.baseline_pairs)]))
 
 
 def _conclusion(pair: "Pair", pairs: int) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """Compare models on the same images: is the difference of their accuracies more than chance?"""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,11 +13,11 @@ import numpy as np
 from wavenet_zoo.deployment.exported import is_exported_file
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.evaluation.evaluate import prepare_evaluation
-from wavenet_zoo.evaluation.paired import CONFIDENCE, difference_interval, holm, mcnemar
+from wavenet_zoo.evaluation.paired import difference_interval, holm, mcnemar
 from wavenet_zoo.evaluation.predictions import Predictions
 from wavenet_zoo.evaluation.result import Evaluation
 from wavenet_zoo.evaluation.saved_predictions import is_predictions_file, read_predictions
-from wavenet_zoo.evaluation.statistics import wilson_interval
+from wavenet_zoo.evaluation.statistics import CONFIDENCE, wilson_interval
 from wavenet_zoo.runtime.distributed import init_distributed
 from wavenet_zoo.runtime.files import expand
 from wavenet_zoo.runtime.results import NOT_IN_JSON, Result
@@ -25,6 +26,8 @@ from wavenet_zoo.weights.loading import check_model_name
 from wavenet_zoo.weights.locations import is_location, resolve_model
 
 __all__ = ["SIGNIFICANT", "ClassCounts", "ComparedModel", "Comparison", "Pair", "compare"]
+
+logger = logging.getLogger(__name__)
 
 SIGNIFICANT = 0.05  # p-value, after Holm's correction, below which a difference is called one
 
@@ -223,6 +226,7 @@ def compare(
             if i in saved:
                 continue
             specific = {} if is_exported_file(model) else of_the_network
+            logger.info("model %d of %d: %s", i + 1, len(given), model)
             named = not is_exported_file(model) and not is_location(model)
             evaluations[i] = prepare_evaluation(
                 model, weights if named else None, data, distributed=distributed, **specific, **options

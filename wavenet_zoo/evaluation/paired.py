@@ -6,11 +6,10 @@ the intervals of two accuracies ignores that both are of the same images, and mi
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
-__all__ = ["CONFIDENCE", "difference_interval", "format_p", "holm", "mcnemar"]
+from wavenet_zoo.evaluation.statistics import Z
 
-CONFIDENCE = 0.95
+__all__ = ["difference_interval", "format_p", "holm", "mcnemar"]
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -46,8 +45,7 @@ def difference_interval(only_a: int, only_b: int, images: int) -> tuple[float, f
         images: Number of images.
     """
     a, b = (only_a + 1) / (images + 2), (only_b + 1) / (images + 2)
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    margin = z * math.sqrt((a + b - (b - a) ** 2) / (images + 2))
+    margin = Z * math.sqrt((a + b - (b - a) ** 2) / (images + 2))
     return 100 * max(b - a - margin, -1.0), 100 * min(b - a + margin, 1.0)
 
 
