@@ -197,7 +197,9 @@ def test_a_single_model_is_refused():
 
 @pytest.mark.parametrize("missing", ["no_such_model", "gone.onnx", "gone.csv", "gone.safetensors", "hf-hub:"])
 def test_missing_model_is_refused_before_the_first_evaluation(monkeypatch, missing):
-    monkeypatch.setattr("wavenet_zoo.evaluation.compare.prepare_evaluation", lambda *args, **kwargs: pytest.fail("evaluated"))
+    monkeypatch.setattr(
+        "wavenet_zoo.evaluation.compare.prepare_evaluation", lambda *args, **kwargs: pytest.fail("evaluated")
+    )
     with pytest.raises(WavezooError, match=missing):
         compare([MODEL, missing])
 
