@@ -72,7 +72,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         predictions: The predictions.
 
     Raises:
-        WavezooError: If the suffix is another one, or the file cannot be written.
+        WavezooError: If the suffix is not csv, jsonl or parquet, or the file cannot be written.
     """
     check_predictions_path(path)
     columns = _to_columns(predictions)
