@@ -81,6 +81,7 @@ def test_the_functions_behind_the_commands_are_there_and_documented():
     for name in (
         "ablate",
         "bench",
+        "compare",
         "connectivity",
         "count",
         "dry_run",

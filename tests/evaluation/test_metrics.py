@@ -67,3 +67,17 @@ def test_batches_are_merged_in_the_order_of_the_images(logits):
     merged, whole = _merge(parts), predictions(logits, labels)
     assert merged.indices.tolist() == list(range(40))
     assert np.array_equal(merged.top, whole.top) and np.array_equal(merged.loss, whole.loss)
+
+
+@pytest.mark.parametrize("outputs", [None, [0, 3, 4, 5, 8, 9, 11]])
+def test_of_equal_outputs_the_first_is_the_prediction(logits, outputs):
+    logits = (2 * logits).round()  # as those of int8 models
+    found = predictions(logits, torch.arange(40) % 12, outputs=outputs)
+    kept = (
+        logits
+        if outputs is None
+        else torch.full_like(logits, -torch.inf).index_copy(1, torch.tensor(outputs), logits[:, outputs])
+    )
+    ranked = np.argsort(-kept.numpy(), axis=1, kind="stable")[:, :5]
+    assert np.array_equal(found.top, ranked)
+    assert np.array_equal(found.top[:, 0], kept.argmax(1)) and (kept == kept.amax(1, keepdim=True)).sum() > 40

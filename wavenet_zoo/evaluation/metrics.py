@@ -173,12 +173,24 @@ def _predict(logits: torch.Tensor, valid: torch.Tensor, outputs: Sequence[int] |
         kept[:, list(outputs)] = logits[:, list(outputs)]
         logits = kept
     log_probabilities = logits.log_softmax(1)
-    top = logits.topk(min(TOP, logits.shape[1] if outputs is None else len(outputs))).indices
+    top = _top(logits, min(TOP, logits.shape[1] if outputs is None else len(outputs)))
     hits = (top[:, :, None] == valid[:, None, :]).any(2)
     repeated = (valid[:, :, None] == valid[:, None, :]).tril(-1).any(2)
     of_labels = log_probabilities.gather(1, valid).masked_fill(repeated, -math.inf).logsumexp(1)
     fields = (top, log_probabilities.gather(1, top).exp(), of_labels.exp(), -of_labels, hits[:, 0], hits.any(1))
     return tuple(field.cpu().numpy() for field in fields)
+
+
+def _top(logits: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the ``count`` highest outputs (B, count), best first; of equal ones the first, as argmax does.
+
+    The outputs of int8 models are often equal, and topk alone returns any of them.
+    """
+    values, top = logits.topk(min(count + 1, logits.shape[1]))
+    tied = (values[:, 1:] == values[:, :-1]).any(1)
+    top = top[:, :count]
+    top[tied] = logits[tied].sort(dim=1, descending=True, stable=True).indices[:, :count]
+    return top
 
 
 def _merge(parts: Sequence[tuple[np.ndarray, ...]]) -> Predictions:
