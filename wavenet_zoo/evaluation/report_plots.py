@@ -19,6 +19,7 @@ __all__ = ["calibration_svg", "forest_svg"]
 TEXT_COLOR = "#010203"  # replaced by currentColor
 BAR_COLOR = "#3b82c4"  # legible on white and on black
 MAX_NAME = 40  # characters
+MIN_RANGE = 0.5  # points; a shorter axis would magnify chance
 
 
 def calibration_svg(calibration: Calibration) -> str:
@@ -60,6 +61,9 @@ def forest_svg(rows: Sequence[tuple[str, str, float, tuple[float, float]]]) -> s
         for text in axes.get_yticklabels():
             text.set_parse_math(False)
         axes.set_ylim(len(rows) - 0.4, -0.6)
+        left, right = axes.get_xlim()
+        margin = max(0.0, MIN_RANGE - (right - left)) / 2
+        axes.set_xlim(left - margin, right + margin)
         axes.set_xlabel("difference in top-1, percentage points")
         axes.grid(axis="y", visible=False)
         return _to_svg(figure)
