@@ -14,6 +14,7 @@ from wavenet_zoo import __version__
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHIPPED = "wavenet_zoo/_shipped"
+TEMPLATES = "wavenet_zoo/evaluation/templates"
 
 if not (REPOSITORY / "pyproject.toml").is_file():
     pytest.skip("not a checkout", allow_module_level=True)
@@ -63,9 +64,10 @@ def test_wheel_holds_code_and_the_data_files_it_reads(wheel):
     assert names - data == {
         path.relative_to(REPOSITORY).as_posix()
         for path in (REPOSITORY / "wavenet_zoo").rglob("*")
-        if path.suffix in (".py", ".typed")
+        if path.suffix in (".py", ".typed") or (path.is_file() and "templates" in path.parts)
     }
     assert "wavenet_zoo/py.typed" in names
+    assert {f"{TEMPLATES}/{name}" for name in ("evaluation.html", "sortable/LICENSE")} <= names
 
 
 def test_unpacked_wheel_works_without_the_repository(wheel, tmp_path):

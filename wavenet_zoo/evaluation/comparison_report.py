@@ -8,7 +8,7 @@ from markupsafe import Markup
 from wavenet_zoo.evaluation.compare import ClassCounts, ComparedModel, Comparison
 from wavenet_zoo.evaluation.page import check_report_path, render_page
 from wavenet_zoo.evaluation.paired import format_p
-from wavenet_zoo.evaluation.report import describe_data, environment_facts, evaluation_notices
+from wavenet_zoo.evaluation.report import environment_facts, evaluation_notices
 from wavenet_zoo.evaluation.report_plots import forest_svg
 from wavenet_zoo.evaluation.thumbnails import MAX_THUMBNAILS, Thumbnail, make_thumbnails
 from wavenet_zoo.runtime.files import write_atomically
@@ -37,14 +37,14 @@ def write_comparison_report(path: Path, comparison: Comparison, *, command: str 
     if images and evaluated is not None:
         indices = (first if first.evaluation else second).predictions
         thumbnails, missing = make_thumbnails(evaluated.source, indices, _disagreements(first, second))
-    forest = [(f"{pair.b} − {pair.a}", pair.difference, pair.interval) for pair in comparison.pairs]
+    forest = [(pair.a, pair.b, pair.difference, pair.interval) for pair in comparison.pairs]
     content = render_page(
         "comparison.html",
         comparison=comparison,
         first=first,
         second=second,
         notices=list(dict.fromkeys(notice for each in evaluations for notice in evaluation_notices(each))),
-        data=describe_data(evaluations[0]) if evaluations else "",
+        data=evaluations[0].data["name"] if evaluations else "",
         forest_plot=Markup(forest_svg(forest)),
         p_values=[(format_p(pair.p), format_p(pair.p_holm)) for pair in comparison.pairs],
         classes=sorted(comparison.per_class, key=_largest_difference, reverse=True),

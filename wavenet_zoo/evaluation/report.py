@@ -17,7 +17,7 @@ from wavenet_zoo.evaluation.statistics import calibrate, wilson_interval
 from wavenet_zoo.evaluation.thumbnails import MAX_THUMBNAILS, make_thumbnails, most_confident_mistakes
 from wavenet_zoo.runtime.files import write_atomically
 
-__all__ = ["check_report_path", "describe_data", "environment_facts", "evaluation_notices", "write_report"]
+__all__ = ["check_report_path", "environment_facts", "evaluation_notices", "write_report"]
 
 MAX_PAIRS = 20
 
@@ -93,13 +93,6 @@ def describe_scoring(evaluation: Evaluation, among: str) -> str:
     return f"among all {len(evaluation.predictions.class_names):,} classes of the model"
 
 
-def describe_data(evaluation: Evaluation) -> str:
-    """Return name, split and size of the data."""
-    data = evaluation.data
-    split = f", split {data['split']}" if data["split"] else ""
-    return f"{data['name']}{split}: {data['images']:,} images of {data['classes']:,} classes"
-
-
 def environment_facts(evaluation: Evaluation) -> list[tuple[str, str]]:
     """Return names and values of what the evaluation ran on."""
     environment = evaluation.environment
@@ -137,13 +130,15 @@ def evaluation_notices(evaluation: Evaluation) -> list[str]:
 
 def _summary(evaluation: Evaluation) -> list[tuple[str, str]]:
     data, weights, label_set = evaluation.data, evaluation.weights, evaluation.label_set
+    split = f", split {data['split']}" if data["split"] else ""
     network = f"form {evaluation.form}, " + ("batch norms folded" if evaluation.folded else "batch norms not folded")
     rows = [
         ("model", evaluation.model + (f", {evaluation.param_count:,} parameters" if evaluation.param_count else "")),
         ("network", network),
+        *([("model arguments", str(weights["model_kwargs"]))] if weights["model_kwargs"] else []),
         ("weights", weights["description"]),
         ("sha256 of the weights", weights["sha256"] or "none: not from a file"),
-        ("data", describe_data(evaluation)),
+        ("data", f"{data['name']}{split}: {data['images']:,} images of {data['classes']:,} classes"),
         ("fingerprint of the data", data["fingerprint"]),
         ("images evaluated", f"{evaluation.images:,}"),
         ("scoring", describe_scoring(evaluation, evaluation.among)),

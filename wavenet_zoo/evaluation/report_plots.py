@@ -19,6 +19,7 @@ __all__ = ["calibration_svg", "forest_svg"]
 TEXT_COLOR = "#010203"  # replaced by currentColor
 BAR_COLOR = "#3b82c4"  # legible on white and on black
 MAX_NAME = 40  # characters
+MIN_RANGE = 0.5  # points; a shorter axis would magnify chance
 
 
 def calibration_svg(calibration: Calibration) -> str:
@@ -43,23 +44,26 @@ def calibration_svg(calibration: Calibration) -> str:
         return _to_svg(figure)
 
 
-def forest_svg(rows: Sequence[tuple[str, float, tuple[float, float]]]) -> str:
+def forest_svg(rows: Sequence[tuple[str, str, float, tuple[float, float]]]) -> str:
     """Plot differences with their intervals, one row each, around a line at 0.
 
     Args:
-        rows: Name, difference, and the ends of its interval, in percentage points.
+        rows: Names of both models, difference, and the ends of its interval, in percentage points.
     """
     with _page_style():
-        figure = new_figure(6.8, 0.36 * len(rows) + 0.9)
+        figure = new_figure(6.8, 0.45 * len(rows) + 0.9)
         axes = figure.subplots()
         axes.axvline(0, color=TEXT_COLOR, linestyle="--", linewidth=1)
-        for position, (_, difference, (low, high)) in enumerate(rows):
+        for position, (_, _, difference, (low, high)) in enumerate(rows):
             axes.plot([low, high], [position, position], "|-", color=BAR_COLOR, linewidth=2, markersize=8)
             axes.plot(difference, position, "s", color=BAR_COLOR, markersize=6)
-        axes.set_yticks(range(len(rows)), [_shorten(name) for name, *_ in rows])
+        axes.set_yticks(range(len(rows)), [f"{_shorten(b)}\nagainst {_shorten(a)}" for a, b, *_ in rows])
         for text in axes.get_yticklabels():
             text.set_parse_math(False)
         axes.set_ylim(len(rows) - 0.4, -0.6)
+        left, right = axes.get_xlim()
+        margin = max(0.0, MIN_RANGE - (right - left)) / 2
+        axes.set_xlim(left - margin, right + margin)
         axes.set_xlabel("difference in top-1, percentage points")
         axes.grid(axis="y", visible=False)
         return _to_svg(figure)
