@@ -89,6 +89,7 @@ def test_the_functions_behind_the_commands_are_there_and_documented():
         "export",
         "info",
         "list_models",
+        "predict",
         "publish",
         "table",
         "train",

@@ -25,6 +25,7 @@ __all__ = [
     "export",
     "info",
     "list_models",
+    "predict",
     "publish",
     "table",
     "train",
@@ -42,6 +43,7 @@ _LAZY = {
     "export": "wavenet_zoo.deployment.export",
     "info": "wavenet_zoo.zoo.catalog",
     "list_models": "wavenet_zoo.zoo.catalog",
+    "predict": "wavenet_zoo.evaluation.predict",
     "publish": "wavenet_zoo.zoo.publish",
     "table": "wavenet_zoo.paper.tables",
     "train": "wavenet_zoo.training.train",
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from wavenet_zoo.errors import WavezooError
     from wavenet_zoo.evaluation.compare import compare
     from wavenet_zoo.evaluation.evaluate import evaluate
+    from wavenet_zoo.evaluation.predict import predict
     from wavenet_zoo.paper.ablation import ablate
     from wavenet_zoo.paper.connectivity import connectivity
     from wavenet_zoo.paper.tables import table

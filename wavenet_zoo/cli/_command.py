@@ -13,12 +13,15 @@ __all__ = ["Command", "Group"]
 
 OTHER_COMMANDS = {  # names of other tools: the command here
     "benchmark": "bench",
+    "classify": "predict",
     "convert": "weights convert",
     "download": "weights download",
     "evaluate": "eval",
     "finetune": "train",
     "fit": "train",
     "flops": "count",
+    "infer": "predict",
+    "inference": "predict",
     "models": "list",
     "profile": "count",
     "push": "publish",

@@ -14,7 +14,15 @@ from wavenet_zoo.data.splits import ALL_SPLIT_NAMES, SplitError, find_split, nat
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.files import read_regular_file
 
-__all__ = ["SYNSET", "open_folder"]
+__all__ = [
+    "IMAGE_FILES_HINT",
+    "SYNSET",
+    "Listing",
+    "broken_link_error",
+    "describe_skipped",
+    "find_image_files",
+    "open_folder",
+]
 
 SYNSET = re.compile(r"n\d{8}")
 IMAGE_FILES_HINT = f"image files end in {', '.join(IMAGE_EXTENSIONS)}"
@@ -26,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class _Listing:
+class Listing:
     """What a search has met so far.
 
     Attributes:
@@ -69,20 +77,20 @@ def open_folder(root: Path, split: str) -> FolderImages:
     if not folders:
         raise _no_class_folders_error(root)
 
-    listing = _Listing({os.path.realpath(root): root})
+    listing = Listing({os.path.realpath(root): root})
     unsorted = [folder.name for folder in folders] == [UNSORTED_FOLDER]
     if unsorted:
-        classes, files, targets = _read_annotations(root, _image_files(folders[0], listing))
+        classes, files, targets = _read_annotations(root, find_image_files(folders[0], listing))
     else:
         classes, files, targets = _read_class_folders(root, folders, listing)
     _check_links(listing)
     if listing.skipped:
-        logger.info("data: %s: skipped %s", root, _describe_skipped(listing.skipped))
+        logger.info("data: %s: skipped %s", root, describe_skipped(listing.skipped))
     return FolderImages(root, split_named(root.absolute().name), classes, files, targets)
 
 
 def _read_class_folders(
-    root: Path, folders: Sequence[Path], listing: _Listing
+    root: Path, folders: Sequence[Path], listing: Listing
 ) -> tuple[list[str], list[Path], list[int]]:
     """Return classes, images and labels of class folders."""
     files: list[Path] = []
@@ -90,7 +98,7 @@ def _read_class_folders(
     empty = []
     for target, folder in enumerate(folders):
         before = listing.skipped.copy()
-        found = _image_files(folder, listing)
+        found = find_image_files(folder, listing)
         files.extend(found)
         targets.extend([target] * len(found))
         if not found:
@@ -101,7 +109,7 @@ def _read_class_folders(
         raise WavezooError(f"{root}: no image files in its class folders ({len(folders)} found)", IMAGE_FILES_HINT)
     if empty:
         folder, skipped = empty[0]
-        others = f"; it contains {_describe_skipped(skipped)}" if skipped else ""
+        others = f"; it contains {describe_skipped(skipped)}" if skipped else ""
         raise WavezooError(
             f"{folder}: class folder without images ({len(empty)} of {len(folders)} are empty){others}",
             IMAGE_FILES_HINT if skipped else "remove the folder, or add its images",
@@ -162,11 +170,11 @@ def _visible_folders(root: Path) -> list[Path]:
         raise WavezooError(f"{root}: cannot be read: {error.strerror}") from error
     for child in children:
         if child.is_symlink() and not _exists(child):  # it may have been a class: ignoring it would shift the labels
-            raise _broken_link_error(child)
+            raise broken_link_error(child)
     return sorted((child for child in children if child.is_dir()), key=lambda child: natural_key(child.name))
 
 
-def _image_files(folder: Path, listing: _Listing) -> list[Path]:
+def find_image_files(folder: Path, listing: Listing) -> list[Path]:
     """Return the images in a folder and its subfolders, linked folders included, in natural order.
 
     Args:
@@ -192,13 +200,13 @@ def _image_files(folder: Path, listing: _Listing) -> list[Path]:
                 path = Path(entry.path)
                 exists = not entry.is_symlink() or _exists(path)
                 if exists and entry.is_dir():
-                    found += _image_files(path, listing)
+                    found += find_image_files(path, listing)
                 elif _is_image(entry.name):
                     found.append(path)
                     if entry.is_symlink():
                         listing.links.append(path)
                 elif not exists:  # it may have been a folder of images
-                    raise _broken_link_error(path)
+                    raise broken_link_error(path)
                 else:
                     listing.skipped[path.suffix.lower()] += 1
     except OSError as error:
@@ -206,7 +214,7 @@ def _image_files(folder: Path, listing: _Listing) -> list[Path]:
     return sorted(found, key=lambda path: natural_key(str(path)))
 
 
-def _check_links(listing: _Listing) -> None:
+def _check_links(listing: Listing) -> None:
     """Check that no image is a link to another image of the data.
 
     Raises:
@@ -223,7 +231,7 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_EXTENSIONS) and not name.startswith(".")
 
 
-def _describe_skipped(skipped: Counter[str]) -> str:
+def describe_skipped(skipped: Counter[str]) -> str:
     """Return ``6 files that are not supported images: 4 .heic, 2 .svg``."""
     ordered = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))
     counts = ", ".join(f"{count:,} {extension or 'without extension'}" for extension, count in ordered[:8])
@@ -238,7 +246,8 @@ def _has_image(folder: Path) -> bool:
         return False
 
 
-def _broken_link_error(link: Path) -> WavezooError:
+def broken_link_error(link: Path) -> WavezooError:
+    """Return the error for a symbolic link without a target."""
     return WavezooError(f"{link}: broken symbolic link", "remove it, or restore its target")
 
 
@@ -256,7 +265,7 @@ def _is_utf8(name: str) -> bool:
 def _no_class_folders_error(root: Path) -> WavezooError:
     if not any(root.iterdir()):
         return WavezooError(f"{root}: this data folder is empty")
-    if not _image_files(root, _Listing()):
+    if not find_image_files(root, Listing()):
         return WavezooError(f"{root}: contains neither class folders nor images", IMAGE_FILES_HINT)
     absolute = root.resolve()
     siblings = _visible_folders(absolute.parent)

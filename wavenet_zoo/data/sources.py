@@ -23,6 +23,7 @@ __all__ = [
     "bad_file_is_image_error",
     "file_stamp",
     "portable_path",
+    "printable_path",
     "read_error",
 ]
 
@@ -129,7 +130,7 @@ class FolderImages:
     in_memory = False
 
     def __init__(self, root: Path, split: str, classes: Sequence[str], files: Sequence[Path], targets: Sequence[int]):
-        self.name = _printable(root)
+        self.name = printable_path(root)
         self.root = root
         self.split = split
         self.classes = classes
@@ -158,7 +159,7 @@ class FolderImages:
             pass
 
     def describe(self, index: int) -> str:
-        return _printable(self.files[index])
+        return printable_path(self.files[index])
 
     def relative_path(self, index: int) -> str:
         return portable_path(self.files[index].relative_to(self.root).as_posix())
@@ -171,7 +172,7 @@ class FolderImages:
         return digest.hexdigest()
 
 
-def _printable(path: Path) -> str:
+def printable_path(path: Path) -> str:
     """Return a path as text in which bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
