@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from wavenet_zoo import WavezooError
 from wavenet_zoo.evaluation.predictions import Predictions
 from wavenet_zoo.evaluation.saved_predictions import (
-    PREDICTION_SUFFIXES,
-    check_predictions_path,
     read_predictions,
     write_predictions,
 )
+from wavenet_zoo.evaluation.tables import TABLE_SUFFIXES, check_table_path
 
 STRANGE = ["=1+1", "-x", "'=a", "''@b", "+", "-1", "'-1", "it's", "a,b", 'a"b', "two\nlines", "\ttab", "\r", " ", "é"]
 HEADER = (
@@ -66,13 +65,13 @@ def predictions():
     return make_predictions([f"{i}/{i}.png" for i in range(40)], list("abcdefgh"))
 
 
-@pytest.mark.parametrize("suffix", PREDICTION_SUFFIXES)
+@pytest.mark.parametrize("suffix", TABLE_SUFFIXES)
 def test_predictions_are_read_as_they_were_written(predictions, tmp_path, suffix):
     write_predictions(tmp_path / f"p{suffix}", predictions)
     assert_equal(read_predictions(tmp_path / f"p{suffix}"), predictions)
 
 
-@pytest.mark.parametrize("suffix", PREDICTION_SUFFIXES)
+@pytest.mark.parametrize("suffix", TABLE_SUFFIXES)
 def test_strange_paths_and_names_are_restored(tmp_path, suffix):
     strange = make_predictions(STRANGE, STRANGE)
     write_predictions(tmp_path / f"p{suffix}", strange)
@@ -97,7 +96,7 @@ def test_csv_has_no_cell_that_a_spreadsheet_takes_for_a_formula(tmp_path):
 
 def test_all_formats_have_the_same_columns_and_values(predictions, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra hf")
-    for suffix in PREDICTION_SUFFIXES:
+    for suffix in TABLE_SUFFIXES:
         write_predictions(tmp_path / f"p{suffix}", predictions)
     with (tmp_path / "p.csv").open(newline="", encoding="utf-8") as file:
         from_csv = list(csv.DictReader(file))
@@ -247,13 +246,13 @@ def test_long_text_that_is_repeated_in_parquet_takes_no_memory(tmp_path):
 
 
 def test_size_of_a_file_is_limited(predictions, tmp_path, monkeypatch):
-    for suffix in PREDICTION_SUFFIXES:
+    for suffix in TABLE_SUFFIXES:
         write_predictions(tmp_path / f"p{suffix}", predictions)
     monkeypatch.setattr("wavenet_zoo.evaluation.saved_predictions.MAX_IMAGES", 39)
     with pytest.raises(WavezooError, match=r"has 40 rows and .* the limits are 39 and"):
         read_predictions(tmp_path / "p.parquet")
     monkeypatch.setattr("wavenet_zoo.evaluation.saved_predictions.MAX_BYTES", 1000)
-    for suffix in PREDICTION_SUFFIXES:
+    for suffix in TABLE_SUFFIXES:
         with pytest.raises(WavezooError, match=r"bytes, the limit is 1,000"):
             read_predictions(tmp_path / f"p{suffix}")
 
@@ -268,13 +267,13 @@ def test_missing_and_special_files_are_named(tmp_path):
 
 def test_path_is_checked_before_the_work(tmp_path, monkeypatch):
     with pytest.raises(WavezooError, match=r"p.xlsx: .* must be one of .csv, .jsonl, .parquet"):
-        check_predictions_path(tmp_path / "p.xlsx")
+        check_table_path(tmp_path / "p.xlsx")
     with pytest.raises(WavezooError, match="its folder does not exist"):
-        check_predictions_path(tmp_path / "gone" / "p.csv")
+        check_table_path(tmp_path / "gone" / "p.csv")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    check_predictions_path(tmp_path / "p.csv")
+    check_table_path(tmp_path / "p.csv")
     with pytest.raises(WavezooError, match=r"pyarrow is not installed .pip install datasets"):
-        check_predictions_path(tmp_path / "p.parquet")
+        check_table_path(tmp_path / "p.parquet")
     (tmp_path / "p.parquet").write_bytes(b"PAR1")
     with pytest.raises(WavezooError, match=r"pyarrow is not installed .pip install datasets"):
         read_predictions(tmp_path / "p.parquet")
@@ -283,6 +282,6 @@ def test_path_is_checked_before_the_work(tmp_path, monkeypatch):
 
 def test_names_that_are_not_unicode_are_written_escaped(tmp_path):
     odd = replace(make_predictions(["a"], ["x", "y"]), class_names=["x\ud800", "y\udfff"])
-    for suffix in PREDICTION_SUFFIXES:
+    for suffix in TABLE_SUFFIXES:
         write_predictions(tmp_path / f"p{suffix}", odd)
         assert set(read_predictions(tmp_path / f"p{suffix}").class_names) <= {"x\\ud800", "y\\udfff"}

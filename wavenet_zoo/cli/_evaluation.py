@@ -13,6 +13,8 @@ __all__ = ["describe_evaluation", "interval", "summarize", "table_of_classes"]
 
 def describe_evaluation(result: "Evaluation") -> Facts:
     """Return the result of one evaluation as names and values."""
+    from wavenet_zoo.evaluation.overlap import describe_overlap
+
     data = result.data
     is_split = data["name"].rpartition("/")[2] == data["split"]  # the folder of a split, for example imagenet/val
     split = f", {data['split']}" if data["split"] and not is_split else ""
@@ -24,7 +26,7 @@ def describe_evaluation(result: "Evaluation") -> Facts:
     if result.limit:
         rows.append(("limit", f"limited evaluation of {result.limit['images']:,} of {result.limit['of']:,} images"))
     if result.weights["kind"] != "random":
-        rows.append(("seen", _describe_overlap(data)))
+        rows.append(("seen", describe_overlap(data)))
     if result.label_set:
         rows.append(("label set", result.label_set["description"]))
     rows.append(("preprocessing", result.preprocessing["description"]))
@@ -134,20 +136,6 @@ def _stated(result: "Evaluation") -> Any:
     if stated is None and is_validation:  # the validation images may be in a folder of another name
         stated = results.get(f"{dataset}/val")
     return stated
-
-
-def _describe_overlap(data: Mapping[str, Any]) -> str:
-    overlap, images = data["overlap"], f"{data['images']:,}"
-    if overlap is None and data["seen"]:
-        return f"file names and sizes are those of the {data['seen']} images; their contents are not recorded"
-    if overlap is None:
-        return "unknown: the images that the weights were trained on are not recorded"
-    if data["seen"] == "neither":
-        return f"none of the {images} images was trained or validated on"
-    words = {"training": "trained", "validation": "validated"}
-    return ", ".join(
-        f"{overlap[split]:,} of {images} images were {words[split]} on" for split in words if overlap[split]
-    )
 
 
 def _describe_time(result: "Evaluation") -> str:

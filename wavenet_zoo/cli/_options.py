@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -152,6 +153,14 @@ def model_kwargs_option(command: Decorated) -> Decorated:
 def plot_option(command: Decorated) -> Decorated:
     """Add --plot."""
     return click.option("--plot", metavar="FILE", help="Also draw a figure: a png, svg or pdf file.")(command)
+
+
+def report_options(command: Decorated) -> Decorated:
+    """Add --report and --no-images."""
+    path = click.Path(dir_okay=False, path_type=Path)
+    report = click.option("--report", metavar="FILE", type=path, help="Also write a report: an html file.")
+    no_images = click.option("--no-images", is_flag=True, help="With --report: without thumbnails of images.")
+    return report(no_images(command))
 
 
 def _parse_model_kwargs(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """``wavezoo compare``."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +9,7 @@ import click
 
 from wavenet_zoo.cli._command import Command
 from wavenet_zoo.cli._complete import complete_models
-from wavenet_zoo.cli._options import evaluation_options, output_options, plot_option, weights_option
+from wavenet_zoo.cli._options import evaluation_options, output_options, plot_option, report_options, weights_option
 from wavenet_zoo.cli._output import Output, facts, table
 from wavenet_zoo.errors import BELOW_THRESHOLD
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     help="Exit with code 3 if a model may have lost more top-1 against the first.",
 )  # fmt: skip
 @plot_option
+@report_options
 @output_options
 @click.pass_context
 def command(
@@ -47,6 +50,8 @@ def command(
     classes: int,
     max_drop: float | None,
     plot: str | None,
+    report: Path | None,
+    no_images: bool,
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -63,11 +68,14 @@ def command(
     """
     from wavenet_zoo import compare
     from wavenet_zoo.evaluation.comparison_plot import plot_comparison
+    from wavenet_zoo.evaluation.comparison_report import check_report_path, write_comparison_report
     from wavenet_zoo.runtime.figures import check_figure_path
 
     output = Output(as_json, quiet)
     if plot:
         check_figure_path(Path(plot))
+    if report:
+        check_report_path(report)
     result = compare(models, data, progress=output.progress, **options)
 
     def draw() -> None:
@@ -80,7 +88,11 @@ def command(
         else:
             _show(output, result, classes)
 
-    output.deliver(show, *([draw] if plot else []))
+    saves = [draw] if plot else []
+    if report:
+        repeat = shlex.join(["wavezoo", *sys.argv[1:]])
+        saves.append(lambda: write_comparison_report(report, result, command=repeat, images=not no_images))
+    output.deliver(show, *saves)
     dropped = [pair for pair in result.baseline_pairs if max_drop is not None and pair.possible_drop > max_drop]
     for pair in dropped:
         output.info(

@@ -13,7 +13,7 @@ import click
 from wavenet_zoo.cli._command import Command
 from wavenet_zoo.cli._complete import complete_models
 from wavenet_zoo.cli._evaluation import describe_evaluation, summarize, table_of_classes
-from wavenet_zoo.cli._options import evaluation_options, output_options, weights_option
+from wavenet_zoo.cli._options import evaluation_options, output_options, report_options, weights_option
 from wavenet_zoo.cli._output import Output
 from wavenet_zoo.errors import BAD_INPUT, BELOW_THRESHOLD, WavezooError
 
@@ -47,8 +47,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--again", is_flag=True, help="With --append-csv: evaluate again what the file contains.")
 @click.option("--save-predictions", type=FILE, help="Write a row per image: a csv, jsonl or parquet file.")
 @click.option("--confusion", type=FILE, help="Draw the confusion matrix: a png, svg or pdf file.")
-@click.option("--report", type=FILE, help="Write an HTML report.")
-@click.option("--no-images", is_flag=True, help="With --report: without thumbnails.")
+@report_options
 @output_options
 @click.pass_context
 def command(
@@ -153,9 +152,10 @@ def _contained_in(path: Path | None, again: bool) -> Callable[[Mapping[str, Any]
 def _checked_writer(option: str, path: Path, images: bool) -> "Callable[[Path, Evaluation], None]":
     """Check that a file can be written after the work, and return what writes it."""
     if option == "save_predictions":
-        from wavenet_zoo.evaluation.saved_predictions import check_predictions_path, write_predictions
+        from wavenet_zoo.evaluation.saved_predictions import write_predictions
+        from wavenet_zoo.evaluation.tables import check_table_path
 
-        check_predictions_path(path)
+        check_table_path(path)
         return lambda path, result: write_predictions(path, result.predictions)
     if option == "confusion":
         from wavenet_zoo.evaluation.confusion import draw_confusion

@@ -3,58 +3,38 @@
 import csv
 import io
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wavenet_zoo.deployment.optional import missing_extra
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.evaluation.predictions import TOP, Predictions
-from wavenet_zoo.runtime.files import check_writable, expand, read_regular_file, write_atomically
-from wavenet_zoo.runtime.records import FORMULA, NUMBER, parse_json, write_jsonl
+from wavenet_zoo.evaluation.tables import TABLE_SUFFIXES, import_parquet, unguard, write_table
+from wavenet_zoo.runtime.files import expand, read_regular_file
+from wavenet_zoo.runtime.records import parse_json
 
 __all__ = [
-    "PREDICTION_SUFFIXES",
-    "check_predictions_path",
     "is_predictions_file",
     "read_predictions",
     "write_predictions",
 ]
 
-PREDICTION_SUFFIXES = (".csv", ".jsonl", ".parquet")
 MAX_BYTES = 2**30
 MAX_IMAGES = 5_000_000
 DIGITS = 6  # significant ones of probabilities and losses
 TEXT = ("path", "label", "prediction")
 FLAGS = ("correct", "correct_top5")
 NUMBERS = ("probability_of_label", "loss")
-QUOTED = re.compile(f"'+{FORMULA.pattern}")  # text that starts like a formula, behind its guard
 HINT = "use a file of 'wavezoo eval --save-predictions'"
 
 Columns = dict[str, list[Any]]
 
 
-def check_predictions_path(path: Path) -> None:
-    """Check before the work that :func:`write_predictions` can write a file after it.
-
-    Raises:
-        WavezooError: If the suffix is not csv, jsonl or parquet, the file cannot be written, or parquet files require
-            an extra that is not installed.
-    """
-    if path.suffix not in PREDICTION_SUFFIXES:
-        suffixes = ", ".join(PREDICTION_SUFFIXES)
-        raise WavezooError(f"{path}: the format of saved predictions must be one of {suffixes}")
-    check_writable(path)
-    if path.suffix == ".parquet":
-        _import_parquet()
-
-
 def is_predictions_file(model: str) -> bool:
     """Return whether a model's name is the path of saved predictions, by its suffix."""
-    return model.endswith(PREDICTION_SUFFIXES)
+    return model.endswith(TABLE_SUFFIXES)
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -74,12 +54,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     Raises:
         WavezooError: If the suffix is not csv, jsonl or parquet, or the file cannot be written.
     """
-    check_predictions_path(path)
-    columns = _to_columns(predictions)
-    if path.suffix == ".jsonl":
-        write_jsonl(path, (dict(zip(columns, row)) for row in zip(*columns.values())))
-    else:
-        write_atomically(path, _to_csv(columns) if path.suffix == ".csv" else _to_parquet(columns))
+    write_table(path, _to_columns(predictions))
 
 
 def read_predictions(path: str | Path) -> Predictions:
@@ -96,8 +71,8 @@ def read_predictions(path: str | Path) -> Predictions:
             column.
     """
     path = expand(path)
-    if path.suffix not in PREDICTION_SUFFIXES:
-        suffixes = ", ".join(PREDICTION_SUFFIXES)
+    if path.suffix not in TABLE_SUFFIXES:
+        suffixes = ", ".join(TABLE_SUFFIXES)
         raise WavezooError(f"{path}: the format of saved predictions must be one of {suffixes}", HINT)
     try:
         content = read_regular_file(path, MAX_BYTES)
@@ -134,46 +109,8 @@ def _encodable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()  # lone surrogates cannot be written as UTF-8
 
 
-def _to_csv(columns: Columns) -> bytes:
-    # not records.to_csv, which writes text in one line and hides secrets: different paths must remain different
-    lines = io.StringIO()
-    text = (value for column in columns if _is_text(column) for value in columns[column])
-    returns = any("\r" in value for value in text)  # csv does not quote them if lines end with \n
-    quoting: Any = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
-    writer = csv.writer(lines, lineterminator="\n", quoting=quoting)
-    writer.writerow(columns)
-    guarded = [list(map(_guard, values)) if _is_text(column) else values for column, values in columns.items()]
-    writer.writerows(zip(*guarded))
-    return lines.getvalue().encode()
-
-
-def _guard(text: str) -> str:
-    starts_like_formula = FORMULA.match(text) and not NUMBER.fullmatch(text)
-    return f"'{text}" if starts_like_formula or QUOTED.match(text) else text
-
-
-def _unguard(text: str) -> str:
-    return text[1:] if QUOTED.match(text) else text
-
-
 def _is_text(column: str) -> bool:
     return column in TEXT or column.startswith("class_")
-
-
-def _to_parquet(columns: Columns) -> bytes:
-    pyarrow, parquet = _import_parquet()
-    buffer = io.BytesIO()
-    parquet.write_table(pyarrow.table(columns), buffer, compression="zstd")
-    return buffer.getvalue()
-
-
-def _import_parquet() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise missing_extra("hf", error) from error
-    return pyarrow, parquet
 
 
 def _read_csv(path: Path, content: bytes) -> tuple[Columns, Callable[[int], str]]:
@@ -189,7 +126,7 @@ def _read_csv(path: Path, content: bytes) -> tuple[Columns, Callable[[int], str]
             lines.append(reader.line_num)
             for column, value in zip(header, row):
                 if column in columns:
-                    columns[column].append(_unguard(value) if _is_text(column) else value)
+                    columns[column].append(unguard(value) if _is_text(column) else value)
     except (UnicodeDecodeError, csv.Error) as error:
         raise WavezooError(f"{path}: not a CSV file in UTF-8: {error}", HINT) from error
     return columns, lambda row: f"line {lines[row]}"
@@ -210,7 +147,7 @@ def _read_jsonl(path: Path, content: bytes) -> tuple[Columns, Callable[[int], st
 
 
 def _read_parquet(path: Path, content: bytes) -> tuple[Columns, Callable[[int], str]]:
-    pyarrow, parquet = _import_parquet()
+    pyarrow, parquet = import_parquet()
     try:
         metadata = parquet.read_metadata(io.BytesIO(content))
         schema = metadata.schema.to_arrow_schema()

@@ -15,10 +15,11 @@ from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.files import check_writable, write_atomically
 from wavenet_zoo.runtime.records import FORMULA, NUMBER
 
-__all__ = ["TABLE_SUFFIXES", "check_table_path", "write_table"]
+__all__ = ["TABLE_SUFFIXES", "check_table_path", "import_parquet", "unguard", "write_table"]
 
 TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 GUARDED = re.compile(f"'*{FORMULA.pattern}")  # also with guards in front, so that one can be removed
+ONCE_GUARDED = re.compile(f"'{GUARDED.pattern}")
 
 
 def check_table_path(path: Path) -> None:
@@ -32,7 +33,7 @@ def check_table_path(path: Path) -> None:
         raise WavezooError(f"{path}: the format of this file must be one of {', '.join(TABLE_SUFFIXES)}")
     check_writable(path)
     if path.suffix == ".parquet":
-        _import_parquet()
+        import_parquet()
 
 
 def write_table(path: Path, columns: Mapping[str, Iterable[Any]]) -> None:
@@ -45,26 +46,33 @@ def write_table(path: Path, columns: Mapping[str, Iterable[Any]]) -> None:
         columns: Values of each column, of the same number. A value of a jsonl or parquet file may be an array.
 
     Raises:
-        WavezooError: If the suffix is another one, or the file cannot be written.
+        WavezooError: If the suffix is not csv, jsonl or parquet, or the file cannot be written.
     """
     check_table_path(path)
     if path.suffix == ".parquet":
-        pyarrow, parquet = _import_parquet()
+        pyarrow, parquet = import_parquet()
         buffer = io.BytesIO()
         parquet.write_table(
             pyarrow.table({name: list(values) for name, values in columns.items()}), buffer, compression="zstd"
         )
         write_atomically(path, buffer.getvalue())
         return
-    lines, rows = io.StringIO(), zip(*columns.values())
+    lines, rows = io.StringIO(), list(zip(*columns.values()))
     if path.suffix == ".csv":
         # not records.to_csv, which writes text in one line and hides secrets: different paths must remain different
-        writer = csv.writer(lines, lineterminator="\n")
+        returns = any("\r" in value for row in rows for value in row if isinstance(value, str))
+        quoting: Any = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL  # which does not quote them
+        writer = csv.writer(lines, lineterminator="\n", quoting=quoting)
         writer.writerow(columns)
         writer.writerows(list(map(_guard, row)) for row in rows)
     else:
         lines.writelines(json.dumps(dict(zip(columns, row)), default=_numbers) + "\n" for row in rows)
     write_atomically(path, lines.getvalue().encode())
+
+
+def unguard(text: str) -> str:
+    """Return text of a CSV file of :func:`write_table` as it was written."""
+    return text[1:] if ONCE_GUARDED.match(text) else text
 
 
 def _guard(value: Any) -> Any:
@@ -76,7 +84,12 @@ def _numbers(values: np.ndarray) -> list[float]:
     return [float(str(value)) for value in values]  # with as few digits as float32 needs
 
 
-def _import_parquet() -> tuple[Any, Any]:
+def import_parquet() -> tuple[Any, Any]:
+    """Import and return ``pyarrow`` and ``pyarrow.parquet``.
+
+    Raises:
+        WavezooError: If they are not installed.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
