@@ -152,8 +152,14 @@ def test_two_processes_predict_each_image_once_in_order(process, digit_folder, t
     (digit_folder / "val" / "0" / "1.png").write_bytes(b"bad")
     listed = sorted(str(file) for file in (digit_folder / "val").glob("*/*.png"))
     (tmp_path / "list").write_text("\n".join(listed))
-    code = "import os, sys; sys.stdin = open('list'); from wavenet_zoo.cli.main import cli; cli(prog_name='wavezoo')"
-    (tmp_path / "with_stdin.py").write_text(code)
+    (tmp_path / "with_stdin.py").write_text(
+        "import os, sys\n"
+        "sys.stdin = open('list')\n"
+        "if os.environ['RANK'] != '0':\n"
+        "    sys.stdin.close()  # it is shared: only one process can read it\n"
+        "from wavenet_zoo.cli.main import cli\n"
+        "cli(prog_name='wavezoo')\n"
+    )
     run = process(
         "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "with_stdin.py", "predict", MODEL, "-",
         "--batch-size", 4, "--skip-bad-images", "--json",

@@ -283,7 +283,7 @@ class _Features(nn.Module):
 
     def __init__(self, network: Any):
         super().__init__()
-        if not hasattr(network, "forward_features") or not hasattr(network, "forward_head"):
+        if not hasattr(network, "forward_head"):
             raise WavezooError(f"{type(network).__name__} has no features", "use a timm model")
         self.network = network
 
