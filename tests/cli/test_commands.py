@@ -200,7 +200,7 @@ def test_group_without_arguments_prints_its_help(wavezoo, group):
         (["validate", MODEL], "no command 'validate' (use eval)"),
         (["download", f"{MODEL}.digits"], "no command 'download' (use weights download)"),
         (["recipe", "download"], "no command 'recipe download' (commands: check, copy, list, show)"),
-        (["predict"], "no command 'predict' (commands: list,"),
+        (["segment"], "no command 'segment' (commands: list,"),
         (["train", "digits", "--lr", "0.1"], "no option '--lr' (use --set optimizer.lr=RATE)"),
         (["train", "digits", "--epochs=3"], "no option '--epochs' (use --set schedule.epochs=N)"),
         (["train", "digits", "--batch-size", "8"], "no option '--batch-size' (use --set batch_size=N)"),

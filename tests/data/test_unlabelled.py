@@ -88,6 +88,21 @@ def test_links_to_folders_in_a_circle_are_an_error(photos, argument):
         find_images(["photos", argument])
 
 
+def test_wildcard_for_any_number_of_folders_follows_no_links(photos, png):
+    (photos.parent / "elsewhere").mkdir()
+    (photos.parent / "elsewhere" / "6.png").write_bytes(png(6))
+    (photos / "deep" / "circle").symlink_to(photos)
+    (photos / "link").symlink_to(photos.parent / "elsewhere")
+    assert paths("photos/**/*.png") == ["photos/10.png"]
+    assert paths("photos/link/**/*.png") == ["photos/link/6.png"]
+
+
+def test_other_files_in_folders_that_match_are_counted_once(photos, caplog):
+    caplog.set_level("INFO", "wavenet_zoo")
+    paths("photos/**/*")
+    assert caplog.messages == ["images: skipped 2 files that are not supported images: 1 .heic, 1 .txt"]
+
+
 @pytest.mark.parametrize("argument", ["photos/gone", "photos", "photos/*", "photos/g*"])
 def test_broken_link_is_an_error_that_names_it(photos, argument):
     (photos / "gone").symlink_to("nowhere")

@@ -77,6 +77,14 @@ def test_top_is_at_most_the_number_of_outputs(small_digits, top):
         predict(MODEL, small_digits, top=0)
 
 
+def test_first_of_equal_outputs_is_the_best(small_digits):
+    model = timm.create_model(MODEL)
+    with torch.no_grad():
+        model.classifier.weight.zero_()
+        model.classifier.bias.copy_(torch.tensor([0.0, 1, 0, 1, 1, 1, 1, 1, 1, 0]))
+    assert predict(model, small_digits / "val" / "0", top=9).outputs.tolist() == [[1, 3, 4, 5, 6, 7, 8, 0, 2]] * 3
+
+
 def test_synsets_have_names_beside_the_class(small_digits):
     result = predict("mobilenetv2_100", small_digits / "val" / "0" / "0.png", weights="none", size=32, top=1000)
     names = {best["class"]: best["name"] for best in result.predictions[0]["top"]}
@@ -152,8 +160,14 @@ def test_two_processes_predict_each_image_once_in_order(process, digit_folder, t
     (digit_folder / "val" / "0" / "1.png").write_bytes(b"bad")
     listed = sorted(str(file) for file in (digit_folder / "val").glob("*/*.png"))
     (tmp_path / "list").write_text("\n".join(listed))
-    code = "import os, sys; sys.stdin = open('list'); from wavenet_zoo.cli.main import cli; cli(prog_name='wavezoo')"
-    (tmp_path / "with_stdin.py").write_text(code)
+    (tmp_path / "with_stdin.py").write_text(
+        "import os, sys\n"
+        "sys.stdin = open('list')\n"
+        "if os.environ['RANK'] != '0':\n"
+        "    sys.stdin.close()  # it is shared: only one process can read it\n"
+        "from wavenet_zoo.cli.main import cli\n"
+        "cli(prog_name='wavezoo')\n"
+    )
     run = process(
         "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "with_stdin.py", "predict", MODEL, "-",
         "--batch-size", 4, "--skip-bad-images", "--json",

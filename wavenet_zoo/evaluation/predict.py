@@ -283,7 +283,7 @@ class _Features(nn.Module):
 
     def __init__(self, network: Any):
         super().__init__()
-        if not hasattr(network, "forward_features") or not hasattr(network, "forward_head"):
+        if not hasattr(network, "forward_head"):
             raise WavezooError(f"{type(network).__name__} has no features", "use a timm model")
         self.network = network
 
@@ -317,9 +317,12 @@ def _parts(
 
 
 def _best(logits: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the outputs with the highest scores, (B, K), and their probabilities, computed as in evaluation."""
+    """Return the outputs with the highest scores, (B, K), and their probabilities, computed as in evaluation.
+
+    Of equal outputs, frequent in int8 models, the first is the best, as for argmax.
+    """
     logits = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
-    outputs = logits.topk(min(top, logits.shape[1])).indices
+    outputs = logits.sort(dim=1, descending=True, stable=True).indices[:, :top]
     return outputs, logits.softmax(1).gather(1, outputs)
 
 
