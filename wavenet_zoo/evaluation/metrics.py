@@ -20,7 +20,7 @@ from wavenet_zoo.runtime.distributed import SINGLE_PROCESS, Distributed
 from wavenet_zoo.runtime.progress import Progress
 from wavenet_zoo.runtime.results import Result
 
-__all__ = ["Metrics", "Scores", "evaluate_loader", "score"]
+__all__ = ["Metrics", "Scores", "evaluate_loader", "score", "top_outputs"]
 
 
 @dataclass
@@ -173,7 +173,7 @@ def _predict(logits: torch.Tensor, valid: torch.Tensor, outputs: Sequence[int] |
         kept[:, list(outputs)] = logits[:, list(outputs)]
         logits = kept
     log_probabilities = logits.log_softmax(1)
-    top = _top(logits, min(TOP, logits.shape[1] if outputs is None else len(outputs)))
+    top = top_outputs(logits, min(TOP, logits.shape[1] if outputs is None else len(outputs)))
     hits = (top[:, :, None] == valid[:, None, :]).any(2)
     repeated = (valid[:, :, None] == valid[:, None, :]).tril(-1).any(2)
     of_labels = log_probabilities.gather(1, valid).masked_fill(repeated, -math.inf).logsumexp(1)
@@ -181,7 +181,7 @@ def _predict(logits: torch.Tensor, valid: torch.Tensor, outputs: Sequence[int] |
     return tuple(field.cpu().numpy() for field in fields)
 
 
-def _top(logits: torch.Tensor, count: int) -> torch.Tensor:
+def top_outputs(logits: torch.Tensor, count: int) -> torch.Tensor:
     """Return the ``count`` highest outputs (B, count), best first; of equal ones the first, as argmax does.
 
     The outputs of int8 models are often equal, and topk alone returns any of them.

@@ -22,6 +22,7 @@ from wavenet_zoo.data.workers import default_workers
 from wavenet_zoo.deployment.exported import is_exported_file
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.evaluation.forward import ForwardLog, Outputs, forward_batches
+from wavenet_zoo.evaluation.metrics import top_outputs
 from wavenet_zoo.evaluation.model import open_model
 from wavenet_zoo.runtime.distributed import Distributed, init_distributed
 from wavenet_zoo.runtime.environment import describe_environment
@@ -317,12 +318,9 @@ def _parts(
 
 
 def _best(logits: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the outputs with the highest scores, (B, K), and their probabilities, computed as in evaluation.
-
-    Of equal outputs, frequent in int8 models, the first is the best, as for argmax.
-    """
+    """Return the outputs with the highest scores, (B, K), and their probabilities, computed as in evaluation."""
     logits = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
-    outputs = logits.sort(dim=1, descending=True, stable=True).indices[:, :top]
+    outputs = top_outputs(logits, min(top, logits.shape[1]))
     return outputs, logits.softmax(1).gather(1, outputs)
 
 
