@@ -12,6 +12,8 @@ from PIL import Image
 
 from wavenet_zoo import WavezooError, evaluate
 from wavenet_zoo.data.classes import imagenet_classes
+from wavenet_zoo.weights.files import weights_bytes
+from wavenet_zoo.weights.metadata import WeightsMetadata
 
 MODEL = "waveletnet_cifar_m1"
 
@@ -133,3 +135,14 @@ def test_v2_folders_are_numbers_of_outputs(imagenet_model, tmp_path):
     result = evaluate(imagenet_model, data=root, workers=0)
     assert result.predictions.paths[int(np.flatnonzero(result.predictions.correct)[0])] == "10/010.jpeg"
     assert result.label_set["name"] == "imagenet-v2" and result.among == "all"
+
+
+def test_v2_folders_match_weights_with_classes_in_another_order(imagenet_model, tmp_path):
+    root = write_images(tmp_path / "imagenetv2-val", [f"{i}/{i:03d}.jpeg" for i in range(1000)])
+    with torch.no_grad():
+        imagenet_model.classifier.bias[989] += 100
+    metadata = WeightsMetadata(model="test_efficientnet", classes=imagenet_classes(1000)[::-1])
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(weights_bytes(imagenet_model.state_dict(), metadata))
+    result = evaluate("test_efficientnet", weights, root, size=32, workers=0)
+    assert [path for path, hit in zip(result.predictions.paths, result.predictions.correct) if hit] == ["10/010.jpeg"]

@@ -62,17 +62,17 @@ def test_calibration_error_equals_that_of_torchmetrics(random_predictions):
 
 
 def test_calibration_bins_hold_every_image_once():
-    predictions = make_predictions([[1.0, 0.0 + 1e-300], [0.95, 0.05], [0.5, 0.5]], [0, 1, 0])
+    predictions = make_predictions([[1.0, 1e-300], [0.95, 0.05], [0.9, 0.1], [0.5, 0.5]], [0, 1, 0, 0])
     bins = calibrate(predictions)
-    assert bins.images[-1] == 2 and bins.images.sum() == 3  # a confidence of 1 is in the last bin
+    assert bins.images.tolist() == [0] * 7 + [1] + [0] * 5 + [1, 2]  # a confidence of 1 is in the last bin
     assert bins.accuracy[-1] == 0.5 and bins.confidence[-1] == pytest.approx(0.975)
     assert np.isnan(bins.accuracy[0])
-    assert bins.ece == pytest.approx((2 * abs(0.5 - 0.975) + abs(1 - 0.5)) / 3)
+    assert bins.ece == pytest.approx((2 * abs(0.5 - 0.975) + abs(1 - 0.9) + abs(1 - 0.5)) / 4)
 
 
 def test_macro_accuracy_weighs_classes_equally():
-    predictions = make_predictions([[0.9, 0.1, 0.0]] * 9 + [[0.1, 0.2, 0.7]], [0] * 9 + [1])
-    assert score(predictions).top1 == 90 and macro_top1(predictions) == 50  # class 2 has no image
+    predictions = make_predictions([[0.9, 0.05, 0.05]] * 9 + [[0.1, 0.7, 0.2]], [0] * 9 + [2])
+    assert score(predictions).top1 == 90 and macro_top1(predictions) == 50  # class 1 has no image
 
 
 def test_standard_error_of_the_loss_is_that_of_a_mean(random_predictions):
