@@ -25,7 +25,7 @@ def test_list_shows_models_counts_and_weights(wavezoo):
     result = wavezoo("list")
     assert result.code == 0 and result.err == ""
     assert "waveletnet_x1 " in result.out and "2,722,272" in result.out and "204,806,400" in result.out
-    assert {m["model"]: m["weights"] for m in wavezoo("list", "--json").json}[MODEL] == ["digits"]
+    assert {m["model"]: m["weights"] for m in wavezoo("list", MODEL, "--json").json}[MODEL] == ["digits"]
 
 
 def test_info_shows_table_4_preprocessing_and_weights(wavezoo):

@@ -129,7 +129,15 @@ def test_mobilenetv2_cifar_equals_timms_with_other_strides():
     same_logits(randomise(timm.create_model("mobilenetv2_cifar")), theirs, 32)
 
 
-@pytest.mark.parametrize("name", ["densenet40_cifar", "igcv3_cifar", "preresnet164_cifar", "mobilenetv2_cifar"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "densenet40_cifar",
+        "mobilenetv2_cifar",
+        pytest.param("igcv3_cifar", marks=pytest.mark.long),
+        pytest.param("preresnet164_cifar", marks=pytest.mark.long),
+    ],
+)
 def test_cifar_peers_train_by_their_recipes(name, digit_folder, tmp_path):
     recipe = f"cifar10/{name.removesuffix('_cifar')}"
     overrides = ["schedule.epochs=1", "schedule.milestones=[1]", "batch_size=20", "optimizer.lr=0.01"]

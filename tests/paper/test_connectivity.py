@@ -32,7 +32,9 @@ def test_dfwt_connects_a_unit_with_a_sparse_first_convolution():
     assert not any(unit.whole.full for unit in cut.units)
 
 
-@pytest.mark.parametrize("name", ["waveletnet_x1", "waveletnet_x1_k5", "waveletnet_x0_75"])
+@pytest.mark.parametrize(
+    "name", ["waveletnet_x1", pytest.param("waveletnet_x1_k5", marks=pytest.mark.long), "waveletnet_x0_75"]
+)
 def test_nonzeros_of_wconv_equal_claim_6_2(name):
     for unit in connectivity(name).units:
         assert unit.wconv.connected == unit.wconv.claim

@@ -73,7 +73,7 @@ def signal_after_step(monkeypatch):
         pytest.param(PLAIN, 5, 2, id="at the end of an epoch, with 2 workers"),
         pytest.param(EVERYTHING, 7, 0, id="with everything that draws at random"),
         pytest.param(EVERYTHING, 8, 2, id="with everything that draws at random and 2 workers"),
-        pytest.param([*PLAIN, "precision=bf16", "ema.decay=0.99"], 6, 0, id="with bf16"),
+        pytest.param([*PLAIN, "precision=bf16", "ema.decay=0.99"], 6, 0, id="with bf16", marks=pytest.mark.long),
         pytest.param([*PLAIN, "precision=fp16"], 6, 0, id="with fp16 and its scaler", marks=pytest.mark.long),
     ],
 )
