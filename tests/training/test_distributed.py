@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from wavenet_zoo.evaluation.saved_predictions import read_predictions
 
 from wavenet_zoo import evaluate, train
+from wavenet_zoo.evaluation.saved_predictions import read_predictions
 from wavenet_zoo.training.trainer import Trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
