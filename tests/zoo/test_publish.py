@@ -260,6 +260,9 @@ def changed(weights):
         ({"top1": float("nan")}, "invalid key 'top1'"),
         ({"loss": float("inf")}, "invalid key 'loss'"),
         ({"skipped": "abc"}, "invalid key 'skipped'"),
+        ({"limit": {"images": 20, "of": 100}}, "is a limited evaluation of 20 of 100 images"),
+        ({"among": "data"}, "is scored among the classes of the data"),
+        ({"label_set": {"name": "imagenet-real", "description": ""}}, "is scored with the labels of ImageNet-ReaL"),
     ],
 )
 def test_a_record_whose_values_do_not_agree_is_refused(changed, change, reason):
