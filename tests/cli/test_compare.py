@@ -5,6 +5,7 @@ import pytest
 
 from wavenet_zoo import compare
 
+MODEL = "waveletnet_cifar_m1"
 FIXTURES = Path(__file__).parent.parent / "evaluation" / "data"
 
 
@@ -30,7 +31,7 @@ def test_table_shows_models_pairs_classes_and_a_conclusion(wavezoo, predictions)
         "Holm's correction for 3 pairs" in lines
     )
     assert not any(line.startswith("int8-reduced against int8") for line in lines)
-    assert any(line.startswith("int8-reduced against fp32 difference in top-1: consistent with none") for line in lines)
+    assert any(line.startswith("int8-reduced against fp32 no significant difference in top-1") for line in lines)
 
 
 def test_two_models_have_no_column_of_corrected_p_values(wavezoo, predictions):
@@ -78,3 +79,22 @@ def test_model_of_a_strange_name_is_shown_escaped(wavezoo, predictions, tmp_path
 def test_a_single_model_is_refused(wavezoo, predictions):
     finished = wavezoo("compare", predictions[0])
     assert finished.code == 2 and "at least two models" in finished.err
+
+
+@pytest.mark.parametrize("option", [("--limit", 1), ("--data", "digits"), ("--weights", "no.pth"), ("--no-fold",)])
+def test_options_of_an_evaluation_are_refused_for_saved_predictions(wavezoo, predictions, option):
+    finished = wavezoo("compare", *predictions, *option)
+    assert finished.code == 2 and "has no effect on saved predictions" in finished.err and not finished.out
+
+
+def test_data_limit_and_images_seen_are_shown(wavezoo, small_digits):
+    text = wavezoo("compare", MODEL, f"{MODEL}.digits", "--data", small_digits, "--workers", 0, "--limit", 20).out
+    assert "20 images of 10 classes" in text and "limited evaluation of 20 of 30 images" in text
+    assert text.count("seen") == 2
+
+
+def test_report_of_a_comparison_is_written(wavezoo, predictions, tmp_path):
+    finished = wavezoo("compare", *predictions, "--report", "r.html")
+    assert finished.code == 0 and "written: r.html" in finished.err
+    assert "int8-reduced" in (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert wavezoo("compare", *predictions, "--no-images").code == 2

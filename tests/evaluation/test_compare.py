@@ -1,5 +1,6 @@
 import json
 import lzma
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from wavenet_zoo import WavezooError, compare
+from wavenet_zoo import WavezooError, compare, evaluate
 from wavenet_zoo.evaluation.comparison_plot import plot_comparison
+from wavenet_zoo.evaluation.evaluate import PreparedEvaluation
 from wavenet_zoo.evaluation.paired import difference_interval, holm, mcnemar
 from wavenet_zoo.evaluation.saved_predictions import read_predictions, write_predictions
 from wavenet_zoo.weights.files import weights_bytes
@@ -270,3 +272,24 @@ def test_int8_files_are_compared_with_the_exported_model(tmp_path, wavezoo):
     gate = wavezoo("compare", fp32, reduced, "--data", "digits", "--max-drop", "0.1")
     assert gate.code == 3 and "more than --max-drop 0.1" in gate.err  # 360 images cannot show so little
     assert wavezoo("compare", fp32, reduced, "--data", "digits", "--max-drop", "5", "-q").code == 0
+
+
+def test_predictions_that_are_scored_differently_are_refused(digit_folder, tmp_path):
+    for name in "0123456":
+        shutil.rmtree(digit_folder / "val" / name)
+    files = []
+    for among in ("all", "data"):
+        files.append(tmp_path / f"{among}.csv")
+        write_predictions(files[-1], evaluate(MODEL, None, digit_folder, workers=0, among=among).predictions)
+    with pytest.raises(WavezooError, match="are scored differently: 'all' and 'data'"):
+        compare(files)
+    with pytest.raises(WavezooError, match="are scored differently: 'data' and 'all'"):
+        compare([files[1], MODEL], digit_folder, workers=0)
+
+
+def test_models_are_checked_before_the_first_is_evaluated(monkeypatch, small_digits):
+    monkeypatch.setattr(PreparedEvaluation, "run", lambda self: pytest.fail("evaluated"))
+    with pytest.raises(WavezooError, match="200 classes and the data has 10"):
+        compare([MODEL, "waveletnet_x1"], small_digits, workers=0)
+    with pytest.raises(WavezooError, match="expected a sequence"):
+        compare("ab")

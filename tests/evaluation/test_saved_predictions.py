@@ -43,6 +43,7 @@ def make_predictions(paths, names, images_seed=0):
         loss=-np.log(of_label),
         correct=top[:, 0] == labels,
         correct_top5=(top == labels[:, None]).any(1),
+        scoring="data",
     )
 
 
@@ -53,6 +54,7 @@ def names_of(predictions):
 
 def assert_equal(read, written):
     assert list(read.paths) == list(written.paths) and names_of(read) == names_of(written)
+    assert read.scoring == written.scoring
     for field in ("probabilities", "label_probability", "loss"):
         assert getattr(read, field) == pytest.approx(getattr(written, field), rel=1e-5), field
     for field in ("indices", "correct", "correct_top5"):
@@ -103,7 +105,7 @@ def test_all_formats_have_the_same_columns_and_values(predictions, tmp_path):
     from_json = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text(encoding="utf-8").splitlines()]
     assert from_json == parquet.read_table(tmp_path / "p.parquet").to_pylist()
     assert [{key: str(value) for key, value in row.items()} for row in from_json] == from_csv
-    assert list(from_json[0]) == HEADER.split(",")
+    assert list(from_json[0]) == [*HEADER.split(","), "scoring"]
     assert all(row["prediction"] == row["class_1"] and row["correct"] in (0, 1) for row in from_json)
 
 
@@ -118,7 +120,7 @@ def test_values_have_6_significant_digits(tmp_path):
 def test_model_with_two_outputs_has_two_classes_per_image(tmp_path):
     write_predictions(tmp_path / "p.csv", make_predictions(["a", "b"], ["cat", "dog"]))
     assert read_predictions(tmp_path / "p.csv").top.shape == (2, 2)
-    assert "class_2,probability_2,correct_top5\n" in (tmp_path / "p.csv").read_text(encoding="utf-8")
+    assert "class_2,probability_2,correct_top5,scoring\n" in (tmp_path / "p.csv").read_text(encoding="utf-8")
 
 
 def test_file_that_a_spreadsheet_saved_is_read(predictions, tmp_path):
@@ -285,3 +287,11 @@ def test_names_that_are_not_unicode_are_written_escaped(tmp_path):
     for suffix in TABLE_SUFFIXES:
         write_predictions(tmp_path / f"p{suffix}", odd)
         assert set(read_predictions(tmp_path / f"p{suffix}").class_names) <= {"x\\ud800", "y\\udfff"}
+
+
+def test_rows_that_are_scored_differently_are_refused(predictions, tmp_path):
+    write_predictions(tmp_path / "p.csv", predictions)
+    text = (tmp_path / "p.csv").read_text(encoding="utf-8")
+    (tmp_path / "p.csv").write_text(text.replace(",data\n", ",all\n", 1), encoding="utf-8")
+    with pytest.raises(WavezooError, match=r"p.csv: column 'scoring' has several values: all, data"):
+        read_predictions(tmp_path / "p.csv")

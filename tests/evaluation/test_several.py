@@ -1,10 +1,13 @@
 import csv
 import json
+import shutil
 
 import pytest
 
-from wavenet_zoo import WavezooError
+from wavenet_zoo import WavezooError, evaluate
 from wavenet_zoo.evaluation.several import expand_models
+from wavenet_zoo.weights.loading import load_model
+from wavenet_zoo.weights.manifest import list_entries
 
 MODEL = "waveletnet_cifar_m1"
 TEN = ("--model-kwargs", "num_classes=10")
@@ -80,3 +83,48 @@ def test_models_of_one_row_share_a_csv(wavezoo, small_digits, tmp_path):
 def test_files_of_several_models_need_a_placeholder(wavezoo, small_digits, option):
     finished = wavezoo("eval", MODEL, "waveletnet_cifar_m2", "--data", small_digits, option, "one.csv")
     assert finished.code == 2 and f"{option} one.csv: several models would write the same file" in finished.err
+
+
+def test_files_of_models_with_equal_names_do_not_collide(wavezoo, small_digits, tmp_path):
+    _, source = load_model(MODEL)
+    models = [tmp_path / name / "model.safetensors" for name in "ab"]
+    for model in models:
+        model.parent.mkdir()
+        shutil.copy(next(entry.path for entry in list_entries().values() if entry.name == source.name), model)
+    files = ("--save-predictions", "{model}.csv", "--data", small_digits, "--workers", 0)
+    finished = wavezoo("eval", "a/model.safetensors", "b/model.safetensors", MODEL, *files)
+    assert finished.code == 0, finished.err
+    assert {file.name for file in tmp_path.glob("*.csv")} == {
+        "a_model.safetensors.csv", "b_model.safetensors.csv", f"{MODEL}.csv",
+    }  # fmt: skip
+    assert "written: a_model.safetensors.csv" in finished.err
+    shown = [line.split()[0] for line in finished.out.splitlines()[2:]]
+    assert shown == ["a/model.safetensors", "b/model.safetensors", MODEL]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--again",), "--again requires --append-csv"),
+        (("--no-images",), "--no-images requires --report"),
+        (("--save-json", "x.csv", "--append-csv", "./x.csv"), "--save-json and --append-csv name the same file"),
+        (("--append-csv", "{model}.csv"), "--append-csv {model}.csv: is one file for all models"),
+        (("--labels", "real", "--among", "data"), "--labels real: is scored among all classes"),
+        (("--limit", "0"), "--limit 0: is neither a number of images nor a share"),
+        (("--min-top1", "120"), "120.0 is not in the range"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(wavezoo, small_digits, options, message):
+    finished = wavezoo("eval", MODEL, "--data", small_digits, "--workers", 0, *options)
+    assert finished.code == 2 and message in finished.err and not finished.out
+
+
+@pytest.mark.parametrize("options", [{"labels": "foo"}, {"among": "foo"}, {"batch_size": 0}])
+def test_invalid_arguments_of_the_function_are_refused(small_digits, options):
+    with pytest.raises(WavezooError, match=next(iter(options))):
+        evaluate(MODEL, None, small_digits, **options)
+
+
+def test_a_list_is_not_a_model():
+    with pytest.raises(WavezooError, match="a list is not a model"):
+        evaluate([MODEL], data="digits")

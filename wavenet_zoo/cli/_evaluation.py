@@ -57,10 +57,16 @@ def table_of_classes(per_class: Mapping[str, Mapping[str, int]]) -> Table:
     return table(["class", "images", "correct", "top-1, %"], rows, text=["class"])
 
 
-def summarize(results: "Sequence[Evaluation]") -> Table:
-    """Return one row per evaluation."""
+def summarize(results: "Mapping[str, Evaluation]") -> Table:
+    """Return one row per evaluation.
+
+    Args:
+        results: Evaluations by model, as it was given. Models of equal name are shown as they were given.
+    """
+    models = [result.model for result in results.values()]
+    names = {id(r): given if models.count(r.model) > 1 else r.model for given, r in results.items()}
     cells: dict[str, Callable[[Evaluation], str]] = {
-        "model": lambda r: r.model,
+        "model": lambda r: names[id(r)],
         "weights": lambda r: r.weights["name"],
         "params, M": lambda r: f"{r.param_count / 1e6:.2f}" if r.param_count else "-",
         "px": lambda r: str(r.preprocessing["input_size"][-1]),
@@ -72,7 +78,7 @@ def summarize(results: "Sequence[Evaluation]") -> Table:
         "ECE, %": lambda r: f"{100 * r.ece:.2f}",
         "images/s": lambda r: f"{r.images_per_second:,.1f}",
     }
-    if any(len(r.scores) > 1 for r in results):
+    if any(len(r.scores) > 1 for r in results.values()):
         both = {
             f"top-1 among {among}, %": lambda r, among=among: (
                 f"{r.scores[among].top1:.2f}" if among in r.scores else "-"
@@ -87,7 +93,7 @@ def summarize(results: "Sequence[Evaluation]") -> Table:
             **both,
         }
     optional = ["images/s", "ECE, %", "macro, %", "loss", "px", "params, M", "weights"]
-    rows = [[cell(result) for cell in cells.values()] for result in results]
+    rows = [[cell(result) for cell in cells.values()] for result in results.values()]
     return table(list(cells), rows, text=["model", "weights", "among"], optional=optional)
 
 
@@ -99,13 +105,13 @@ def interval(bounds: Sequence[float]) -> str:
 def _describe_scores(result: "Evaluation") -> list[tuple[str, str]]:
     """Return the metrics. Of two ways of scoring both are named, and the chosen one has all its metrics."""
     scores = result.scores[result.among]
-    error = f" ± {scores.loss_standard_error:.4f}" if scores.loss_standard_error is not None else ""
+    error = f" ± {scores.loss_standard_error:.4f} (standard error)" if scores.loss_standard_error is not None else ""
     rows = [
         ("top-1", _describe_share(scores.top1, scores.top1_interval, scores.correct_top1, scores.images)),
         ("top-5", _describe_share(scores.top5, scores.top5_interval, scores.correct_top5, scores.images)),
         ("macro top-1", f"{scores.macro_top1:.2f} %, mean over the classes"),
-        ("loss", f"{scores.loss:.4f}{error} (standard error)"),
-        ("calibration", f"expected error {100 * scores.ece:.2f} %"),
+        ("loss", f"{scores.loss:.4f}{error}"),
+        ("calibration", f"expected calibration error {100 * scores.ece:.2f} %"),
     ]
     if len(result.scores) == 1:
         return rows

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,6 +9,7 @@ import click
 
 from wavenet_zoo.cli._complete import complete_data, complete_weights
 from wavenet_zoo.data.workers import WORKERS_HELP
+from wavenet_zoo.errors import WavezooError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Decorator = Callable[[Decorated], Decorated]
@@ -161,6 +163,22 @@ def report_options(command: Decorated) -> Decorated:
     report = click.option("--report", metavar="FILE", type=path, help="Also write a report: an html file.")
     no_images = click.option("--no-images", is_flag=True, help="With --report: without thumbnails of images.")
     return report(no_images(command))
+
+
+def check_outputs(**paths: Path | None) -> None:
+    """Check that the output options of a command name different files.
+
+    Args:
+        **paths: File by the name of its option; None for none.
+
+    Raises:
+        WavezooError: If two name the same file.
+    """
+    named = [(f"--{option.replace('_', '-')}", path) for option, path in paths.items() if path is not None]
+    for i, (option, path) in enumerate(named):
+        for other, previous in named[:i]:
+            if os.path.realpath(path) == os.path.realpath(previous):
+                raise WavezooError(f"{other} and {option} name the same file {path}", "pass different files")
 
 
 def _parse_model_kwargs(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:

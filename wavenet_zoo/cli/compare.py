@@ -10,8 +10,8 @@ import click
 from wavenet_zoo.cli._command import Command
 from wavenet_zoo.cli._complete import complete_models
 from wavenet_zoo.cli._options import evaluation_options, output_options, plot_option, report_options, weights_option
-from wavenet_zoo.cli._output import Output, facts, table
-from wavenet_zoo.errors import BELOW_THRESHOLD
+from wavenet_zoo.cli._output import Facts, Output, facts, table
+from wavenet_zoo.errors import BELOW_THRESHOLD, WavezooError
 
 if TYPE_CHECKING:
     from wavenet_zoo.evaluation.compare import Comparison, Pair
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--max-drop", type=click.FloatRange(min=0), metavar="POINTS",
-    help="Exit with code 3 if a model may have lost more top-1 against the first.",
+    help="Exit with code 3 if the upper end of the interval of a model's loss in top-1 is larger.",
 )  # fmt: skip
 @plot_option
 @report_options
@@ -72,6 +72,7 @@ def command(
     from wavenet_zoo.runtime.figures import check_figure_path
 
     output = Output(as_json, quiet)
+    _check_options(ctx, models, no_images and report is None)
     if plot:
         check_figure_path(Path(plot))
     if report:
@@ -92,6 +93,7 @@ def command(
     if report:
         repeat = shlex.join(["wavezoo", *sys.argv[1:]])
         saves.append(lambda: write_comparison_report(report, result, command=repeat, images=not no_images))
+        saves.append(lambda: output.info(f"written: {report}"))
     output.deliver(show, *saves)
     dropped = [pair for pair in result.baseline_pairs if max_drop is not None and pair.possible_drop > max_drop]
     for pair in dropped:
@@ -101,6 +103,44 @@ def command(
         )
     if dropped:
         ctx.exit(BELOW_THRESHOLD)
+
+
+def _check_options(ctx: click.Context, models: tuple[str, ...], images_without_report: bool) -> None:
+    """Check that the options have an effect.
+
+    Raises:
+        WavezooError: If not: options of an evaluation have none on saved predictions.
+    """
+    from wavenet_zoo.evaluation.saved_predictions import is_predictions_file
+
+    if images_without_report:
+        raise WavezooError("--no-images requires --report", "remove it, or pass --report FILE.html")
+    if not all(map(is_predictions_file, models)):
+        return
+    of_the_result = {"models", "classes", "max_drop", "plot", "report", "no_images", "as_json", "quiet"}
+    for parameter in ctx.command.params:
+        is_given = ctx.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE
+        if is_given and parameter.expose_value and parameter.name not in of_the_result:
+            raise WavezooError(f"{parameter.opts[0]} has no effect on saved predictions", "remove it")
+
+
+def _describe_data(result: "Comparison") -> Facts:
+    """Return what the models were evaluated on, and which of them have seen it."""
+    from wavenet_zoo.evaluation.overlap import describe_overlap
+
+    rows = [("images", f"{result.images:,}")]
+    evaluated = [(model.name, model.evaluation) for model in result.models if model.evaluation is not None]
+    for _, evaluation in evaluated[:1]:
+        data, limit, label_set = evaluation.data, evaluation.limit, evaluation.label_set
+        rows = [("data", f"{data['name']}: {result.images:,} images of {data['classes']:,} classes")]
+        if limit:
+            rows.append(("limit", f"limited evaluation of {limit['images']:,} of {limit['of']:,} images"))
+        if label_set:
+            rows.append(("label set", label_set["description"]))
+    for name, evaluation in evaluated:
+        if evaluation.weights["kind"] != "random":
+            rows.append(("seen", f"by {name}: {describe_overlap(evaluation.data)}"))
+    return facts(rows)
 
 
 def _show(output: Output, result: "Comparison", classes: int) -> None:
@@ -129,6 +169,8 @@ def _show(output: Output, result: "Comparison", classes: int) -> None:
         "A", "B", "B - A, points", "95 % interval", "p", *holm, "agree, %", "only A correct", "only B correct",
     ]  # fmt: skip
     output.show(
+        _describe_data(result),
+        facts([("", "")]),
         table(
             ["model", "weights", "top-1, %", "95 % interval", "correct", "images"], models,
             text=["model", "weights"], optional=["weights", "images"],
@@ -155,7 +197,7 @@ def _conclusion(pair: "Pair", pairs: int) -> tuple[str, str]:
     if pair.is_significant:
         found = f"top-1 is {'higher' if pair.difference > 0 else 'lower'} by {abs(pair.difference):.2f} points"
     else:
-        found = "difference in top-1: consistent with none"
+        found = "no significant difference in top-1"
     interval = f"95 % interval {_interval(pair.interval, sign='+')} points"
     return f"{pair.b} against {pair.a}", f"{found}; {interval}; {format_p(pair.p_holm)}{corrected}"
 

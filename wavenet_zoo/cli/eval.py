@@ -3,7 +3,7 @@
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import click
 from wavenet_zoo.cli._command import Command
 from wavenet_zoo.cli._complete import complete_models
 from wavenet_zoo.cli._evaluation import describe_evaluation, summarize, table_of_classes
-from wavenet_zoo.cli._options import evaluation_options, output_options, report_options, weights_option
+from wavenet_zoo.cli._options import check_outputs, evaluation_options, output_options, report_options, weights_option
 from wavenet_zoo.cli._output import Output
 from wavenet_zoo.errors import BAD_INPUT, BELOW_THRESHOLD, WavezooError
 
@@ -41,7 +41,9 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @weights_option
 @evaluation_options
 @click.option("--per-class", is_flag=True, help="Show the accuracy of every class.")
-@click.option("--min-top1", type=float, metavar="PERCENT", help="Exit with code 3 if top-1 is lower.")
+@click.option(
+    "--min-top1", type=click.FloatRange(0, 100), metavar="PERCENT", help="Exit with code 3 if top-1 is lower."
+)
 @click.option("--save-json", type=FILE, help="Write the full result to a file.")
 @click.option("--append-csv", type=FILE, help="Append the result to a CSV file, unless it is there already.")
 @click.option("--again", is_flag=True, help="With --append-csv: evaluate again what the file contains.")
@@ -77,63 +79,104 @@ def command(
     from wavenet_zoo.runtime.records import write_json
 
     output = Output(as_json, quiet)
-    check_writable(save_json)
+    _check_options(options, save_json, append_csv, again)
     expanded = expand_models(models, options["weights"])
-    writers = _writers(len(expanded) > 1, options)
+    is_single = len(expanded) == 1
+    if options["per_class"] and not (is_single or as_json or save_json):
+        raise WavezooError("--per-class: is shown for one model", "pass --json or --save-json for several")
+    check_writable(save_json)
+    writers = _writers(output, _file_names(expanded), options)
     contains = _contained_in(append_csv, again)
     only_csv = not writers and save_json is None and min_top1 is None  # what else is requested needs the evaluation
     skip = contains if only_csv else lambda identity: False
-    if append_csv:
-        writers.append(lambda result: None if contains(identity(result)) else append_row(append_csv, result.to_row()))
-    results: list[Evaluation] = []
+    results: dict[str, Evaluation] = {}
     failed: list[FailedEvaluation] = []
     skipped: list[SkippedEvaluation] = []
-    for outcome in evaluate_models(expanded, skip=skip, progress=output.progress, **options):
+    evaluations = evaluate_models(expanded, skip=skip, progress=output.progress, **options)
+    for model, outcome in zip(expanded, evaluations):
         if isinstance(outcome, FailedEvaluation):
-            if len(expanded) == 1:
+            if is_single:
                 raise outcome.exception
             click.echo(f"error: {outcome.model}: {outcome.error}", err=True)
             failed.append(outcome)
-        elif isinstance(outcome, SkippedEvaluation):
+            continue
+        if isinstance(outcome, SkippedEvaluation):
             output.info(f"{outcome.model}: skipped, {append_csv} contains this evaluation (--again repeats it)")
             skipped.append(outcome)
-        elif len(expanded) == 1:
-            results.append(outcome)
-            saves = [partial(write, outcome) for write in writers]
+            continue
+        results[model] = outcome
+        saves = [partial(write, model, outcome) for write in writers]
+        if append_csv and not contains(identity(outcome)):
+            saves.append(partial(append_row, append_csv, outcome.to_row()))
+        if is_single:
             saves += [partial(write_json, save_json, outcome.to_dict())] if save_json else []
             output.deliver(partial(_show, output, outcome), *saves)
         else:
-            output.deliver(lambda: None, *(partial(write, outcome) for write in writers))
+            output.deliver(lambda: None, *saves)
             outcome.predictions = outcome.source = None  # type: ignore[assignment]  # many would fill the memory
-            results.append(outcome)
-    if len(expanded) > 1 or skipped:
-        parts = {"results": results, "failed": failed, "skipped": skipped}
-        every = {name: [outcome.to_dict() for outcome in part] for name, part in parts.items()}  # type: ignore[attr-defined]
-        show = (
-            partial(output.json, every) if as_json else partial(output.show, *([summarize(results)] if results else []))
-        )
+    if not is_single or skipped:
+        parts = {"results": results.values(), "failed": failed, "skipped": skipped}
+        every = {name: [outcome.to_dict() for outcome in part] for name, part in parts.items()}
+        table = [summarize(results)] if results else []
+        show = partial(output.json, every) if as_json else partial(output.show, *table)
         output.deliver(show, *([partial(write_json, save_json, every)] if save_json else []))
-    below = [result for result in results if min_top1 is not None and result.top1 < min_top1]
-    for result in below:
-        output.info(f"{result.model}: top-1 {result.top1:.4f} % is below --min-top1 {min_top1:g}")
+    below = [model for model, result in results.items() if min_top1 is not None and result.top1 < min_top1]
+    for model in below:
+        output.info(f"{model}: top-1 {results[model].top1:.4f} % is below --min-top1 {min_top1:g}")
     if failed or below:
         ctx.exit(BAD_INPUT if failed else BELOW_THRESHOLD)
 
 
-def _writers(several: bool, options: dict[str, Any]) -> "list[Callable[[Evaluation], None]]":
+def _check_options(options: dict[str, Any], save_json: Path | None, append_csv: Path | None, again: bool) -> None:
+    """Check that options have an effect, and that files are different.
+
+    Raises:
+        WavezooError: If not.
+    """
+    if again and not append_csv:
+        raise WavezooError("--again requires --append-csv", "remove it: without a CSV file nothing is skipped")
+    if options["no_images"] and not options["report"]:
+        raise WavezooError("--no-images requires --report", "remove it, or pass --report FILE.html")
+    for option, path in (("--save-json", save_json), ("--append-csv", append_csv)):
+        if path and PLACEHOLDER in str(path):
+            raise WavezooError(f"{option} {path}: is one file for all models", f"remove {PLACEHOLDER} from its name")
+    files = {option: options[option] for option in ("save_predictions", "confusion", "report")}
+    check_outputs(save_json=save_json, append_csv=append_csv, **files)
+
+
+def _file_names(models: Sequence[str]) -> dict[str, str]:
+    """Return what replaces the placeholder for each model: the name of the model or file, or the path if necessary."""
+    from wavenet_zoo.data.classes import unique_names
+
+    short = {model: Path(model).name for model in models}
+    names = {m: name if list(short.values()).count(name) == 1 else m for m, name in short.items()}
+    safe = {model: re.sub(r"[^\w.-]+", "_", name).strip("._") or "model" for model, name in names.items()}
+    return dict(zip(models, unique_names(list(safe.values()))))
+
+
+def _writers(
+    output: Output, names: Mapping[str, str], options: dict[str, Any]
+) -> "list[Callable[[str, Evaluation], None]]":
     """Check the files to write for each model, and return what writes them."""
     images = not options.pop("no_images")
-    writers: list[Callable[[Evaluation], None]] = []
+    writers: list[Callable[[str, Evaluation], None]] = []
     for option in ("save_predictions", "confusion", "report"):
         path = options.pop(option)
         if path is None:
             continue
-        if several and PLACEHOLDER not in path.name:
+        if len(names) > 1 and PLACEHOLDER not in path.name:
             raise WavezooError(
                 f"--{option.replace('_', '-')} {path}: several models would write the same file",
                 f"put {PLACEHOLDER} into its name",
             )
-        writers.append(partial(_write_for_model, path, _checked_writer(option, path, images)))
+        write = _checked_writer(option, path, images)
+
+        def write_for(model: str, result: "Evaluation", path: Path = path, write: Any = write) -> None:
+            target = path.with_name(path.name.replace(PLACEHOLDER, names[model]))
+            write(target, result)
+            output.info(f"written: {target}")
+
+        writers.append(write_for)
     return writers
 
 
@@ -167,16 +210,6 @@ def _checked_writer(option: str, path: Path, images: bool) -> "Callable[[Path, E
 
     check_report_path(path)
     return partial(write_report, command=shlex.join(["wavezoo", *sys.argv[1:]]), images=images)
-
-
-def _write_for_model(path: Path, write: "Callable[[Path, Evaluation], None]", result: "Evaluation") -> None:
-    write(_for_model(path, result), result)
-
-
-def _for_model(path: Path, result: "Evaluation") -> Path:
-    """Return the path in which the placeholder is replaced by the weights, or by the model if these are random."""
-    name = result.model if result.weights["kind"] in ("random", "module") else Path(result.weights["name"]).name
-    return path.with_name(path.name.replace(PLACEHOLDER, re.sub(r"[^\w.-]", "_", name)))
 
 
 def _show(output: Output, result: "Evaluation") -> None:

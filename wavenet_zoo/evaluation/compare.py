@@ -12,7 +12,7 @@ import numpy as np
 
 from wavenet_zoo.deployment.exported import is_exported_file
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.evaluation.evaluate import prepare_evaluation
+from wavenet_zoo.evaluation.evaluate import PreparedEvaluation, prepare_evaluation
 from wavenet_zoo.evaluation.paired import difference_interval, holm, mcnemar
 from wavenet_zoo.evaluation.predictions import Predictions
 from wavenet_zoo.evaluation.result import Evaluation
@@ -205,6 +205,8 @@ def compare(
         WavezooError: If there are fewer than two models, a model, weights, data or predictions are missing or
             damaged, or images or labels differ.
     """
+    if isinstance(models, str | Path) or not all(isinstance(model, str | Path) for model in models):
+        raise WavezooError("models: expected a sequence of names and paths")
     given = [str(model) for model in models]
     if len(given) < 2:
         raise WavezooError(f"a comparison requires at least two models, got {len(given)}", "pass a baseline and others")
@@ -222,16 +224,21 @@ def compare(
         saved[i] = reference.align(predictions, given[i])
     evaluations: dict[int, Evaluation] = {}
     with preserve_rng_state(), init_distributed(device) as distributed:
-        for i, model in enumerate(given):
+        prepared: dict[int, PreparedEvaluation] = {}
+        for i, model in enumerate(given):  # all of them before the first runs: a mistake is found at once
             if i in saved:
                 continue
             specific = {} if is_exported_file(model) else of_the_network
-            logger.info("model %d of %d: %s", i + 1, len(given), model)
             named = not is_exported_file(model) and not is_location(model)
-            evaluations[i] = prepare_evaluation(
+            prepared[i] = prepare_evaluation(
                 model, weights if named else None, data, distributed=distributed, **specific, **options
-            ).run()
-            saved[i] = reference.align(evaluations[i].predictions, model)
+            )
+            if not skip_bad_images:
+                reference.check(prepared[i].image_labels(), model)
+        for i, evaluation in prepared.items():
+            logger.info("model %d of %d: %s", i + 1, len(given), given[i])
+            evaluations[i] = evaluation.run()
+            saved[i] = reference.align(evaluations[i].predictions, given[i])
     return _summarize(given, [saved[i] for i in range(len(given))], evaluations)
 
 
@@ -256,17 +263,37 @@ class _Reference:
     def __init__(self) -> None:
         self.name = ""
         self.labels: dict[str, str] = {}
+        self.scoring = ""
 
     def align(self, predictions: Predictions, name: str) -> Predictions:
         """Return predictions in the order of the first ones.
 
         Raises:
-            WavezooError: If images or labels differ, with the first difference.
+            WavezooError: If images, labels or the way of scoring differ, with the first difference.
         """
         labels = {path: predictions.class_names[i] for path, i in zip(predictions.paths, predictions.labels)}
         if not self.labels:
-            self.name, self.labels = name, labels
+            self.name, self.labels, self.scoring = name, labels, predictions.scoring
             return predictions
+        if predictions.scoring and self.scoring not in ("", predictions.scoring):
+            raise WavezooError(
+                f"{self.name} and {name}: are scored differently: '{self.scoring}' and '{predictions.scoring}'",
+                "evaluate both with the same --among and --labels",
+            )
+        self.check(labels, name)
+        rows = {path: row for row, path in enumerate(predictions.paths)}
+        order = np.array([rows[path] for path in self.labels])
+        ordered = {name: value[order] for name, value in vars(predictions).items() if isinstance(value, np.ndarray)}
+        return replace(predictions, paths=list(self.labels), **ordered)
+
+    def check(self, labels: Mapping[str, str], name: str) -> None:
+        """Check images and their labels, by path, against the first ones, if there are any.
+
+        Raises:
+            WavezooError: If they differ, with the first difference.
+        """
+        if not self.labels:
+            return
         hint = "compare predictions on the same data, split and limit"
         for one, other, owner in ((self.labels, labels, self.name), (labels, self.labels, name)):
             missing = next((path for path in one if path not in other), None)
@@ -278,10 +305,6 @@ class _Reference:
             if labels[path] != label:
                 message = f"their labels differ: '{path}' is '{label}' in the first and '{labels[path]}' in the second"
                 raise WavezooError(f"{self.name} and {name}: {message}", hint)
-        rows = {path: row for row, path in enumerate(predictions.paths)}
-        order = np.array([rows[path] for path in self.labels])
-        ordered = {name: value[order] for name, value in vars(predictions).items() if isinstance(value, np.ndarray)}
-        return replace(predictions, paths=list(self.labels), **ordered)
 
 
 def _summarize(

@@ -1,5 +1,6 @@
 """Which classes a model confuses: a matrix as a figure, and the most confused pairs."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,8 @@ def draw_confusion(path: Path, evaluation: Evaluation) -> None:
     figure = confusion_figure(evaluation.predictions, classes_of_data(evaluation))
     title = f"{evaluation.model} on {evaluation.data['name']}: top-1 {evaluation.top1:.2f} %"
     limited = f", {evaluation.limit['images']:,} of {evaluation.limit['of']:,} images" if evaluation.limit else ""
-    figure.suptitle(one_line(title + limited), parse_math=False)
+    columns = int(8 * figure.get_figwidth())  # characters of the title that fit
+    figure.suptitle(textwrap.fill(one_line(title + limited), columns), parse_math=False)
     save_figure(figure, path)
 
 

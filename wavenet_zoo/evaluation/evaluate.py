@@ -168,6 +168,16 @@ class PreparedEvaluation:
         }
         self.preprocessing = {**self.transform.to_dict(), "description": str(self.transform)}
 
+    def class_names(self) -> list[str]:
+        """Return the unique name of every output."""
+        classes, num_classes = self.opened.weights.metadata.classes, self.opened.network.num_classes
+        return output_names(classes, num_classes, self.source.classes, self.class_indices)
+
+    def image_labels(self) -> dict[str, str]:
+        """Return the name of the label of every image, by its path relative to the data."""
+        names, source = self.class_names(), self.source
+        return {source.relative_path(i): names[self.class_indices[t]] for i, t in enumerate(source.targets)}
+
     def run(self) -> Evaluation:
         """Evaluate the model.
 
@@ -216,7 +226,8 @@ class PreparedEvaluation:
         predictions = replace(
             scored[self.among],
             paths=[source.relative_path(int(index)) for index in scored[self.among].indices],
-            class_names=output_names(known.metadata.classes, num_classes, source.classes, self.class_indices),
+            class_names=self.class_names(),
+            scoring=self.among if self.valid_labels is None else "real",
         )
         return Evaluation(
             model=self.model,
@@ -283,6 +294,11 @@ def prepare_evaluation(
     Raises:
         WavezooError: If the model, the weights or the data are missing or damaged, or do not match.
     """
+    for name, value, accepted in (("among", among, ("all", "data")), ("labels", labels, ("real",))):
+        if value not in (None, *accepted):
+            raise WavezooError(f"{name}: '{value}' is not one of {', '.join(accepted)}")
+    if batch_size < 1:
+        raise WavezooError(f"batch_size {batch_size}: must be at least 1")
     opened = open_model(model, weights, model_kwargs, form, fold, distributed.device)
     network, known = opened.network, opened.weights
     if known.kind == "random":

@@ -73,6 +73,9 @@ def score(predictions: Predictions) -> Scores:
     )
 
 
+_FIELDS = ("indices", "labels", "top", "probabilities", "label_probability", "loss", "correct", "correct_top5")
+
+
 @dataclass
 class Metrics(ForwardLog):
     """Predictions of a model for a data set, and what they took.
@@ -197,4 +200,5 @@ def _merge(parts: Sequence[tuple[np.ndarray, ...]]) -> Predictions:
     """Return the predictions of all batches, in the order of the images."""
     indices, *others = (np.concatenate(arrays) for arrays in zip(*parts))
     order = np.argsort(indices)
-    return Predictions((), (), indices[order], *(values[order] for values in others))
+    ordered = dict(zip(_FIELDS, (values[order] for values in (indices, *others))))
+    return Predictions(paths=(), class_names=(), **ordered)  # type: ignore[arg-type]

@@ -95,6 +95,8 @@ def open_model(
             )
         name = getattr(model, "pretrained_cfg", {}).get("architecture", type(model).__name__)
         network, known = model, Weights("as given", "module", WeightsMetadata(model=name))
+    elif not isinstance(model, str | Path):
+        raise WavezooError(f"a {type(model).__name__} is not a model", "pass its name, its path or a module")
     elif is_exported_file(model):
         if weights is not None or model_kwargs or form is not None or not fold:
             raise WavezooError(

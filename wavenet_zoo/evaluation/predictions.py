@@ -25,6 +25,8 @@ class Predictions:
         loss: Its negative logarithm, the cross entropy, float64 of shape (N,).
         correct: Whether the best output is a valid label, bool of shape (N,).
         correct_top5: Whether one of the five best outputs is a valid label, bool of shape (N,).
+        scoring: ``all`` or ``data``, the outputs among which was scored, or ``real`` for the labels of ImageNet-ReaL;
+            empty if it is not known.
     """
 
     paths: Sequence[str]
@@ -37,3 +39,4 @@ class Predictions:
     loss: np.ndarray
     correct: np.ndarray
     correct_top5: np.ndarray
+    scoring: str = ""

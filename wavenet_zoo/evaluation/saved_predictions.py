@@ -27,6 +27,7 @@ DIGITS = 6  # significant ones of probabilities and losses
 TEXT = ("path", "label", "prediction")
 FLAGS = ("correct", "correct_top5")
 NUMBERS = ("probability_of_label", "loss")
+SCORING = "scoring"  # the same in all rows; optional
 HINT = "use a file of 'wavezoo eval --save-predictions'"
 
 Columns = dict[str, list[Any]]
@@ -42,7 +43,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
     The columns are ``path``, ``label``, ``prediction``, ``correct`` (0 or 1), ``probability_of_label``, ``loss``,
     ``class_1`` and ``probability_1`` to ``class_5`` and ``probability_5`` (fewer if the model has fewer outputs), and
-    ``correct_top5``. Classes are names. Probabilities and losses are rounded to 6 significant digits.
+    ``correct_top5`` and ``scoring``. Classes are names. Probabilities and losses are rounded to 6 significant digits.
 
     In CSV, text that a spreadsheet would take for a formula gets a ``'`` in front, which
     :func:`read_predictions` removes.
@@ -98,7 +99,8 @@ def _to_columns(predictions: Predictions) -> Columns:
     for k in range(predictions.top.shape[1]):
         columns[f"class_{k + 1}"] = [names[i] for i in predictions.top[:, k]]
         columns[f"probability_{k + 1}"] = _rounded(predictions.probabilities[:, k])
-    return {**columns, "correct_top5": predictions.correct_top5.astype(int).tolist()}
+    last = {"correct_top5": predictions.correct_top5.astype(int).tolist()}
+    return {**columns, **last, SCORING: [predictions.scoring] * len(predictions.paths)}
 
 
 def _rounded(values: np.ndarray) -> list[float]:
@@ -110,7 +112,7 @@ def _encodable(text: str) -> str:
 
 
 def _is_text(column: str) -> bool:
-    return column in TEXT or column.startswith("class_")
+    return column in (*TEXT, SCORING) or column.startswith("class_")
 
 
 def _read_csv(path: Path, content: bytes) -> tuple[Columns, Callable[[int], str]]:
@@ -188,7 +190,7 @@ def _empty_columns(path: Path, header: Sequence[str]) -> Columns:
     required = [*TEXT, *FLAGS, *NUMBERS, *top]
     if missing := [column for column in required if column not in header]:
         raise WavezooError(f"{path}: missing column '{missing[0]}'", HINT)
-    return {column: [] for column in required}
+    return {column: [] for column in [*required, SCORING] if column in header}
 
 
 def _from_columns(columns: Columns, place: Callable[[int, str], str], path: Path) -> Predictions:
@@ -217,13 +219,21 @@ def _from_columns(columns: Columns, place: Callable[[int, str], str], path: Path
         loss=np.array(columns["loss"]),
         correct=np.array(columns["correct"], bool),
         correct_top5=np.array(columns["correct_top5"], bool),
+        scoring=_scoring(columns, path),
     )
+
+
+def _scoring(columns: Columns, path: Path) -> str:
+    found = sorted(set(columns.get(SCORING, [""])))
+    if len(found) > 1:
+        raise WavezooError(f"{path}: column '{SCORING}' has several values: {', '.join(found[:3])}", HINT)
+    return str(found[0])
 
 
 def _checked(column: str, value: Any, place: Callable[[int, str], str], row: int) -> Any:
     """Return a value of a file as that of its column."""
     if _is_text(column):
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or (not value and column != SCORING):
             raise WavezooError(f"{place(row, column)}: expected text, got {_show(value)}", HINT)
         return value
     try:
