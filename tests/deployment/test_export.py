@@ -35,6 +35,12 @@ def test_onnx_file_gives_the_counts_of_the_network(onnx_file, wavezoo):
     assert theirs["weights"]["sha256"] == result.sha256
 
 
+def test_exported_file_with_another_size_is_refused(onnx_file, wavezoo):
+    finished = wavezoo("eval", onnx_file[1], "--size", 24)
+    assert finished.code == 2 and "m1.onnx: is exported for 32 px (remove --size" in finished.err
+    assert wavezoo("eval", onnx_file[1], "--size", 32, "--limit", 10).code == 0
+
+
 def test_onnx_file_contains_preprocessing_classes_and_forms(onnx_file):
     _, path = onnx_file
     model = onnx.load(str(path))

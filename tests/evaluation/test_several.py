@@ -23,6 +23,13 @@ def test_wildcards_do_not_hide_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights?.onnx").touch()
     assert expand_models(["weights?.onnx"]) == ["weights?.onnx"]
+    for name in ("w10.onnx", "w9.onnx"):
+        (tmp_path / name).touch()
+    (tmp_path / "waveletnet_cifar_m1.onnx").touch()
+    assert expand_models(["waveletnet_cifar_m1*"]) == [f"{MODEL}.digits"]
+    with pytest.raises(WavezooError, match="no file matches 'runs/"):
+        expand_models(["runs/*"])
+    assert expand_models(["w?*0.onnx", "w9*.onnx", MODEL]) == ["w10.onnx", "w9.onnx", MODEL]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +101,8 @@ def test_files_of_models_with_equal_names_do_not_collide(wavezoo, small_digits, 
     files = ("--save-predictions", "{model}.csv", "--data", small_digits, "--workers", 0)
     finished = wavezoo("eval", "a/model.safetensors", "b/model.safetensors", MODEL, *files)
     assert finished.code == 0, finished.err
+    wavezoo("eval", *(str(model) for model in models), *files[2:], "--append-csv", "rows")
+    assert len((tmp_path / "rows").read_text().splitlines()) == 2  # both have one hash
     assert {file.name for file in tmp_path.glob("*.csv")} == {
         "a_model.safetensors.csv", "b_model.safetensors.csv", f"{MODEL}.csv",
     }  # fmt: skip

@@ -188,8 +188,12 @@ def _contained_in(path: Path | None, again: bool) -> Callable[[Mapping[str, Any]
     if path is None:
         return lambda identity: False
     check_append_csv(path, row_columns())
-    rows = read_csv(path) if path.exists() and not again else []
-    return lambda identity: any(same_evaluation(as_csv_text(identity), row) for row in rows)
+
+    def contains(identity: Mapping[str, Any]) -> bool:
+        rows = read_csv(path) if path.exists() and not again else []  # read again: it grows, also by other commands
+        return any(same_evaluation(as_csv_text(identity), row) for row in rows)
+
+    return contains
 
 
 def _checked_writer(option: str, path: Path, images: bool) -> "Callable[[Path, Evaluation], None]":

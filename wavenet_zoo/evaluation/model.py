@@ -32,6 +32,7 @@ class OpenedModel:
         name: Name of the model.
         form: Form of WaveletNet's units; None before they are folded.
         folded: Whether batch norms are folded into convolutions, or will be.
+        exported: Whether it is an exported file.
     """
 
     network: Any
@@ -39,10 +40,20 @@ class OpenedModel:
     name: str
     form: str | None
     folded: bool
+    exported: bool = False
 
     def preprocessing(self, size: int | None, crop_pct: float | None, interpolation: str | None) -> Preprocessing:
-        """Return the preprocessing of the weights, with overrides."""
+        """Return the preprocessing of the weights, with overrides.
+
+        Raises:
+            WavezooError: If an override is invalid, or its size differs from that of an exported file.
+        """
         own = self.weights.metadata.preprocessing or preprocessing_of(self.network)
+        if self.exported and size not in (None, own.input_size[-1]):
+            raise WavezooError(
+                f"{self.weights.name}: is exported for {own.input_size[-1]} px",
+                f"remove --size, or export the model with --size {size}",
+            )
         return own.with_overrides(size, crop_pct, interpolation)
 
     def prepare(
@@ -57,7 +68,7 @@ class OpenedModel:
             progress: Show progress on stderr.
         """
         network = self.network
-        if self.folded and self.form is None:  # not an exported file, which is folded already
+        if self.folded and not self.exported:
             forms = resolve_forms(form or "dense", network, input_size, progress=progress)
             network = fold_model(network, forms)
             self.form = one_form(forms)
@@ -106,7 +117,7 @@ def open_model(
         if device.type != "cpu":
             raise WavezooError(f"{model}: exported files run on the CPU only", "use --device cpu")
         exported, known, metadata = open_exported_file(Path(model))
-        return OpenedModel(exported, known, metadata.model, metadata.form, True)
+        return OpenedModel(exported, known, metadata.model, metadata.form, folded=True, exported=True)
     else:
         name, weights = resolve_model(model, weights)
         network, known = load_model(name, weights, model_kwargs)

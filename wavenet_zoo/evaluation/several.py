@@ -1,6 +1,7 @@
 """Evaluation of several models, one after the other."""
 
 import fnmatch
+import glob
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +11,16 @@ from typing import Any
 from timm.models import list_models
 from torch import nn
 
+from wavenet_zoo.data.splits import natural_key
+from wavenet_zoo.deployment.exported import is_exported_file
 from wavenet_zoo.errors import WavezooError, did_you_mean, one_line
 from wavenet_zoo.evaluation.evaluate import prepare_evaluation
 from wavenet_zoo.evaluation.result import Evaluation, identity
 from wavenet_zoo.runtime.distributed import init_distributed
+from wavenet_zoo.runtime.files import expand
 from wavenet_zoo.runtime.results import NOT_IN_JSON, Result
 from wavenet_zoo.runtime.seeds import preserve_rng_state
+from wavenet_zoo.weights.locations import is_location
 
 __all__ = ["FailedEvaluation", "SkippedEvaluation", "evaluate_models", "expand_models"]
 
@@ -49,7 +54,7 @@ class SkippedEvaluation(Result):
 
 
 def expand_models(models: Sequence[str], weights: str | Path | None = None) -> list[str]:
-    """Replace wildcards by the names of timm's models, each name once.
+    """Replace wildcards by the names of timm's models, or by files if they have a folder or the suffix of a file.
 
     Without ``weights`` a wildcard matches the models with pretrained weights, by their tags: ``mobilenetv2_*.ra_in1k``
     for example. An existing file or folder is no wildcard.
@@ -65,6 +70,12 @@ def expand_models(models: Sequence[str], weights: str | Path | None = None) -> l
     for model in models:
         if not any(character in model for character in "*?") or Path(model).exists():
             expanded.append(model)
+            continue
+        if "/" in model or is_location(model) or is_exported_file(model):
+            files = sorted(glob.glob(str(expand(model)), recursive=True), key=natural_key)  # noqa: PTH207  absolute too
+            if not files:
+                raise WavezooError(f"no file matches '{model}'")
+            expanded += files
             continue
         every = fnmatch.filter(list_models(), model)
         found = list_models(model, pretrained=True) if weights is None else every
