@@ -133,7 +133,7 @@ def test_mobilenetv2_cifar_equals_timms_with_other_strides():
     "name",
     [
         "densenet40_cifar",
-        "mobilenetv2_cifar",
+        pytest.param("mobilenetv2_cifar", marks=pytest.mark.long),
         pytest.param("igcv3_cifar", marks=pytest.mark.long),
         pytest.param("preresnet164_cifar", marks=pytest.mark.long),
     ],

@@ -52,6 +52,7 @@ def test_weights_of_a_run_evaluate_to_its_logged_metrics(digit_folder, out):
         assert result.weights["recipe"] == "digits"
 
 
+@pytest.mark.long
 def test_loss_decreases_on_digits(out):
     run = train("digits", None, out, ["schedule.epochs=2", "batch_size=32", "optimizer.lr=0.05"])
     losses = [json.loads(line)["train_loss"] for line in (out / "log.jsonl").read_text().splitlines()]
