@@ -13,6 +13,14 @@ from wavenet_zoo import predict
 
 MODEL = "waveletnet_cifar_m1"
 
+try:
+    import pyarrow
+except ImportError:
+    pyarrow = None
+
+needs_pyarrow = pytest.mark.skipif(pyarrow is None, reason="needs the extra hf")
+SUFFIXES = ["csv", "jsonl", pytest.param("parquet", marks=needs_pyarrow)]
+
 
 @pytest.fixture
 def stdin(monkeypatch):
@@ -70,7 +78,7 @@ def read(path):
     )
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_saved_file_has_a_row_per_image(wavezoo, digit_folder, tmp_path, suffix):
     shutil.copy(digit_folder / "val" / "4" / "0.png", tmp_path / "=4\n'.png")
     (tmp_path / "bad.png").write_bytes(b"")
@@ -89,7 +97,7 @@ def test_saved_file_has_a_row_per_image(wavezoo, digit_folder, tmp_path, suffix)
     np.testing.assert_allclose(found, expected.probabilities[:, 0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_saved_features_are_exact(wavezoo, small_digits, tmp_path, suffix):
     path = tmp_path / f"features.{suffix}"
     run = wavezoo("predict", MODEL, small_digits / "val" / "6", "--features", "--save", path, "--json")
