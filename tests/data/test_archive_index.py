@@ -1,8 +1,10 @@
 """Cached indexes of archives: a start with the cache gives what a start without it gives, whatever is in the cache."""
 
+import hashlib
 import os
 import shutil
 import tarfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -69,7 +71,9 @@ def test_index_of_class_folders_with_tar_files_in_it_is_cached(write_tar, tmp_pa
     assert reads == ["val.tar"] and first[1] == [os.fsdecode(b"caf\xe9"), "cat"]
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut off", "one bit", "foreign", "folder", "of another data set"])
+@pytest.mark.parametrize(
+    "damage", ["empty", "cut off", "one bit", "foreign", "not compressed", "a list", "folder", "of another data set"]
+)
 def test_damaged_cache_is_ignored_and_rebuilt(data, write_tar, cache, reads, damage):
     first = content(open_data(data, "val"))
     (file,) = cache.iterdir()
@@ -83,7 +87,10 @@ def test_damaged_cache_is_ignored_and_rebuilt(data, write_tar, cache, reads, dam
     else:
         changed = bytes([stored[-9] ^ 1])
         cut, flipped = stored[:-1], stored[:-9] + changed + stored[-8:]
-        file.write_bytes({"empty": b"", "cut off": cut, "one bit": flipped, "foreign": b"{}"}[damage])
+        others = {"empty": b"", "cut off": cut, "one bit": flipped, "foreign": b"{}"}
+        for name, packed in (("not compressed", b"{}"), ("a list", zlib.compress(b"[]"))):  # with their checksum
+            others[name] = hashlib.sha256(packed).digest() + packed
+        file.write_bytes(others[damage])
     del reads[:]
     assert content(open_data(data, "val")) == first
     assert content(open_data(data, "val")) == first

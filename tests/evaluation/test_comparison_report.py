@@ -39,7 +39,7 @@ def test_report_shows_pairs_models_and_classes(comparison, tmp_path):
     write_comparison_report(tmp_path / "c.html", comparison, command="wavezoo compare a b")
     text = read(tmp_path / "c.html")
     for part in (
-        "-2.50 to +5.75", "0.0001<", "B is better", "consistent with no difference", "for the 3 pairs", "96.67",
+        "-2.50 to +5.75", "0.0001<", "B is better", "no significant difference", "for the 3 pairs", "96.67",
         "wavezoo compare a b", "goldfish", "saved predictions", "ab" * 32, "+5.00", "+10.00",
     ):  # fmt: skip
         assert part in text, part

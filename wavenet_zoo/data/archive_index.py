@@ -78,7 +78,7 @@ def _load(file: Path) -> dict[str | None, list[Row]]:
         if hashlib.sha256(packed).digest() != digest:
             raise ValueError("checksum mismatch")
         return {key: list(zip(*columns)) for key, columns in json.loads(zlib.decompress(packed)).items()}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, zlib.error) as error:
         logger.debug("%s: no index of archives: %s", file, error)
         return {}
 

@@ -51,7 +51,7 @@ def plot_comparison(path: Path, result: Comparison, max_drop: float | None = Non
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel(f"difference in top-1, percentage points, with {100 * result.confidence:g} % interval")
     holm = f", p after Holm's correction for {len(pairs)} pairs" if len(pairs) > 1 else ""
-    figure.suptitle(f"{result.images:,} images{holm}; grey: consistent with no difference", fontsize=9)
+    figure.suptitle(f"{result.images:,} images{holm}; grey: no significant difference", fontsize=9)
     save_figure(figure, path)
 
 

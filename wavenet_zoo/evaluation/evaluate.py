@@ -131,6 +131,7 @@ class PreparedEvaluation:
         source: The images.
         whole_fingerprint: Fingerprint of the data that they were selected from.
         class_indices: Output of each class of the data.
+        complete: Whether all outputs are classes of the data, so that there is one way of scoring.
         valid_labels: Valid outputs of each image; None if its label is the only one.
         transform: How images become tensors.
         distributed: Process group.
@@ -141,6 +142,7 @@ class PreparedEvaluation:
     source: ImageSource
     whole_fingerprint: str
     class_indices: list[int]
+    complete: bool
     valid_labels: Sequence[tuple[int, ...]] | None
     transform: Preprocessing
     distributed: Distributed
@@ -186,7 +188,6 @@ class PreparedEvaluation:
         """
         opened, source, distributed = self.opened, self.source, self.distributed
         param_count = sum(parameter.numel() for parameter in opened.network.parameters()) or None
-        num_classes = opened.network.num_classes
         loader = evaluation_loader(
             source,
             evaluation_transform(self.transform, normalized=False),
@@ -203,7 +204,6 @@ class PreparedEvaluation:
             threads = max(1, self.workers)
             hashes = hash_images(source, threads=threads, distributed=distributed, progress=self.progress)
             overlap = known.images.count(hashes)
-        complete = len(source.classes) == num_classes or self.valid_labels is not None
         share = len(range(distributed.rank, len(source.targets), distributed.world_size))
         with Progress("evaluating", share, enabled=self.progress and distributed.is_rank_zero) as bar:
             metrics = evaluate_loader(
@@ -215,7 +215,7 @@ class PreparedEvaluation:
                 precision=self.precision,
                 skip_bad_images=self.skip_bad_images,
                 valid_labels=self.valid_labels,
-                outputs=None if complete else self.class_indices,
+                outputs=None if self.complete else self.class_indices,
                 progress=bar,
                 distributed=distributed,
             )
@@ -340,6 +340,7 @@ def prepare_evaluation(
         source=source,
         whole_fingerprint=whole.fingerprint(),
         class_indices=class_indices,
+        complete=complete,
         valid_labels=valid,
         transform=transform,
         distributed=distributed,
