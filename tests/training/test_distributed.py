@@ -62,6 +62,7 @@ def ranks():
                     "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(len(functions)),
                     "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
                 }  # fmt: skip
+                torch.set_num_threads(1)  # OpenMP threads do not survive a fork: a process that uses them hangs
                 try:
                     function()
                 except BaseException as error:
