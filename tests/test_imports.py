@@ -22,6 +22,7 @@ LAYERS = [
     {"complexity"},
     {"deployment"},
     {"evaluation"},
+    {"edge"},
     {"training"},
     {"zoo"},
     {"paper"},

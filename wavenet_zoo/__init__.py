@@ -40,7 +40,7 @@ _LAZY = {
     "count": "wavenet_zoo.complexity",
     "dry_run": "wavenet_zoo.training.dry_run",
     "evaluate": "wavenet_zoo.evaluation.evaluate",
-    "export": "wavenet_zoo.deployment.export",
+    "export": "wavenet_zoo.edge.export",
     "info": "wavenet_zoo.zoo.catalog",
     "list_models": "wavenet_zoo.zoo.catalog",
     "predict": "wavenet_zoo.evaluation.predict",
@@ -52,7 +52,7 @@ _LAZY = {
 if TYPE_CHECKING:
     from wavenet_zoo.complexity import count
     from wavenet_zoo.deployment.bench import bench
-    from wavenet_zoo.deployment.export import export
+    from wavenet_zoo.edge.export import export
     from wavenet_zoo.errors import WavezooError
     from wavenet_zoo.evaluation.compare import compare
     from wavenet_zoo.evaluation.evaluate import evaluate

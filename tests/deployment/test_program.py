@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from wavenet_zoo import export
-from wavenet_zoo.deployment._program import _is_expression, safe_program
-from wavenet_zoo.deployment.convert import exported_program
 from wavenet_zoo.deployment.exported import open_exported_file
+from wavenet_zoo.deployment.formats._program import _is_expression, safe_program
+from wavenet_zoo.deployment.formats.pt2 import exported_program
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.weights.loading import load_model
 

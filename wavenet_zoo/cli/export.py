@@ -1,6 +1,6 @@
 """``wavezoo export``."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -16,14 +16,30 @@ from wavenet_zoo.cli._options import (
 )
 from wavenet_zoo.cli._output import Output, facts
 
+if TYPE_CHECKING:
+    from wavenet_zoo.edge.export import Export
+
+
+def _parse_points(ctx: click.Context, parameter: click.Parameter, value: str) -> float | None:
+    if value == "none":
+        return None
+    try:
+        points = float(value)
+    except ValueError:
+        points = -1.0
+    if not 0 <= points <= 100:
+        raise click.BadParameter(f"'{value}' is neither a number of points from 0 to 100 nor 'none'")
+    return points
+
 
 @click.command(
     name="export",
     cls=Command,
-    short_help="Export a model to ONNX, torch.export or ExecuTorch.",
+    short_help="Export a model to a file for another engine, in fp32 or int8.",
     examples=[
         "wavezoo export waveletnet_cifar_m1 --to onnx",
-        "wavezoo export waveletnet_x1 --to executorch --form halves --out x1.pte",
+        "wavezoo export waveletnet_x1 --to onnx --int8 --calibrate tiny-imagenet/train --data tiny-imagenet",
+        "wavezoo export waveletnet_x1 --to executorch --input uint8 --softmax --out x1.pte",
         "wavezoo export waveletnet_x1 --to onnx --form forms.json  # a file of wavezoo bench --save-forms",
         "wavezoo export mobilenetv2_100 --to pt2 --data imagenet/val --json",
     ],
@@ -35,7 +51,23 @@ from wavenet_zoo.cli._output import Output, facts
 @weights_option
 @form_option()
 @size_option()
-@data_option("Images for the comparison.", default="crops of a photograph")
+@data_option("Images for the comparison; for --int8, images to evaluate.", default="crops of a photograph")
+@click.option("--int8", is_flag=True, help="Quantize weights and activations to int8.")
+@click.option("--calibrate", metavar="DIR|NAME", help="Calibration data for --int8; its training images are used.")
+@click.option(
+    "--calibration-images", type=click.IntRange(min=1), default=256, show_default=True, metavar="N",
+    help="Number of images for calibration.",
+)  # fmt: skip
+@click.option(
+    "--max-drop", default="1.0", show_default=True, metavar="POINTS", callback=_parse_points,
+    help="Refuse an int8 file that may lose more top-1; none: do not evaluate it.",
+)  # fmt: skip
+@click.option("--full-range", is_flag=True, help="8-bit weights for --int8 also where 7 bits are the default.")
+@click.option(
+    "--input", "input_dtype", type=click.Choice(["float32", "uint8"]), default="float32", show_default=True,
+    help="Input: normalized (B, C, H, W), or pixels (B, H, W, C).",
+)  # fmt: skip
+@click.option("--softmax", is_flag=True, help="Return probabilities instead of logits.")
 @model_kwargs_option
 @output_options
 def command(
@@ -47,14 +79,22 @@ def command(
     form: str | None,
     size: int | None,
     data: str | None,
+    int8: bool,
+    calibrate: str | None,
+    calibration_images: int,
+    max_drop: float | None,
+    full_range: bool,
+    input_dtype: Literal["float32", "uint8"],
+    softmax: bool,
     model_kwargs: dict[str, Any],
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Fold MODEL, a timm model, a run folder or a weights file, and write it as a file for another engine.
 
-    The file has a dynamic batch size and contains preprocessing and class names. It is written only if its logits on
-    real images equal those of the network. Evaluate it with "wavezoo eval FILE".
+    NAME.json is written beside it: preprocessing, class names, input, output and hashes. An fp32 file is written only
+    if its logits on real images equal those of the network; an int8 file only if it may lose at most --max-drop points
+    of top-1, by the upper end of a paired 95 % interval. Evaluate a file with "wavezoo eval FILE".
     """
     from wavenet_zoo import export
 
@@ -67,6 +107,13 @@ def command(
         form=form or "dense",
         size=size,
         data=data,
+        int8=int8,
+        calibrate=calibrate,
+        calibration_images=calibration_images,
+        max_drop=max_drop,
+        full_range=full_range,
+        input_dtype=input_dtype,
+        softmax=softmax,
         model_kwargs=model_kwargs,
         overwrite=force,
         progress=output.progress,
@@ -74,19 +121,38 @@ def command(
     if as_json:
         output.json(result.to_dict())
         return
-    output.show(
-        facts(
-            [
-                ("file", f"{result.file}, {result.bytes / 1e6:.1f} MB, sha256 {result.sha256[:12]}"),
-                ("model", result.model),
-                ("weights", result.weights),
-                ("form", result.form),
-                ("input", f"images, (B, C, H, W) of float32: {result.preprocessing}"),
-                ("compared", f"logits differ by at most {result.largest_difference:.1e} on {result.compared_on}"),
-                (
-                    "evaluate",
-                    f"wavezoo eval {result.file}, with --data DIR unless the weights are for a named data set",
-                ),
-            ]
-        )
-    )
+    output.show(facts(_facts(result)))
+
+
+def _facts(result: "Export") -> list[tuple[str, str]]:
+    layout = "(B, H, W, C)" if result.input.layout == "NHWC" else "(B, C, H, W)"
+    hashes = ", ".join(f"sha256 {sha256[:12]}" for sha256 in result.files.values())
+    return [
+        ("file", f"{result.file}, {result.bytes / 1e6:.2f} MB, {hashes}"),
+        ("metadata", result.sidecar),
+        ("model", result.model),
+        ("weights", result.weights),
+        ("form", result.form),
+        ("input", f"{result.input.name}, {layout} of {result.input.dtype}: {result.preprocessing}"),
+        ("output", f"{result.output.name}, (B, classes)"),
+        *_comparison(result),
+        ("evaluate", f"wavezoo eval {result.file}, with --data DIR unless the weights are for a named data set"),
+    ]
+
+
+def _comparison(result: "Export") -> list[tuple[str, str]]:
+    int8 = result.int8
+    if int8 is None:
+        return [("compared", f"logits differ by at most {result.largest_difference:.1e} on {result.compared_on}")]
+    quantization = int8.quantization
+    rows = [
+        ("int8", f"{quantization.method}; weights {quantization.weights}; activations {quantization.activations}"),
+        ("calibrated", f"on {quantization.images:,} images of {quantization.data}"),
+        ("agreement", f"{int8.agreement:.2f} % with fp32 on {int8.held_out_images:,} held-out images"),
+    ]
+    if int8.images is None or int8.interval is None:
+        return [*rows, ("top-1", "not evaluated")]
+    low, high = int8.interval
+    change = f"{int8.difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}"
+    top1 = f"{int8.top1:.2f} % on {int8.images:,} images of {int8.data}, fp32 {int8.top1_fp32:.2f} %"
+    return [*rows, ("top-1", f"{top1}: {change}")]

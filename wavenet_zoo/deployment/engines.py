@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wavenet_zoo.deployment.convert import executorch_bytes, onnx_bytes
+from wavenet_zoo.deployment.formats.executorch import executorch_bytes
+from wavenet_zoo.deployment.formats.onnx import onnx_bytes
 from wavenet_zoo.deployment.optional import missing_extra, quiet_libraries
 
 __all__ = ["ENGINES", "TRAINING_ENGINES", "build_runner", "build_training_runner", "engine_versions"]

@@ -5,10 +5,11 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 from wavenet_zoo.errors import WavezooError, install_hint
 
-__all__ = ["missing_extra", "quiet_libraries"]
+__all__ = ["invalid_file", "missing_extra", "quiet_libraries"]
 
 
 def missing_extra(extra: str, error: ImportError) -> WavezooError:
@@ -30,3 +31,9 @@ def quiet_libraries() -> Iterator[None]:
         for name in set(os.environ) - set(environ):
             del os.environ[name]
         os.environ.update(environ)
+
+
+def invalid_file(path: Path, what: str, error: Exception) -> WavezooError:
+    """Return the error for a file that its engine refuses: ``what`` is "ONNX file" for example."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return WavezooError(f"{path}: is not a valid {what}: {reason}", "export the model again")

@@ -103,7 +103,9 @@ def forward_batches(
                 images = images.to(device, non_blocking=True)
                 with torch.autocast(device.type, dtype, enabled=precision != "fp32"):
                     parts = images.split(_chunk_size(images))
-                    logits = torch.cat([model(normalize(part, preprocessing)) for part in parts])
+                    if getattr(model, "input_dtype", None) != torch.uint8:  # an exported file may normalize by itself
+                        parts = (normalize(part, preprocessing) for part in parts)
+                    logits = torch.cat([model(part) for part in parts])
             yield Outputs(logits, labels, indices, count)
             requested = time.perf_counter()
             log.model_seconds += requested - received

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from wavenet_zoo import evaluate, export
-from wavenet_zoo.deployment.convert import onnx_bytes
 from wavenet_zoo.deployment.exported import open_exported_file
+from wavenet_zoo.deployment.formats.onnx import onnx_bytes
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.weights.metadata import METADATA_KEY
 
@@ -71,12 +71,12 @@ def test_executorch_file_gives_the_counts_of_the_network(form, tmp_path):
 
 
 def test_file_with_different_logits_is_not_written(tmp_path, monkeypatch):
-    def damaged(network, images, metadata=""):
+    def damaged(network, images, metadata="", output="logits"):
         with torch.no_grad():
             network.classifier.bias += 1
-        return onnx_bytes(network, images, metadata)
+        return onnx_bytes(network, images, metadata, output)
 
-    monkeypatch.setattr("wavenet_zoo.deployment.export.onnx_bytes", damaged)
+    monkeypatch.setattr("wavenet_zoo.deployment.formats.onnx.onnx_bytes", damaged)
     with pytest.raises(WavezooError, match="not written, because its logits differ by"):
         export("waveletnet_cifar_m1", "onnx", tmp_path / "m1.onnx")
     assert not list(tmp_path.iterdir())
@@ -93,7 +93,7 @@ def test_file_with_different_logits_is_not_written(tmp_path, monkeypatch):
     ],
 )
 def test_invalid_path_or_form_is_refused_before_the_export(arguments, message, wavezoo, monkeypatch):
-    monkeypatch.delattr("wavenet_zoo.deployment.export.load_model")
+    monkeypatch.delattr("wavenet_zoo.edge.export.load_model")
     finished = wavezoo("export", "waveletnet_cifar_m1", "--to", "onnx", *arguments)
     assert finished.code == 2
     assert message in finished.err
