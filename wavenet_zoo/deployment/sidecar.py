@@ -99,7 +99,7 @@ def hash_files(path: Path, file_format: Format) -> dict[str, str]:
 
 
 def digest_of(hashes: Mapping[str, str]) -> str:
-    """Return the SHA-256 of an export: that of its file, or of the hashes of several files in the order of their names."""
+    """Return the SHA-256 of an export: that of its file, or of the hashes of its files in the order of their names."""
     if len(hashes) == 1:
         return next(iter(hashes.values()))
     return hashlib.sha256("".join(hashes[name] for name in sorted(hashes)).encode()).hexdigest()
