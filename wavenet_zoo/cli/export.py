@@ -141,10 +141,9 @@ def _facts(result: "Export") -> list[tuple[str, str]]:
 
 
 def _comparison(result: "Export") -> list[tuple[str, str]]:
-    int8 = result.int8
-    if int8 is None:
+    int8, quantization = result.int8, result.quantization
+    if int8 is None or quantization is None:
         return [("compared", f"logits differ by at most {result.largest_difference:.1e} on {result.compared_on}")]
-    quantization = int8.quantization
     rows = [
         ("int8", f"{quantization.method}; weights {quantization.weights}; activations {quantization.activations}"),
         ("calibrated", f"on {quantization.images:,} images of {quantization.data}"),

@@ -6,15 +6,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from wavenet_zoo.data.decoding import IMAGE_EXTENSIONS
 from wavenet_zoo.data.image_hashes import UNREADABLE, hash_images
-from wavenet_zoo.data.open import open_data
+from wavenet_zoo.data.open import is_named, open_data
 from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, normalize
 from wavenet_zoo.data.sources import ImageSource
+from wavenet_zoo.data.splits import split_named
 from wavenet_zoo.data.subsets import SubsetImages, limit_images
+from wavenet_zoo.data.unlabelled import find_images
 from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.runtime.files import expand
 from wavenet_zoo.runtime.progress import Progress
 
-__all__ = ["Calibration", "check_calibration", "load_pixels", "open_calibration", "to_input"]
+__all__ = ["Calibration", "check_calibration", "load_pixels", "open_calibration", "portable_name", "to_input"]
 
 
 @dataclass
@@ -22,10 +26,12 @@ class Calibration:
     """Images of the calibration data.
 
     Attributes:
+        name: Name of the data, without the folders above it.
         source: Images that the ranges of activations are measured on.
         held_out: Other images of the same data, to compare the quantized file with the network.
     """
 
+    name: str
     source: ImageSource
     held_out: ImageSource
 
@@ -34,7 +40,7 @@ def open_calibration(data: str | Path, images: int) -> Calibration:
     """Choose images for calibration, and as many held-out ones, evenly from all classes of the training split.
 
     Args:
-        data: Folder or name, see :func:`wavenet_zoo.data.open.open_data`.
+        data: Folder or name, see :func:`wavenet_zoo.data.open.open_data`; or a folder of images without labels.
         images: Number of images for calibration. If the data has fewer than twice as many, half of them are used.
 
     Raises:
@@ -42,7 +48,7 @@ def open_calibration(data: str | Path, images: int) -> Calibration:
     """
     if images < 1:
         raise WavezooError(f"--calibration-images {images}: must be at least 1")
-    source = open_data(data, "train")
+    source = find_images([data]) if _is_folder_of_images(data) else open_data(data, "train")
     count = len(source.targets)
     if count < 2:
         raise WavezooError(f"{data}: calibration requires at least 2 images", "pass more images")
@@ -50,9 +56,25 @@ def open_calibration(data: str | Path, images: int) -> Calibration:
     chosen = limit_images(source, str(2 * images))
     chosen_indices = chosen.indices if isinstance(chosen, SubsetImages) else range(count)
     return Calibration(
+        name=portable_name(data),
         source=SubsetImages(source, chosen_indices[0::2]),
         held_out=SubsetImages(source, chosen_indices[1::2]),
     )
+
+
+def _is_folder_of_images(data: str | Path) -> bool:
+    folder = expand(data)
+    if is_named(str(data)) or not folder.is_dir():
+        return False
+    return any(file.name.lower().endswith(IMAGE_EXTENSIONS) for file in folder.iterdir())
+
+
+def portable_name(data: str | Path) -> str:
+    """Return the name of data without the folders above it."""
+    if is_named(str(data)):
+        return str(data)
+    folder = expand(data).resolve()
+    return folder.parent.name if split_named(folder.name) else folder.name
 
 
 def check_calibration(calibration: Calibration, evaluated: ImageSource, progress: bool = False) -> None:

@@ -21,7 +21,7 @@ from wavenet_zoo.deployment.exported import open_exported_file
 from wavenet_zoo.deployment.fold import fold, forms_of
 from wavenet_zoo.deployment.formats import FORMATS, Files, Format
 from wavenet_zoo.deployment.forms import check_form, read_forms
-from wavenet_zoo.deployment.metadata import ExportMetadata, InputFormat, OutputFormat
+from wavenet_zoo.deployment.metadata import ExportMetadata, InputFormat, OutputFormat, Quantization
 from wavenet_zoo.deployment.sidecar import digest_of, make_sidecar, sidecar_path
 from wavenet_zoo.edge.int8 import Int8, Int8Checks, check_int8, quantize
 from wavenet_zoo.edge.write import check_files_writable, write_files
@@ -64,7 +64,8 @@ class Export(Result):
         largest_difference: Largest absolute difference between the logits of the file and of the network; None if it
             does not run on this machine.
         compared_on: Description of the images that they were compared on; None if it does not run on this machine.
-        int8: Quantization, agreement with the network and loss of top-1; None for fp32.
+        quantization: How it was quantized; None for fp32.
+        int8: What the quantization costs; None for fp32.
         examples: Paths of the example programs.
     """
 
@@ -84,6 +85,7 @@ class Export(Result):
     preprocessing: str
     largest_difference: float | None
     compared_on: str | None
+    quantization: Quantization | None
     int8: Int8Checks | None
     examples: list[str]
 
@@ -212,6 +214,7 @@ def export(
         preprocessing=str(preprocessing),
         largest_difference=largest_difference,
         compared_on=compared_on,
+        quantization=metadata.quantization,
         int8=int8_checks,
         examples=[],
     )

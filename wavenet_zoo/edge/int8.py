@@ -16,6 +16,7 @@ from wavenet_zoo.deployment.calibration import (
     check_calibration,
     load_pixels,
     open_calibration,
+    portable_name,
     to_input,
 )
 from wavenet_zoo.deployment.exported import open_exported_file
@@ -91,7 +92,6 @@ class Int8Checks(Result):
     """What quantization to int8 costs.
 
     Attributes:
-        quantization: How the file was quantized.
         agreement: Percentage of held-out images of the calibration data for which file and network predict the same
             class.
         held_out_images: Number of these images.
@@ -105,7 +105,6 @@ class Int8Checks(Result):
         max_drop: Points that it may have lost at most.
     """
 
-    quantization: Quantization
     agreement: float
     held_out_images: int
     data: str | None = None
@@ -136,7 +135,7 @@ def quantize(
     reduce_range = not request.full_range
     quantization = Quantization(
         **file_format.module.scheme(reduce_range),
-        data=calibration.source.name,
+        data=calibration.name,
         data_fingerprint=calibration.source.fingerprint(),
         images=len(calibration.source.targets),
     )
@@ -161,10 +160,9 @@ def check_int8(
     Raises:
         WavezooError: If the loss of top-1 may exceed ``max_drop``.
     """
-    assert metadata.quantization is not None
     agreement = _agreement(file, network, calibration, metadata.preprocessing, request.progress)
-    checks = Int8Checks(metadata.quantization, agreement, len(calibration.held_out.targets))
-    if request.max_drop is None:
+    checks = Int8Checks(agreement, len(calibration.held_out.targets))
+    if request.max_drop is None or request.data is None:
         return checks
     result = compare(
         [request.model, str(file)],
@@ -176,9 +174,7 @@ def check_int8(
         progress=request.progress,
     )
     (pair,) = result.pairs
-    evaluation = result.models[1].evaluation
-    assert evaluation is not None
-    checks.data, checks.images, checks.max_drop = evaluation.data["name"], result.images, request.max_drop
+    checks.data, checks.images, checks.max_drop = portable_name(request.data), result.images, request.max_drop
     checks.top1_fp32, checks.top1 = (model.top1 for model in result.models)
     checks.difference, checks.interval, checks.p = pair.difference, pair.interval, pair.p
     if pair.possible_drop > request.max_drop:

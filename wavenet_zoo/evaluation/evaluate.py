@@ -255,7 +255,7 @@ class PreparedEvaluation:
                 "model": metrics.model_seconds,
                 "decoding": metrics.decoding_seconds,
             },
-            precision=self.precision,
+            precision=self.opened.precision or self.precision,
             batch_size=self.batch_size,
             workers=self.workers,
             processes=distributed.world_size,

@@ -33,6 +33,7 @@ class OpenedModel:
         form: Form of WaveletNet's units; None before they are folded.
         folded: Whether batch norms are folded into convolutions, or will be.
         exported: Whether it is an exported file.
+        precision: Precision of an exported file, ``fp32`` or ``int8``; None for other models.
     """
 
     network: Any
@@ -41,6 +42,7 @@ class OpenedModel:
     form: str | None
     folded: bool
     exported: bool = False
+    precision: str | None = None
 
     def preprocessing(self, size: int | None, crop_pct: float | None, interpolation: str | None) -> Preprocessing:
         """Return the preprocessing of the weights, with overrides.
@@ -117,7 +119,9 @@ def open_model(
         if device.type != "cpu":
             raise WavezooError(f"{model}: exported files run on the CPU only", "use --device cpu")
         exported, known, metadata = open_exported_file(Path(model))
-        return OpenedModel(exported, known, metadata.model, metadata.form, folded=True, exported=True)
+        return OpenedModel(
+            exported, known, metadata.model, metadata.form, folded=True, exported=True, precision=metadata.precision
+        )
     else:
         name, weights = resolve_model(model, weights)
         network, known = load_model(name, weights, model_kwargs)

@@ -57,7 +57,7 @@ class PredictionResult(Result):
         images_per_second: Throughput, decoding included.
         form: Form of WaveletNet's units; ``mixed`` if they differ.
         folded: Whether batch norms were folded into convolutions.
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32`` or ``bf16``; of an exported file ``fp32`` or ``int8``.
         batch_size: Images per batch.
         workers: Loader workers of each process.
         processes: World size.
@@ -250,7 +250,7 @@ def predict(
             images_per_second=len(indices) / log.seconds,
             form=str(opened.form),
             folded=opened.folded,
-            precision=precision,
+            precision=opened.precision or precision,
             batch_size=batch_size,
             workers=workers,
             processes=distributed.world_size,

@@ -46,7 +46,7 @@ class Evaluation(Result):
         form: Form of WaveletNet's units; ``mixed`` if they differ.
         time: Seconds spent ``waiting`` for images and in the ``model``, and seconds of ``decoding`` summed over the
             loader's workers, of rank 0.
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32`` or ``bf16``; of an exported file ``fp32`` or ``int8``.
         batch_size: Images per batch.
         workers: Loader workers of each process.
         processes: World size.

@@ -27,14 +27,15 @@ def check_input(
         WavezooError: If the model does not accept such images, or returns anything else.
     """
     shape = (batch_size, *input_size)
+    dtype = getattr(model, "input_dtype", torch.float32)  # exported files may take uint8
     size = f"images of {input_size[2]} x {input_size[1]} px"
     with torch.no_grad(), preserve_rng_state():
         try:
-            output = _on_meta(model).train(training)(torch.empty(shape, device="meta"))
+            output = _on_meta(model).train(training)(torch.empty(shape, dtype=dtype, device="meta"))
         except Exception:  # exported files and some models do not run on the meta device
             try:
                 device = next((parameter.device for parameter in model.parameters()), None)
-                output = copy.deepcopy(model).train(training)(torch.zeros(shape, device=device))
+                output = copy.deepcopy(model).train(training)(torch.zeros(shape, dtype=dtype, device=device))
             except WavezooError:
                 raise
             except Exception as error:  # whatever the layers raise
