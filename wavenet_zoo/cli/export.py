@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from wavenet_zoo.edge.export import Export
 
 
+INT8_OPTIONS = {
+    "calibrate": "--calibrate",
+    "calibration_images": "--calibration-images",
+    "max_drop": "--max-drop",
+    "full_range": "--full-range",
+}
+
+
 def _parse_points(ctx: click.Context, parameter: click.Parameter, value: str) -> float | None:
     if value == "none":
         return None
@@ -98,6 +106,10 @@ def command(
     """
     from wavenet_zoo import export
 
+    context = click.get_current_context()
+    for name, option in INT8_OPTIONS.items():
+        if not int8 and context.get_parameter_source(name) != click.core.ParameterSource.DEFAULT:
+            raise click.UsageError(f"{option} requires --int8")
     output = Output(as_json, quiet)
     result = export(
         model,

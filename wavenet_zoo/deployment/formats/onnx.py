@@ -125,7 +125,16 @@ def quantize(
         quantize_static(
             str(prepared), str(target), Reader(), QuantFormat.QDQ, per_channel=True, reduce_range=reduce_range,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            nodes_to_exclude=_float_nodes(onnx.load(str(prepared))),
+            extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},  # 8-bit logits have ties
         )  # fmt: skip
         proto = onnx.load(str(target))
     onnx.helper.set_model_props(proto, {METADATA_KEY: metadata.model_dump_json()})
     return {".onnx": proto.SerializeToString()}
+
+
+def _float_nodes(model: Any) -> list[str]:
+    """Return the names of the nodes of the normalization, before the first convolution, and of the softmax."""
+    nodes = model.graph.node
+    first = next((i for i, node in enumerate(nodes) if node.op_type == "Conv"), 0)
+    return [node.name for i, node in enumerate(nodes) if i < first or node.op_type == "Softmax"]
