@@ -1,7 +1,7 @@
 """The model card of a repository of weights."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -12,7 +12,7 @@ from wavenet_zoo.errors import one_line
 from wavenet_zoo.weights.metadata import WeightsMetadata
 from wavenet_zoo.zoo.record import EvaluationRecord
 
-__all__ = ["model_card"]
+__all__ = ["exported_section", "model_card"]
 
 TOP = 5  # with this many classes or fewer, top-5 is always 100 %
 SEEN = {
@@ -76,6 +76,23 @@ model = timm.create_model("hf-hub:{repo}", pretrained=True).eval()
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 ```
 
+With transformers (`wavenet_zoo` must be installed; after `import wavenet_zoo`, `trust_remote_code` is not required):
+
+```python
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+model = AutoModelForImageClassification.from_pretrained("{repo}", trust_remote_code=True).eval()
+processor = AutoImageProcessor.from_pretrained("{repo}")
+```
+
+With torch.hub (requires `timm`, `pydantic` and `wrapt`, but not an installed `wavenet_zoo`):
+
+```python
+import torch
+
+model = torch.hub.load("wavenet-zoo/wavenet_zoo", "from_hub", "{repo}").eval()
+```
+
 | | |
 |---|---|
 | evaluated on | {_text(images)}{SEEN.get(str(data.seen), "")} |
@@ -98,18 +115,48 @@ evaluation. To reproduce it{"" if is_named(data.name) else f", with the folder o
 """
 
 
+def exported_section(repo: str, record: EvaluationRecord, models: Sequence[str], files: Mapping[str, bytes]) -> str:
+    """Return the section of README.md that lists exported files.
+
+    Args:
+        repo: ORG/NAME.
+        record: The evaluation of the weights.
+        models: Names of the exported models.
+        files: Content of the exported files by name, with their metadata.
+    """
+    rows = "\n".join(f"| `{name}` | {len(content):,} |" for name, content in files.items())
+    return f"""
+## Exported files
+
+They map images, (B, C, H, W) of float32 after the preprocessing above, to logits. The accuracy above is that of
+`model.safetensors`.
+
+| file | bytes |
+|---|---|
+{rows}
+
+```sh
+{shlex.join(["hf", "download", repo, models[0], "--local-dir", "."])}
+{shlex.join(["wavezoo", "eval", models[0], *_data_options(record)])}
+```
+"""
+
+
 def _command(repo: str, metadata: WeightsMetadata, record: EvaluationRecord) -> str:
     """Return the command that repeats an evaluation, with what differs from the defaults of the weights."""
     own, used = metadata.preprocessing, record.preprocessing
-    options = ["--data", one_line(record.data.name)]
-    if record.data.split:
-        options += ["--split", one_line(record.data.split)]
+    options = _data_options(record)
     if record.precision != "fp32":
         options += ["--precision", record.precision]
     if own is not None and own != used:
         options += ["--size", str(used.input_size[-1]), "--crop-pct", str(used.crop_pct)]
         options += ["--interpolation", used.interpolation]
     return shlex.join(["wavezoo", "eval", f"hf-hub:{repo}", *options])
+
+
+def _data_options(record: EvaluationRecord) -> list[str]:
+    split = ["--split", one_line(record.data.split)] if record.data.split else []
+    return ["--data", one_line(record.data.name), *split]
 
 
 def _text(text: str) -> str:

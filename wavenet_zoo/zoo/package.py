@@ -1,4 +1,4 @@
-"""The five files of a repository of weights, built and loaded through timm before anything is uploaded."""
+"""The files of a repository of weights, built and loaded through timm before anything is uploaded."""
 
 import json
 import re
@@ -26,6 +26,7 @@ from wavenet_zoo.weights.metadata import WeightsMetadata
 from wavenet_zoo.zoo.card import model_card
 from wavenet_zoo.zoo.client import check_repo_name
 from wavenet_zoo.zoo.record import EvaluationRecord
+from wavenet_zoo.zoo.remote_code import AUTO_MAP, MODELING, MODELING_NAME
 
 __all__ = ["LOGITS_TOLERANCE", "Package", "compute_logits", "make_package", "write_package"]
 
@@ -96,6 +97,7 @@ def make_package(model: str, weights: str | Path, repo: str, results: str | Path
     files = {
         PUBLISHED_NAME: path.read_bytes(),
         "config.json": _config(built, metadata, record.preprocessing, license),
+        MODELING_NAME: MODELING.encode(),
         "README.md": model_card(repo, license, metadata, record, cost, str(known.sha256)).encode(),
         "recipe.yaml": _recipe(path, metadata),
         "results.json": (json.dumps(values, indent=2) + "\n").encode(),
@@ -131,11 +133,13 @@ def write_package(package: Package, folder: Path) -> None:
     Raises:
         WavezooError: If it contains another file, or cannot be written.
     """
-    others = {path.name for path in folder.iterdir()} - set(package.files) if folder.is_dir() else set()
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    others = found - set(package.files)
     if others:
         raise WavezooError(f"{folder}: contains other files, for example {min(others)}", "pass another folder")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for name in package.files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(folder, error, sum(map(len, package.files.values()))) from error
     for name, content in package.files.items():
@@ -186,13 +190,15 @@ def _texts(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _config(model: Any, metadata: WeightsMetadata, preprocessing: Preprocessing, license: str) -> bytes:
-    """Return timm's config.json."""
+    """Return timm's config.json, which transformers loads too."""
     model.pretrained_cfg.update({**asdict(preprocessing), "license": license, "file": None})
     labels = {"label_names": metadata.classes} if metadata.classes else {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.json"
         save_config_for_hf(model, str(path), model_config=labels, model_args=metadata.model_kwargs or None)
-        return path.read_bytes()
+        values = json.loads(path.read_bytes())
+    values.get("model_args", {}).pop("num_classes", None)  # also a key of its own, and transformers passes both
+    return (json.dumps({**values, "auto_map": AUTO_MAP}, indent=2) + "\n").encode()
 
 
 def _recipe(weights: Path, metadata: WeightsMetadata) -> bytes:
