@@ -14,8 +14,9 @@ import wavenet_zoo
 from wavenet_zoo.deployment.export import export
 from wavenet_zoo.deployment.exported import SUFFIXES
 from wavenet_zoo.errors import WavezooError, did_you_mean
+from wavenet_zoo.runtime.records import parse_json
 from wavenet_zoo.zoo.card import exported_section
-from wavenet_zoo.zoo.package import Package
+from wavenet_zoo.zoo.package import Package, refuse_paths
 
 __all__ = ["add_exports", "check_exports", "is_exported_path"]
 
@@ -101,6 +102,8 @@ def add_exports(
         paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
     for name, content in files.items():
+        if name.endswith(".json"):
+            refuse_paths(name, parse_json(content, name), "pass a name instead of a path")
         if found := [path for path in INSTALLED_IN if path in content]:
             raise WavezooError(f"{name}: contains a path of this machine, '{found[0].decode()}'", "do not publish it")
     package.files.update(files)

@@ -28,7 +28,7 @@ from wavenet_zoo.zoo.client import check_repo_name
 from wavenet_zoo.zoo.record import EvaluationRecord
 from wavenet_zoo.zoo.remote_code import AUTO_MAP, MODELING, MODELING_NAME
 
-__all__ = ["LOGITS_TOLERANCE", "Package", "compute_logits", "make_package", "write_package"]
+__all__ = ["LOGITS_TOLERANCE", "Package", "compute_logits", "make_package", "refuse_paths", "write_package"]
 
 LOGITS_TOLERANCE = 1e-5  # absolute
 TEST_IMAGES = 2
@@ -83,7 +83,7 @@ def make_package(model: str, weights: str | Path, repo: str, results: str | Path
         )
     built, known = load_model(model, path)
     metadata = read_metadata(path)
-    _refuse_paths(
+    refuse_paths(
         f"{path}: metadata",
         metadata.model_dump(mode="json"),
         "train again with a name instead, and pass the folder by --data",
@@ -166,12 +166,21 @@ def _read_evaluation(
     values["model"] = metadata.model
     values["weights"]["name"] = PUBLISHED_NAME
     values["weights"]["description"] = known.description.replace(known.name, PUBLISHED_NAME)
-    _refuse_paths(str(path), values, command)
+    refuse_paths(str(path), values, command)
     return check_record(values, EvaluationRecord, path, command), values
 
 
-def _refuse_paths(where: str, values: Any, hint: str) -> None:
-    """Refuse to publish values that contain a path of this machine."""
+def refuse_paths(where: str, values: Any, hint: str) -> None:
+    """Refuse to publish values that contain a path of this machine.
+
+    Args:
+        where: Their file, for the message.
+        values: Values of JSON.
+        hint: What the user can do.
+
+    Raises:
+        WavezooError: If a text contains such a path. The message names its key.
+    """
     for key, text in _texts(values):
         if MACHINE_PATH.search(text):
             raise WavezooError(f"{where}: {key}: '{text}' is a path of this machine, and would be published", hint)
@@ -223,5 +232,5 @@ def _without_path(recipe: Recipe) -> str:
         note = f"# model.pretrained: the file's name without its folder; sha256 with it: {recipe.sha256()}\n"
         model = recipe.model.model_copy(update={"pretrained": re.split(r"[\\/]", pretrained)[-1]})
         recipe = recipe.model_copy(update={"model": model})
-    _refuse_paths("recipe.yaml", recipe.model_dump(mode="json"), "train again with a name instead")
+    refuse_paths("recipe.yaml", recipe.model_dump(mode="json"), "train again with a name instead")
     return note + recipe.to_yaml()
