@@ -136,7 +136,7 @@ They map images, (B, C, H, W) of float32 after the preprocessing above, to logit
 {rows}
 
 ```sh
-{shlex.join(["hf", "download", repo, models[0], "--local-dir", "."])}
+{shlex.join(["hf", "download", repo, "--include", f"{models[0].partition('/')[0]}/*", "--local-dir", "."])}
 {shlex.join(["wavezoo", "eval", models[0], *_data_options(record)])}
 ```
 """
