@@ -1,6 +1,7 @@
 """What importing the package costs and does, and which part may import which."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -60,20 +61,53 @@ def test_help_of_every_command_loads_neither_torch_nor_timm(command):
     assert run(code).splitlines()[-1] == "set()"
 
 
-@pytest.mark.parametrize(
-    "imports",
-    [
-        "import wavenet_zoo, timm",
-        "import timm, wavenet_zoo",
-        "import wavenet_zoo; import timm.models",
-        "import wavenet_zoo; from timm.models import create_model; import timm",
-        "import wavenet_zoo.models, timm",
-        "from wavenet_zoo.layers import DFWT; import timm",
-    ],
-)
-def test_models_are_registered_in_every_import_order(imports):
-    code = f"{imports}; print(sum(p.numel() for p in timm.create_model('waveletnet_x1', device='meta').parameters()))"
-    assert run(code) == "2722272"
+RELOAD = "from importlib import reload; import timm, wavenet_zoo"
+IN_A_THREAD = """
+import sys, threading, time
+thread = threading.Thread(target=__import__, args=("timm",))
+thread.start()
+while {!r} not in sys.modules: time.sleep(0.001)
+import wavenet_zoo
+thread.join()
+"""
+ORDERS = [
+    "import wavenet_zoo, timm",
+    "import timm, wavenet_zoo",
+    "import timm.models, wavenet_zoo",
+    "import wavenet_zoo; from timm.models import create_model",
+    "from timm.models import create_model; import wavenet_zoo",
+    "import wavenet_zoo; import timm.data",
+    "import timm.data; import wavenet_zoo",
+    "from timm.layers import DropPath; import wavenet_zoo",
+    "import wavenet_zoo.models, timm",
+    "from wavenet_zoo.layers import DFWT",
+    f"{RELOAD}; reload(timm); reload(timm.models)",
+    f"{RELOAD}; reload(wavenet_zoo); reload(timm.models); reload(timm)",
+    "from importlib import reload; import wavenet_zoo; reload(wavenet_zoo)",
+    *(IN_A_THREAD.format(module) for module in ("timm", "timm.models")),
+]
+# a process for each order, which does not import again what timm imports
+RUN_ORDERS = """
+import json, os, sys, huggingface_hub.hf_api, pydantic, safetensors.torch, torchvision.models.feature_extraction
+failed = []
+for order in json.loads(sys.argv[1]):
+    pid = os.fork()
+    if not pid:
+        assert not {"timm", "wavenet_zoo"} & set(sys.modules)
+        exec(order)
+        import timm
+        network = timm.create_model("waveletnet_x1", device="meta")
+        os._exit(0 if sum(p.numel() for p in network.parameters()) == 2722272 else 1)
+    if os.waitpid(pid, 0)[1]:
+        failed.append(order)
+print(failed)
+"""
+
+
+def test_models_are_registered_in_every_import_order():
+    command = [sys.executable, "-c", RUN_ORDERS, json.dumps(ORDERS)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0 and finished.stdout == "[]\n", finished.stdout + finished.stderr
 
 
 def test_the_functions_behind_the_commands_are_there_and_documented():

@@ -66,8 +66,9 @@ if TYPE_CHECKING:
     from wavenet_zoo.zoo.publish import publish
 
 
-@when_imported("timm")
-def _register_models(timm: Any) -> None:
+@when_imported("timm.models")  # not "timm": it is in sys.modules before timm.models, which the models require
+def _register_models(models: Any) -> None:
+    importlib.import_module(models.__name__)  # waits if another thread is importing it
     importlib.import_module("wavenet_zoo.models")
 
 

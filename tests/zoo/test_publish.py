@@ -25,7 +25,7 @@ from wavenet_zoo.zoo.package import make_package
 from wavenet_zoo.zoo.record import EvaluationRecord
 
 REPO = "zoo/waveletnet-digits"
-FILES = {"model.safetensors", "config.json", "README.md", "recipe.yaml", "results.json"}
+FILES = {"model.safetensors", "config.json", "modeling.py", "README.md", "recipe.yaml", "results.json"}
 LOGITS = """
 import json, sys, timm, torch, wavenet_zoo
 def logits(name):
@@ -99,7 +99,7 @@ def test_xet_gives_the_same_weights_and_uploads_them_once(hub, run, weights):
 
 
 @pytest.mark.reliability(29)
-def test_one_commit_has_five_files_and_a_card_of_measured_figures(hub, run, weights):
+def test_one_commit_has_all_files_and_a_card_of_measured_figures(hub, run, weights):
     finished = run(*arguments(weights))
     assert finished.returncode == 0, finished.stderr
     assert_published(hub, weights)
@@ -118,6 +118,10 @@ def test_one_commit_has_five_files_and_a_card_of_measured_figures(hub, run, weig
     assert "import wavenet_zoo" in files["README.md"] and card.data.license == "apache-2.0"
     config = json.loads(files["config.json"])
     assert config["architecture"] == "waveletnet_cifar_m1" and config["pretrained_cfg"]["mean"] == [0.5, 0.5, 0.5]
+    assert config["num_classes"] == 10 and "num_classes" not in config["model_args"]  # transformers passes both
+    for reference in config["auto_map"].values():
+        module, _, name = reference.partition(".")
+        assert f"class {name}(" in files[f"{module}.py"]
     assert json.loads(files["results.json"])["top1"] == record["top1"]
     for text in files.values():
         assert "/tmp" not in text and record["weights"]["name"] not in text and "SECRET" not in text

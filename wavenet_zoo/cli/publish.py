@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wavenet_zoo.cli._command import Command
-from wavenet_zoo.cli._complete import complete_models
-from wavenet_zoo.cli._options import output_options
+from wavenet_zoo.cli._complete import complete_data, complete_models
+from wavenet_zoo.cli._options import data_option, output_options
 from wavenet_zoo.cli._output import Output, facts
 
 if TYPE_CHECKING:
     from wavenet_zoo.zoo.publish import Published
+
+
+def _parse_words(ctx: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    return [word.strip() for word in value.split(",") if word.strip()]
 
 
 @click.command(
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
         "wavezoo publish waveletnet_cifar_m1 --weights runs/digits/model.safetensors --repo ORG/NAME --dry-run",
         "wavezoo publish waveletnet_cifar_m1 --weights runs/digits/model.safetensors --repo ORG/NAME --private",
         "wavezoo publish waveletnet_cifar_m1 --weights runs/digits/model.safetensors --repo ORG/NAME --pr",
+        "wavezoo publish waveletnet_cifar_m1 --weights runs/digits/model.safetensors --repo ORG/NAME --with onnx,pt2",
     ],
     deprecated_options={"--record": "--write-manifest"},
 )
@@ -35,6 +40,13 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Write the files to a folder; upload nothing.")
 @click.option("--out", metavar="DIR", help="Folder of a dry run.  [default: publications/ORG/NAME]")
 @click.option("--write-manifest", is_flag=True, help="Write the entry into the checkout's manifest.json.")
+@click.option(
+    "--with", "exports", metavar="FORMAT,...", default="", callback=_parse_words,
+    help="Exported files to add: formats of 'wavezoo export --to', or FORMAT-int8.",
+)  # fmt: skip
+@data_option("Images that exported files are compared on.", default="crops of a photograph")
+@click.option("--calibrate", metavar="DIR|NAME", shell_complete=complete_data, help="Training images, for int8.")
+@click.option("--max-drop", type=float, metavar="POINTS", help="Points of top-1 that int8 may cost.")
 @output_options
 def command(model: str, weights: str, repo: str, as_json: bool, quiet: bool, **options: Any) -> None:
     """Publish weights of MODEL on the Hub in one commit: weights, configuration, card, recipe and results.
@@ -45,7 +57,7 @@ def command(model: str, weights: str, repo: str, as_json: bool, quiet: bool, **o
     from wavenet_zoo import publish
 
     output = Output(as_json, quiet)
-    published = publish(model, weights, repo, **options)
+    published = publish(model, weights, repo, progress=output.progress, **options)
     output.json(published.to_dict()) if as_json else _show(output, published)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from wavenet_zoo.data.open import NAMED_DATA, open_data
 from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, preprocessing_of
-from wavenet_zoo.deployment.calibration import to_input
+from wavenet_zoo.deployment.calibration import portable_name, to_input
 from wavenet_zoo.deployment.choose import resolve_forms
 from wavenet_zoo.deployment.device_model import DeviceModel
 from wavenet_zoo.deployment.exported import open_exported_file
@@ -268,7 +268,7 @@ def _comparison_images(preprocessing: Preprocessing, data: str | Path | None) ->
         source = open_data(data, "val")
         count = min(COMPARED_IMAGES, len(source.targets))
         images = [source.load(index) for index in range(count)]
-        description = f"{count} images of {source.name}"
+        description = f"{count} images of {portable_name(data)}"
     else:
         images = _crops_of_a_photograph()
         description = f"{len(images)} crops of a photograph"

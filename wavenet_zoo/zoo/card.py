@@ -1,18 +1,19 @@
 """The model card of a repository of weights."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from wavenet_zoo.complexity import Complexity
 from wavenet_zoo.data.open import is_named
+from wavenet_zoo.edge.int8 import Int8Checks
 from wavenet_zoo.errors import one_line
 from wavenet_zoo.weights.metadata import WeightsMetadata
 from wavenet_zoo.zoo.record import EvaluationRecord
 
-__all__ = ["model_card"]
+__all__ = ["exported_section", "model_card"]
 
 TOP = 5  # with this many classes or fewer, top-5 is always 100 %
 SEEN = {
@@ -76,6 +77,23 @@ model = timm.create_model("hf-hub:{repo}", pretrained=True).eval()
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 ```
 
+With transformers (`wavenet_zoo` must be installed; after `import wavenet_zoo`, `trust_remote_code` is not required):
+
+```python
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+model = AutoModelForImageClassification.from_pretrained("{repo}", trust_remote_code=True).eval()
+processor = AutoImageProcessor.from_pretrained("{repo}")
+```
+
+With torch.hub (requires `timm`, `pydantic` and `wrapt`, but not an installed `wavenet_zoo`):
+
+```python
+import torch
+
+model = torch.hub.load("wavenet-zoo/wavenet_zoo", "from_hub", "{repo}").eval()
+```
+
 | | |
 |---|---|
 | evaluated on | {_text(images)}{SEEN.get(str(data.seen), "")} |
@@ -98,18 +116,66 @@ evaluation. To reproduce it{"" if is_named(data.name) else f", with the folder o
 """
 
 
+def exported_section(
+    repo: str,
+    record: EvaluationRecord,
+    models: Sequence[str],
+    files: Mapping[str, bytes],
+    int8: Mapping[str, Int8Checks],
+) -> str:
+    """Return the section of README.md that lists exported files.
+
+    Args:
+        repo: ORG/NAME.
+        record: The evaluation of the weights.
+        models: Names of the exported models.
+        files: Content of the exported files by name, with their metadata.
+        int8: What int8 costs, by name of the exported model.
+    """
+    rows = "\n".join(f"| `{name}` | {len(content):,} |" for name, content in files.items())
+    return f"""
+## Exported files
+
+They map images, (B, C, H, W) of float32 after the preprocessing above, to logits. The accuracy above is that of
+`model.safetensors`.
+
+| file | bytes |
+|---|---|
+{rows}
+{"".join(_int8_line(name, checks) for name, checks in int8.items())}
+```sh
+{shlex.join(["hf", "download", repo, "--include", f"{models[0].partition('/')[0]}/*", "--local-dir", "."])}
+{shlex.join(["wavezoo", "eval", models[0], *_data_options(record)])}
+```
+"""
+
+
+def _int8_line(name: str, checks: Int8Checks) -> str:
+    text = f"the same class as fp32 for {checks.agreement:.1f} % of {checks.held_out_images:,} held-out images"
+    if checks.interval is not None:
+        low, high = checks.interval
+        text += (
+            f"; top-1 {checks.top1:.2f} % on {_text(str(checks.data))} ({checks.images:,} images), "
+            f"{checks.difference:+.2f} points against fp32 (paired 95 % interval {low:+.2f} to {high:+.2f})"
+        )
+    return f"\n`{name}`: {text}.\n"
+
+
 def _command(repo: str, metadata: WeightsMetadata, record: EvaluationRecord) -> str:
     """Return the command that repeats an evaluation, with what differs from the defaults of the weights."""
     own, used = metadata.preprocessing, record.preprocessing
-    options = ["--data", one_line(record.data.name)]
-    if record.data.split:
-        options += ["--split", one_line(record.data.split)]
+    options = _data_options(record)
     if record.precision != "fp32":
         options += ["--precision", record.precision]
     if own is not None and own != used:
         options += ["--size", str(used.input_size[-1]), "--crop-pct", str(used.crop_pct)]
         options += ["--interpolation", used.interpolation]
     return shlex.join(["wavezoo", "eval", f"hf-hub:{repo}", *options])
+
+
+def _data_options(record: EvaluationRecord) -> list[str]:
+    split = ["--split", one_line(record.data.split)] if record.data.split else []
+    return ["--data", one_line(record.data.name), *split]
 
 
 def _text(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The five files of a repository of weights, built and loaded through timm before anything is uploaded."""
+"""The files of a repository of weights, built and loaded through timm before anything is uploaded."""
 
 import json
 import re
@@ -26,8 +26,9 @@ from wavenet_zoo.weights.metadata import WeightsMetadata
 from wavenet_zoo.zoo.card import model_card
 from wavenet_zoo.zoo.client import check_repo_name
 from wavenet_zoo.zoo.record import EvaluationRecord
+from wavenet_zoo.zoo.remote_code import AUTO_MAP, MODELING, MODELING_NAME
 
-__all__ = ["LOGITS_TOLERANCE", "Package", "compute_logits", "make_package", "write_package"]
+__all__ = ["LOGITS_TOLERANCE", "Package", "compute_logits", "make_package", "refuse_paths", "write_package"]
 
 LOGITS_TOLERANCE = 1e-5  # absolute
 TEST_IMAGES = 2
@@ -82,7 +83,7 @@ def make_package(model: str, weights: str | Path, repo: str, results: str | Path
         )
     built, known = load_model(model, path)
     metadata = read_metadata(path)
-    _refuse_paths(
+    refuse_paths(
         f"{path}: metadata",
         metadata.model_dump(mode="json"),
         "train again with a name instead, and pass the folder by --data",
@@ -96,6 +97,7 @@ def make_package(model: str, weights: str | Path, repo: str, results: str | Path
     files = {
         PUBLISHED_NAME: path.read_bytes(),
         "config.json": _config(built, metadata, record.preprocessing, license),
+        MODELING_NAME: MODELING.encode(),
         "README.md": model_card(repo, license, metadata, record, cost, str(known.sha256)).encode(),
         "recipe.yaml": _recipe(path, metadata),
         "results.json": (json.dumps(values, indent=2) + "\n").encode(),
@@ -131,11 +133,13 @@ def write_package(package: Package, folder: Path) -> None:
     Raises:
         WavezooError: If it contains another file, or cannot be written.
     """
-    others = {path.name for path in folder.iterdir()} - set(package.files) if folder.is_dir() else set()
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    others = found - set(package.files)
     if others:
         raise WavezooError(f"{folder}: contains other files, for example {min(others)}", "pass another folder")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for name in package.files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(folder, error, sum(map(len, package.files.values()))) from error
     for name, content in package.files.items():
@@ -162,12 +166,21 @@ def _read_evaluation(
     values["model"] = metadata.model
     values["weights"]["name"] = PUBLISHED_NAME
     values["weights"]["description"] = known.description.replace(known.name, PUBLISHED_NAME)
-    _refuse_paths(str(path), values, command)
+    refuse_paths(str(path), values, command)
     return check_record(values, EvaluationRecord, path, command), values
 
 
-def _refuse_paths(where: str, values: Any, hint: str) -> None:
-    """Refuse to publish values that contain a path of this machine."""
+def refuse_paths(where: str, values: Any, hint: str) -> None:
+    """Refuse to publish values that contain a path of this machine.
+
+    Args:
+        where: Their file, for the message.
+        values: Values of JSON.
+        hint: What the user can do.
+
+    Raises:
+        WavezooError: If a text contains such a path. The message names its key.
+    """
     for key, text in _texts(values):
         if MACHINE_PATH.search(text):
             raise WavezooError(f"{where}: {key}: '{text}' is a path of this machine, and would be published", hint)
@@ -186,13 +199,15 @@ def _texts(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _config(model: Any, metadata: WeightsMetadata, preprocessing: Preprocessing, license: str) -> bytes:
-    """Return timm's config.json."""
+    """Return timm's config.json, which transformers loads too."""
     model.pretrained_cfg.update({**asdict(preprocessing), "license": license, "file": None})
     labels = {"label_names": metadata.classes} if metadata.classes else {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.json"
         save_config_for_hf(model, str(path), model_config=labels, model_args=metadata.model_kwargs or None)
-        return path.read_bytes()
+        values = json.loads(path.read_bytes())
+    values.get("model_args", {}).pop("num_classes", None)  # also a key of its own, and transformers passes both
+    return (json.dumps({**values, "auto_map": AUTO_MAP}, indent=2) + "\n").encode()
 
 
 def _recipe(weights: Path, metadata: WeightsMetadata) -> bytes:
@@ -217,5 +232,5 @@ def _without_path(recipe: Recipe) -> str:
         note = f"# model.pretrained: the file's name without its folder; sha256 with it: {recipe.sha256()}\n"
         model = recipe.model.model_copy(update={"pretrained": re.split(r"[\\/]", pretrained)[-1]})
         recipe = recipe.model_copy(update={"model": model})
-    _refuse_paths("recipe.yaml", recipe.model_dump(mode="json"), "train again with a name instead")
+    refuse_paths("recipe.yaml", recipe.model_dump(mode="json"), "train again with a name instead")
     return note + recipe.to_yaml()

@@ -1,9 +1,10 @@
-"""Publish weights on the Hub: five files in one commit, checked before it and downloaded after it."""
+"""Publish weights on the Hub: all files in one commit, checked before it and downloaded after it."""
 
 import hashlib
 import logging
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.runtime.seeds import preserve_rng_state
 from wavenet_zoo.weights.manifest import ManifestEntry
 from wavenet_zoo.zoo.client import call_hub, check_access, hub_timeout
+from wavenet_zoo.zoo.exports import add_exports, check_exports, is_exported_path
 from wavenet_zoo.zoo.package import LOGITS_TOLERANCE, Package, compute_logits, make_package, write_package
 from wavenet_zoo.zoo.release import manifest_entry, write_entry
 
@@ -66,6 +68,11 @@ def publish(
     dry_run: bool = False,
     out: str | Path | None = None,
     write_manifest: bool = False,
+    exports: Sequence[str] = (),
+    data: str | Path | None = None,
+    calibrate: str | Path | None = None,
+    max_drop: float | None = None,
+    progress: bool = False,
 ) -> Published:
     """Publish weights on the Hub, with configuration, model card, recipe and results, in one commit.
 
@@ -85,6 +92,11 @@ def publish(
         dry_run: Write the files to a folder and upload nothing.
         out: Folder of a dry run. Default: ``publications/ORG/NAME``.
         write_manifest: Write the entry into ``checkpoints/manifest.json`` of the checkout.
+        exports: Exported files to add: ``FORMAT`` or ``FORMAT-int8``, with the formats of :func:`wavenet_zoo.export`.
+        data: Images that exported files are compared on.
+        calibrate: Images for int8.
+        max_drop: Percentage points of top-1 that int8 may cost.
+        progress: Show the progress of exports on stderr.
 
     Raises:
         WavezooError: If the weights, their record or the token are invalid; nothing was uploaded then. If the Hub
@@ -95,6 +107,7 @@ def publish(
         raise WavezooError(
             f"{checkpoints_dir / 'manifest.json'}: not found", "--write-manifest requires a checkout of wavenet_zoo"
         )
+    check_exports(exports, calibrate, max_drop)
     with preserve_rng_state():
         package = make_package(model, weights, repo, results)
         if write_manifest and package.metadata.model_kwargs:
@@ -103,11 +116,15 @@ def publish(
                 "remove --write-manifest",
             )
         entry = _entry(package, tag)  # before anything is uploaded: the tag may be invalid
+        api = HfApi(library_name="wavenet_zoo")
+        if not dry_run:
+            check_access(api, repo)
+        if exports:
+            add_exports(package, weights, exports, data=data, calibrate=calibrate, max_drop=max_drop, progress=progress)
         if dry_run:
             folder = Path(out) if out is not None else Path("publications") / repo
             write_package(package, folder)
             return _result(package, entry, folder=folder)
-        api = HfApi(library_name="wavenet_zoo")
         revision, url, changed = _upload(api, package, private, pull_request)
         _verify_download(package, revision)
     entry = _entry(package, tag, revision)
@@ -156,12 +173,16 @@ def _entry(package: Package, tag: str | None, revision: str | None = None) -> Ma
 def _upload(api: HfApi, package: Package, private: bool, pull_request: bool) -> tuple[str, str, bool]:
     """Upload a package; return its commit, the address, and whether anything was uploaded."""
     repo = package.repo
-    check_access(api, repo)
     head = _head(api, repo)
-    if head is not None and _has_files(api, package, head):
-        logger.info("%s: already has these files; nothing was uploaded", repo)
-        return head, f"{api.endpoint}/{repo}/tree/{head}", False
-    if head is None:
+    if head is not None:
+        hashes = _file_hashes(api, repo, head)
+        for name in sorted(set(hashes) - set(package.files)):
+            if is_exported_path(name):
+                logger.warning("%s: %s is not updated: add its format to --with, or delete it", repo, name)
+        if _has_files(package, hashes):
+            logger.info("%s: already has these files; nothing was uploaded", repo)
+            return head, f"{api.endpoint}/{repo}/tree/{head}", False
+    else:
         call_hub("creating the repository", lambda: api.create_repo(repo, private=private, exist_ok=True))
         head = _head(api, repo)
     return (*_commit(api, package, head, pull_request), True)
@@ -179,12 +200,16 @@ def _head(api: HfApi, repo: str) -> str | None:
     return call_hub("reading the repository", head)
 
 
-def _has_files(api: HfApi, package: Package, revision: str) -> bool:
+def _file_hashes(api: HfApi, repo: str, revision: str) -> dict[str, str | None]:
+    """Return the hash of every file: sha256 of a large one, that of its git blob otherwise."""
     info = call_hub(
         "reading its files",
-        lambda: api.model_info(package.repo, revision=revision, files_metadata=True, timeout=hub_timeout()),
+        lambda: api.model_info(repo, revision=revision, files_metadata=True, timeout=hub_timeout()),
     )
-    hashes = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or []}
+    return {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or []}
+
+
+def _has_files(package: Package, hashes: dict[str, str | None]) -> bool:
     return all(hashes.get(name) in (_sha256(content), git_hash(content)) for name, content in package.files.items())
 
 
@@ -196,7 +221,7 @@ def _commit(api: HfApi, package: Package, parent: str | None, pull_request: bool
         nonlocal attempted
         if attempted and not pull_request:  # the commit may exist although its answer was lost
             head = _head(api, package.repo)
-            if head is not None and _has_files(api, package, head):
+            if head is not None and _has_files(package, _file_hashes(api, package.repo, head)):
                 return head, f"{api.endpoint}/{package.repo}/tree/{head}"
         attempted = True
         made = api.create_commit(

@@ -43,6 +43,8 @@ def onnx_bytes(network: nn.Module, images: torch.Tensor, metadata: str = "", out
             dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,
         )  # fmt: skip
     assert program is not None
+    for node in program.model.graph:
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)  # contains paths of this machine
     proto = program.model_proto
     if metadata:
         onnx.helper.set_model_props(proto, {METADATA_KEY: metadata})
