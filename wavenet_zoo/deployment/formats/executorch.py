@@ -12,7 +12,7 @@ from wavenet_zoo.deployment.optional import invalid_file, missing_extra, quiet_l
 from wavenet_zoo.runtime.files import read_regular_file
 from wavenet_zoo.weights.metadata import METADATA_KEY
 
-__all__ = ["convert", "executorch_bytes", "load"]
+__all__ = ["convert", "executorch_bytes", "load", "quantize", "scheme"]
 
 MAX_BATCH = 8  # ExecuTorch plans memory for a maximum batch size
 
@@ -75,3 +75,44 @@ def load(path: Path, threads: int | None = None) -> tuple[Run, str]:
         return torch.cat([method.execute([part])[0].clone() for part in parts])  # the next call overwrites its memory
 
     return run, text
+
+
+def scheme(reduce_range: bool) -> dict[str, str]:
+    """Describe the quantization of :func:`quantize`."""
+    return {
+        "method": "torchao PT2E, XNNPACKQuantizer, static",
+        "weights": "int8 per channel, symmetric",
+        "activations": "int8 per tensor",
+    }
+
+
+def quantize(
+    network: nn.Module, calibration: torch.Tensor, metadata: ExportMetadata, reduce_range: bool = False
+) -> Files:
+    """Quantize a network by torchao: weights per channel, ranges of activations from the calibration images.
+
+    Args:
+        network: The network, in evaluation mode.
+        calibration: Images in the layout of the input, (N, ...).
+        metadata: Metadata of the file.
+        reduce_range: Not used: XNNPACK does not saturate.
+
+    Raises:
+        WavezooError: If executorch is not installed.
+    """
+    try:
+        with quiet_libraries():
+            from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+                XNNPACKQuantizer,
+                get_symmetric_quantization_config,
+            )
+            from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    except ImportError as error:
+        raise missing_extra("executorch", error) from error
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    with quiet_libraries():
+        prepared = prepare_pt2e(exported_program(network, calibration[:2]).module(), quantizer)
+        with torch.inference_mode():
+            for images in calibration.split(MAX_BATCH):
+                prepared(images)
+        return convert(convert_pt2e(prepared), calibration[:2], metadata)
