@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wavenet_zoo.deployment.formats.executorch import executorch_bytes
+from wavenet_zoo.deployment.formats.executorch import executorch_bytes, open_program
 from wavenet_zoo.deployment.formats.onnx import onnx_bytes
 from wavenet_zoo.deployment.formats.openvino import compile_for_cpu, openvino_core
 from wavenet_zoo.deployment.optional import missing_extra, quiet_libraries
@@ -136,15 +136,5 @@ def _build_openvino(network: nn.Module, images: torch.Tensor) -> Callable[[], ob
 
 def _build_executorch(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
     images = images.contiguous()
-    content = executorch_bytes(network, images)
-    with quiet_libraries():
-        from executorch.runtime import Runtime
-
-    program = Runtime.get().load_program(content)
-    method = program.load_method("forward")
-
-    def run() -> object:
-        assert content and program  # keeps both alive: the method points into them
-        return method.execute([images])
-
-    return run
+    execute, _ = open_program(executorch_bytes(network, images), torch.get_num_threads())
+    return lambda: execute(images)
