@@ -25,6 +25,7 @@ EXTRAS = {  # optional dependencies in pyproject.toml; the hints work without a 
     "tensorboard": "tensorboard",
     "onnx": "onnx onnxscript onnxruntime",
     "openvino": "openvino onnx onnxscript onnxruntime",
+    "openvino-int8": "openvino nncf",
     "executorch": "executorch",
     "peers": "pytorchcv",
 }

@@ -36,6 +36,7 @@ class DeviceModel(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if self.uint8:
-            images = images.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift
+            images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+            images = images * self.scale + self.shift
         logits = self.network(images)
         return torch.softmax(logits, dim=1) if self.softmax else logits

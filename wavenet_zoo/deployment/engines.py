@@ -1,7 +1,6 @@
 """Engines that run networks on the CPU: PyTorch, torch.compile, ONNX Runtime, OpenVINO, ExecuTorch."""
 
 import contextlib
-import functools
 import types
 from collections.abc import Callable
 from importlib.metadata import version
@@ -11,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wavenet_zoo.deployment.formats.executorch import executorch_bytes
+from wavenet_zoo.deployment.formats.executorch import executorch_bytes, open_program
 from wavenet_zoo.deployment.formats.onnx import onnx_bytes
+from wavenet_zoo.deployment.formats.openvino import compile_for_cpu, openvino_core
 from wavenet_zoo.deployment.optional import missing_extra, quiet_libraries
 
 __all__ = ["ENGINES", "TRAINING_ENGINES", "build_runner", "build_training_runner", "engine_versions"]
@@ -127,44 +127,14 @@ def _build_onnxruntime(network: nn.Module, images: torch.Tensor) -> Callable[[],
 
 
 def _build_openvino(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
-    core = _openvino_core()
-    model = core.read_model(onnx_bytes(network, images))
+    model = openvino_core().read_model(onnx_bytes(network, images))
     model.reshape(list(images.shape))
-    settings = {
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 on CPUs that support it
-    }
-    compiled = core.compile_model(model, "CPU", settings)
+    compiled = compile_for_cpu(model, torch.get_num_threads())
     array = images.contiguous().numpy()
     return lambda: compiled(array)
 
 
-@functools.cache
-def _openvino_core() -> Any:
-    """Return the only Core of this process.
-
-    Each Core installs a signal stack and later restores the previous one. With several of them that stack may be freed
-    by then, and Ctrl-C ends in a segmentation fault.
-    """
-    try:
-        import openvino
-    except ImportError as error:
-        raise missing_extra("openvino", error) from error
-    return openvino.Core()
-
-
 def _build_executorch(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
     images = images.contiguous()
-    content = executorch_bytes(network, images)
-    with quiet_libraries():
-        from executorch.runtime import Runtime
-
-    program = Runtime.get().load_program(content)
-    method = program.load_method("forward")
-
-    def run() -> object:
-        assert content and program  # keeps both alive: the method points into them
-        return method.execute([images])
-
-    return run
+    execute, _ = open_program(executorch_bytes(network, images), torch.get_num_threads())
+    return lambda: execute(images)

@@ -19,8 +19,11 @@ def missing_extra(extra: str, error: ImportError) -> WavezooError:
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Hide warnings and log messages of other libraries, and restore the environment variables that they set."""
+    """Hide warnings and log messages of other libraries, and restore the environment variables and the logging that
+    they configure.
+    """
     disabled, environ = logging.root.manager.disable, dict(os.environ)
+    handlers, level, logger_class = list(logging.root.handlers), logging.root.level, logging.getLoggerClass()
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -28,6 +31,9 @@ def quiet_libraries() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
+        logging.setLoggerClass(logger_class)
         for name in set(os.environ) - set(environ):
             del os.environ[name]
         os.environ.update(environ)

@@ -37,6 +37,7 @@ class Format:
         engine: Name of its engine.
         extra: Extra that installs what it requires; None if nothing is required.
         int8: Whether it has a quantizer.
+        reduced_range: Whether its quantizer uses 7 bits of the weights by default.
         max_batch: Maximum batch size of its files; None for any.
         is_folder: Whether the export is a folder.
         platform: ``sys.platform`` of the machines that run it; None for all.
@@ -48,6 +49,7 @@ class Format:
     companions: tuple[str, ...] = ()
     extra: str | None = None
     int8: bool = False
+    reduced_range: bool = False
     max_batch: int | None = None
     is_folder: bool = False
     platform: str | None = None
@@ -61,9 +63,10 @@ class Format:
 FORMATS = {
     file_format.name: file_format
     for file_format in (
-        Format("onnx", ".onnx", "ONNX Runtime", extra="onnx", int8=True),
+        Format("onnx", ".onnx", "ONNX Runtime", extra="onnx", int8=True, reduced_range=True),
         Format("pt2", ".pt2", "PyTorch"),
         Format("executorch", ".pte", "ExecuTorch", extra="executorch", int8=True, max_batch=8),
+        Format("openvino", ".xml", "OpenVINO", companions=(".bin",), extra="openvino", int8=True, reduced_range=True),
     )
 }
 
