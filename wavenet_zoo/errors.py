@@ -26,6 +26,7 @@ EXTRAS = {  # optional dependencies in pyproject.toml; the hints work without a 
     "onnx": "onnx onnxscript onnxruntime",
     "openvino": "openvino onnx onnxscript onnxruntime",
     "executorch": "executorch",
+    "tflite": "litert-torch",
     "peers": "pytorchcv",
 }
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")

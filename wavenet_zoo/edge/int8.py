@@ -51,11 +51,14 @@ class Int8:
         """Check the request before the model is loaded.
 
         Raises:
-            WavezooError: If the format has no quantizer, the form is not dense, or calibration data is missing.
+            WavezooError: If the format has no quantizer or no reduced range, the form is not dense, or calibration data
+                is missing.
         """
         if not file_format.int8:
             supported = ", ".join(name for name, other in FORMATS.items() if other.int8)
             raise WavezooError(f"format '{file_format.name}' does not support int8", f"use {supported}")
+        if self.full_range and not file_format.reduced_range:
+            raise WavezooError(f"format '{file_format.name}' uses 8 bits of the weights always", "remove --full-range")
         if form != "dense":
             raise WavezooError(
                 "int8 requires form 'dense': pieces of the other forms share one scale with larger ones",

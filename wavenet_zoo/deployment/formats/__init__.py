@@ -16,7 +16,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -37,6 +37,8 @@ class Format:
         engine: Name of its engine.
         extra: Extra that installs what it requires; None if nothing is required.
         int8: Whether it has a quantizer.
+        reduced_range: Whether its quantizer can use 7 of 8 bits of the weights.
+        layout: Layout of the float32 input; that of uint8 is ``NHWC``.
         max_batch: Maximum batch size of its files; None for any.
         is_folder: Whether the export is a folder.
         platform: ``sys.platform`` of the machines that run it; None for all.
@@ -48,6 +50,8 @@ class Format:
     companions: tuple[str, ...] = ()
     extra: str | None = None
     int8: bool = False
+    reduced_range: bool = False
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
     max_batch: int | None = None
     is_folder: bool = False
     platform: str | None = None
@@ -61,9 +65,10 @@ class Format:
 FORMATS = {
     file_format.name: file_format
     for file_format in (
-        Format("onnx", ".onnx", "ONNX Runtime", extra="onnx", int8=True),
+        Format("onnx", ".onnx", "ONNX Runtime", extra="onnx", int8=True, reduced_range=True),
         Format("pt2", ".pt2", "PyTorch"),
         Format("executorch", ".pte", "ExecuTorch", extra="executorch", int8=True, max_batch=8),
+        Format("tflite", ".tflite", "LiteRT", extra="tflite", int8=True, layout="NHWC", max_batch=1),
     )
 }
 
