@@ -27,6 +27,7 @@ EXTRAS = {  # optional dependencies in pyproject.toml; the hints work without a 
     "openvino": "openvino onnx onnxscript onnxruntime",
     "openvino-int8": "openvino nncf",
     "executorch": "executorch",
+    "tflite": "litert-torch",
     "peers": "pytorchcv",
 }
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")

@@ -54,7 +54,10 @@ def _parse_points(ctx: click.Context, parameter: click.Parameter, value: str) ->
 )
 @click.argument("model", shell_complete=complete_models)
 @click.option(
-    "--to", type=click.Choice(["onnx", "pt2", "executorch", "openvino"]), required=True, help="Format of the file."
+    "--to",
+    type=click.Choice(["onnx", "pt2", "executorch", "openvino", "tflite"]),
+    required=True,
+    help="Format of the file.",
 )
 @click.option("--out", metavar="FILE", help="File to write.  [default: the model's name with the format's suffix]")
 @click.option("--force", is_flag=True, help="Replace an existing file.")

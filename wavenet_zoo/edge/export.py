@@ -312,7 +312,9 @@ def _build_metadata(
         versions=package_versions(),
         git=git_state(),
         input=InputFormat(
-            layout="NHWC" if input_dtype == "uint8" else "NCHW", dtype=input_dtype, max_batch=file_format.max_batch
+            layout="NHWC" if input_dtype == "uint8" else file_format.layout,
+            dtype=input_dtype,
+            max_batch=file_format.max_batch,
         ),
         output=OutputFormat(name="probabilities", kind="probabilities") if softmax else OutputFormat(),
     )

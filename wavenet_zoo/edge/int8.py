@@ -52,7 +52,8 @@ class Int8:
         """Check the request before the model is loaded.
 
         Raises:
-            WavezooError: If the format has no quantizer, the form is not dense, or calibration data is missing.
+            WavezooError: If the format has no quantizer or no reduced range, the form is not dense, or calibration data
+                is missing.
         """
         if not file_format.int8:
             supported = ", ".join(name for name, other in FORMATS.items() if other.int8)

@@ -16,7 +16,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -38,6 +38,7 @@ class Format:
         extra: Extra that installs what it requires; None if nothing is required.
         int8: Whether it has a quantizer.
         reduced_range: Whether its quantizer uses 7 bits of the weights by default.
+        layout: Layout of the float32 input; that of uint8 is ``NHWC``.
         max_batch: Maximum batch size of its files; None for any.
         is_folder: Whether the export is a folder.
         platform: ``sys.platform`` of the machines that run it; None for all.
@@ -50,6 +51,7 @@ class Format:
     extra: str | None = None
     int8: bool = False
     reduced_range: bool = False
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
     max_batch: int | None = None
     is_folder: bool = False
     platform: str | None = None
@@ -67,6 +69,7 @@ FORMATS = {
         Format("pt2", ".pt2", "PyTorch"),
         Format("executorch", ".pte", "ExecuTorch", extra="executorch", int8=True, max_batch=8),
         Format("openvino", ".xml", "OpenVINO", companions=(".bin",), extra="openvino", int8=True, reduced_range=True),
+        Format("tflite", ".tflite", "LiteRT", extra="tflite", int8=True, layout="NHWC", max_batch=1),
     )
 }
 
