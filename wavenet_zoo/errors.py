@@ -26,6 +26,8 @@ EXTRAS = {  # optional dependencies in pyproject.toml; the hints work without a 
     "onnx": "onnx onnxscript onnxruntime",
     "openvino": "openvino onnx onnxscript onnxruntime",
     "executorch": "executorch",
+    "ncnn": "pnnx ncnn",
+    "coreml": "coremltools",
     "peers": "pytorchcv",
 }
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")

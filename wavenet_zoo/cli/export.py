@@ -45,7 +45,12 @@ def _parse_points(ctx: click.Context, parameter: click.Parameter, value: str) ->
     ],
 )
 @click.argument("model", shell_complete=complete_models)
-@click.option("--to", type=click.Choice(["onnx", "pt2", "executorch"]), required=True, help="Format of the file.")
+@click.option(
+    "--to",
+    type=click.Choice(["onnx", "pt2", "executorch", "ncnn", "coreml"]),
+    required=True,
+    help="Format of the file.",
+)
 @click.option("--out", metavar="FILE", help="File to write.  [default: the model's name with the format's suffix]")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @weights_option
@@ -142,6 +147,8 @@ def _facts(result: "Export") -> list[tuple[str, str]]:
 
 def _comparison(result: "Export") -> list[tuple[str, str]]:
     int8 = result.int8
+    if result.largest_difference is None and int8 is None:
+        return [("compared", f"not compared: {result.to} files do not run on this machine")]
     if int8 is None:
         return [("compared", f"logits differ by at most {result.largest_difference:.1e} on {result.compared_on}")]
     quantization = int8.quantization
