@@ -56,7 +56,7 @@ def convert(network: nn.Module, images: torch.Tensor, metadata: ExportMetadata) 
     try:
         with quiet_libraries(), progress_bars, torch.no_grad():
             package = ct.convert(
-                torch.export.export(network, (image,)).run_decompositions({}),
+                _program(network, image),
                 inputs=[kind],
                 outputs=[ct.TensorType(name=metadata.output.name, dtype=np.float32)],
                 convert_to="mlprogram",
@@ -78,6 +78,16 @@ def convert(network: nn.Module, images: torch.Tensor, metadata: ExportMetadata) 
         (saved / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)  # not part of the package
         files = sorted(file for file in saved.rglob("*") if file.is_file())
         return {f".mlpackage/{file.relative_to(saved).as_posix()}": file.read_bytes() for file in files}
+
+
+def _program(network: nn.Module, image: torch.Tensor) -> Any:
+    """Export a network by torch.export without ``alias`` operators, which coremltools does not convert."""
+    program = torch.export.export(network, (image,)).run_decompositions({})
+    for node in list(program.graph.nodes):
+        if node.target is torch.ops.aten.alias.default:
+            node.replace_all_uses_with(node.args[0])
+            program.graph.erase_node(node)
+    return program
 
 
 def load(path: Path, threads: int | None = None) -> tuple[Run, str]:
