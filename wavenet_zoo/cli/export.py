@@ -146,9 +146,11 @@ def _facts(result: "Export") -> list[tuple[str, str]]:
 
 
 def _comparison(result: "Export") -> list[tuple[str, str]]:
+    from wavenet_zoo.deployment.formats import FORMATS
+
     int8 = result.int8
-    if result.largest_difference is None and int8 is None:
-        return [("compared", f"not compared: {result.to} files do not run on this machine")]
+    if int8 is None and result.compared_on is None:
+        return [("compared", f"not compared: {FORMATS[result.to].engine} files do not run on this machine")]
     if int8 is None:
         return [("compared", f"logits differ by at most {result.largest_difference:.1e} on {result.compared_on}")]
     quantization = int8.quantization

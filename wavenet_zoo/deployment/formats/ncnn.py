@@ -37,19 +37,22 @@ def convert(network: nn.Module, images: torch.Tensor, metadata: ExportMetadata) 
         raise missing_extra("ncnn", error) from error
     with tempfile.TemporaryDirectory() as folder:
         image = images[:1]
-        with quiet_libraries(), torch.no_grad():
-            torch.jit.trace(network, image, check_trace=False).save(str(Path(folder, "network.pt")))
+        try:
+            with quiet_libraries(), torch.no_grad():
+                torch.jit.trace(network, image, check_trace=False).save(str(Path(folder, "network.pt")))
+        except Exception as error:  # whatever its layers raise
+            raise _unsupported(f"it cannot be traced: {error}") from error
         shape = ",".join(map(str, image.shape))
         # the program, not pnnx.convert, which ignores its exit code and runs the Python code that it wrote
         finished = subprocess.run(
             [pnnx.EXEC_PATH, "network.pt", f"inputshape=[{shape}]f32", "fp16=0"],
             cwd=folder, capture_output=True, text=True, errors="replace", check=False,
         )  # fmt: skip
-        try:
-            files = {suffix: Path(folder, f"network{suffix}").read_bytes() for suffix in (PARAM, BIN)}
-        except FileNotFoundError:
-            lines = finished.stderr.strip().splitlines() or [f"it exited with code {finished.returncode}"]
-            raise _unsupported(f"pnnx failed: {lines[0]}") from None
+        outputs = {suffix: Path(folder, f"network{suffix}") for suffix in (PARAM, BIN)}
+        if finished.returncode or not all(file.exists() for file in outputs.values()):
+            lines = finished.stderr.strip().splitlines() or [""]
+            raise _unsupported(f"pnnx ended with code {finished.returncode}: {lines[-1]}")
+        files = {suffix: file.read_bytes() for suffix, file in outputs.items()}
     # layers of ncnn have simple names; pnnx keeps those of an operator that it cannot convert, aten::roll for example
     layers = [line.split(maxsplit=1)[0] for line in files[PARAM].decode().splitlines()[2:]]
     foreign = sorted({layer for layer in layers if not re.fullmatch(r"\w+", layer)})
