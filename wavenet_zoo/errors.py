@@ -28,6 +28,8 @@ EXTRAS = {  # optional dependencies in pyproject.toml; the hints work without a 
     "openvino-int8": "openvino nncf",
     "executorch": "executorch",
     "tflite": "litert-torch",
+    "ncnn": "pnnx ncnn",
+    "coreml": "coremltools",
     "peers": "pytorchcv",
 }
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")

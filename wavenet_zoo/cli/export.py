@@ -55,7 +55,7 @@ def _parse_points(ctx: click.Context, parameter: click.Parameter, value: str) ->
 @click.argument("model", shell_complete=complete_models)
 @click.option(
     "--to",
-    type=click.Choice(["onnx", "pt2", "executorch", "openvino", "tflite"]),
+    type=click.Choice(["onnx", "pt2", "executorch", "openvino", "tflite", "ncnn", "coreml"]),
     required=True,
     help="Format of the file.",
 )
@@ -158,7 +158,11 @@ def _facts(result: "Export") -> list[tuple[str, str]]:
 
 
 def _comparison(result: "Export") -> list[tuple[str, str]]:
+    from wavenet_zoo.deployment.formats import FORMATS
+
     int8, quantization = result.int8, result.quantization
+    if int8 is None and result.compared_on is None:
+        return [("compared", f"not compared: {FORMATS[result.to].engine} files do not run on this machine")]
     if int8 is None or quantization is None:
         return [("compared", f"logits differ by at most {result.largest_difference:.1e} on {result.compared_on}")]
     rows = [

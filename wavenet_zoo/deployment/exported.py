@@ -75,16 +75,16 @@ def open_exported_file(path: Path, threads: int | None = None) -> tuple[Exported
     if file_format is None:
         raise WavezooError(f"{path}: is not an exported file", "'wavezoo export' writes such files")
     hashes = hash_files(path, file_format)
-    run, text = file_format.module.load(path, threads)
     metadata: ExportMetadata
-    if text is None:
-        metadata = read_sidecar(path, hashes)
-    elif text:
-        metadata = parse_metadata(
-            path, parse_json(text, f"{path}: metadata", EXPORT_AGAIN), ExportMetadata, EXPORT_AGAIN
-        )
+    if file_format.holds_metadata:
+        run, text = file_format.module.load(path, threads)
+        if not text:
+            raise WavezooError(f"{path}: contains no wavenet_zoo metadata", "use a file of 'wavezoo export'")
+        content = parse_json(text, f"{path}: metadata", EXPORT_AGAIN)
+        metadata = parse_metadata(path, content, ExportMetadata, EXPORT_AGAIN)
     else:
-        raise WavezooError(f"{path}: contains no wavenet_zoo metadata", "use a file of 'wavezoo export'")
+        metadata = read_sidecar(path, hashes)  # first: the engine may crash on a damaged file
+        run, _ = file_format.module.load(path, threads)
     weights = Weights(
         name=str(path),
         kind="file",

@@ -149,6 +149,11 @@ def export(
     if to not in FORMATS:
         raise WavezooError(f"unknown format '{to}'", f"use {', '.join(FORMATS)}")
     file_format = FORMATS[to]
+    if input_dtype not in file_format.inputs:
+        raise WavezooError(
+            f"format '{to}' does not support {input_dtype} input",
+            "remove --input; device code normalizes, with Mat::from_pixels and substract_mean_normalize",
+        )
     if isinstance(form, str):
         check_form(form)
         form = read_forms(Path(form)) if form.endswith(".json") else form
@@ -156,7 +161,7 @@ def export(
     model, weights = resolve_model(model, weights)
     name = model.partition(".")[0]
     path = Path(out) if out is not None else Path(f"{name}{'-int8' if int8 else ''}{file_format.suffix}")
-    if path.suffix != file_format.suffix:
+    if not path.name.endswith(file_format.suffix):
         raise WavezooError(f"{path}: the suffix for {to} must be {file_format.suffix}")
     check_files_writable(path, file_format, overwrite)
     request = Int8(
@@ -190,11 +195,13 @@ def export(
             int8_checks = check_int8(candidate, network, calibration, metadata, request)
             checks = to_plain(int8_checks)
         else:
-            pixels, compared_on = _comparison_images(preprocessing, data)
+            pixels, description = _comparison_images(preprocessing, data)
             example = to_input(pixels, preprocessing, metadata.input.dtype, metadata.input.layout)
             files = file_format.module.convert(device_model, example, metadata)
             _write(candidate, file_format, files, metadata)
-            largest_difference = _compare(network, candidate, pixels, preprocessing)
+            if file_format.runs_here:
+                largest_difference = _compare(network, candidate, pixels, preprocessing)
+                compared_on = description
             checks = {"largest_difference": largest_difference, "compared_on": compared_on}
     hashes = _write(path, file_format, files, metadata, checks)
     return Export(
@@ -299,6 +306,7 @@ def _build_metadata(
     input_dtype: Literal["float32", "uint8"],
     softmax: bool,
 ) -> ExportMetadata:
+    kind: Literal["logits", "probabilities"] = "probabilities" if softmax else "logits"
     stored = source.metadata.model_dump(exclude={"model", "preprocessing", "versions", "git"})
     return ExportMetadata(
         **stored,
@@ -312,9 +320,10 @@ def _build_metadata(
         versions=package_versions(),
         git=git_state(),
         input=InputFormat(
+            name=file_format.input_name,
             layout="NHWC" if input_dtype == "uint8" else file_format.layout,
             dtype=input_dtype,
             max_batch=file_format.max_batch,
         ),
-        output=OutputFormat(name="probabilities", kind="probabilities") if softmax else OutputFormat(),
+        output=OutputFormat(name=file_format.output_name or kind, kind=kind),
     )

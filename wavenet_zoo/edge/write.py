@@ -1,6 +1,7 @@
 """Write the files of an export, so that none of them is half-written or silently replaced."""
 
-import contextlib
+import errno
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -37,40 +38,47 @@ def write_files(path: Path, file_format: Format, files: Files, sidecar: bytes) -
         sidecar: Content of the sidecar.
 
     Raises:
-        WavezooError: If a file cannot be written.
+        WavezooError: If a file cannot be written. Files that did not exist before are then removed.
     """
+    size = sum(len(content) for content in files.values()) + len(sidecar)
+    if shutil.disk_usage(path.parent).free < size:  # before one of several files is replaced
+        raise write_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), size)
     stem = path.name.removesuffix(file_format.suffix)
-    if file_format.is_folder:
-        _write_folder(path, {suffix.partition("/")[2]: content for suffix, content in files.items()})
-        write_atomically(sidecar_path(path), sidecar)
-        return
-    named = files[file_format.suffix]
-    for suffix, content in files.items():
-        if suffix != file_format.suffix:
-            write_atomically(path.with_name(stem + suffix), content)
-    write_atomically(sidecar_path(path), sidecar)
-    write_atomically(path, named)
+    others = {path.with_name(stem + suffix): files[suffix] for suffix in file_format.companions}
+    others[sidecar_path(path)] = sidecar
+    new = [file for file in others if not file.exists()]
+    try:
+        for file, content in others.items():
+            write_atomically(file, content)
+        if file_format.is_folder:
+            _write_folder(path, {suffix.partition("/")[2]: content for suffix, content in files.items()})
+        else:
+            write_atomically(path, files[file_format.suffix])
+    except BaseException:
+        for file in new:
+            file.unlink(missing_ok=True)
+        raise
 
 
 def _write_folder(path: Path, files: Files) -> None:
-    """Write a folder beside ``path`` and rename it; a folder that exists is removed after the new one is complete."""
-    temporary = None
+    """Write a folder beside ``path``, sync it, and rename it to ``path``; what it replaces is removed after that."""
+    target = Path(os.path.realpath(path))  # a link is kept and its target replaced
     try:
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:60]}.", suffix=".tmp"))
-        for name, content in files.items():
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            (temporary / name).write_bytes(content)
-        temporary.chmod(0o755)
-        if path.exists():
-            previous = temporary.with_suffix(".old")
-            path.replace(previous)
-            temporary.replace(path)
-            shutil.rmtree(previous)
-        else:
-            temporary.replace(path)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{path.name[:60]}.", suffix=".tmp") as temporary:
+            new, previous = Path(temporary, "new"), Path(temporary, "previous")
+            for name, content in files.items():
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
+                with (new / name).open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            if target.exists():
+                target.replace(previous)
+            try:
+                new.replace(target)
+            except OSError:
+                if previous.exists():
+                    previous.replace(target)
+                raise
     except OSError as error:
         raise write_error(path, error, sum(len(content) for content in files.values())) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                shutil.rmtree(temporary)

@@ -249,7 +249,7 @@ def _check_model(model: str) -> None:
         WavezooError: If it does not.
     """
     if is_exported_file(model):
-        if not expand(model).is_file():
+        if not expand(model).exists():
             raise WavezooError(f"{model}: file not found", "'wavezoo export' writes such files")
     elif is_location(model):
         resolve_model(model)

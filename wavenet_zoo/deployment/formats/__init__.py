@@ -13,6 +13,7 @@ metadata in the file as JSON text; None if it is in the sidecar, see :mod:`waven
 """
 
 import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,10 @@ class Format:
         max_batch: Maximum batch size of its files; None for any.
         is_folder: Whether the export is a folder.
         platform: ``sys.platform`` of the machines that run it; None for all.
+        inputs: Types of the input that it supports.
+        input_name: Name of the input tensor.
+        output_name: Name of the output tensor; None for the kind of the output.
+        holds_metadata: Whether its files contain their metadata; else only the sidecar does.
     """
 
     name: str
@@ -55,6 +60,15 @@ class Format:
     max_batch: int | None = None
     is_folder: bool = False
     platform: str | None = None
+    inputs: tuple[str, ...] = ("float32", "uint8")
+    input_name: str = "images"
+    output_name: str | None = None
+    holds_metadata: bool = True
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether this machine runs its files."""
+        return self.platform in (None, sys.platform)
 
     @property
     def module(self) -> Any:
@@ -69,7 +83,22 @@ FORMATS = {
         Format("pt2", ".pt2", "PyTorch"),
         Format("executorch", ".pte", "ExecuTorch", extra="executorch", int8=True, max_batch=8),
         Format("openvino", ".xml", "OpenVINO", companions=(".bin",), extra="openvino", int8=True, reduced_range=True),
-        Format("tflite", ".tflite", "LiteRT", extra="tflite", int8=True, layout="NHWC", max_batch=1),
+        Format(
+            "tflite", ".tflite", "LiteRT", extra="tflite", int8=True, layout="NHWC", max_batch=1, holds_metadata=False
+        ),
+        Format(
+            "ncnn",
+            ".ncnn.param",
+            "ncnn",
+            (".ncnn.bin",),
+            extra="ncnn",
+            max_batch=1,
+            inputs=("float32",),
+            input_name="in0",
+            output_name="out0",
+            holds_metadata=False,
+        ),
+        Format("coreml", ".mlpackage", "Core ML", extra="coreml", max_batch=1, is_folder=True, platform="darwin"),
     )
 }
 
