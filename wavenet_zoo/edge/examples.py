@@ -1,4 +1,4 @@
-"""Write examples that run an exported file without this package: a Python script, and a C++ program for some formats."""
+"""Examples that run an exported file without this package: a Python script, and a C++ program for some formats."""
 
 import re
 from pathlib import Path
@@ -126,7 +126,6 @@ def _describe(metadata: ExportMetadata) -> dict[str, Any]:
         "input_name": _cpp_string(metadata.input.name),
         "output_name": _cpp_string(metadata.output.name),
         "logits": metadata.output.kind == "logits",
-        "quantized": metadata.quantization is not None,
         "class_names": [_cpp_string(name) for name in class_names_of(metadata)],
     }
 
