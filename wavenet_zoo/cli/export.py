@@ -48,6 +48,7 @@ def _parse_points(ctx: click.Context, parameter: click.Parameter, value: str) ->
         "wavezoo export waveletnet_cifar_m1 --to onnx",
         "wavezoo export waveletnet_x1 --to onnx --int8 --calibrate tiny-imagenet/train --data tiny-imagenet",
         "wavezoo export waveletnet_x1 --to executorch --input uint8 --softmax --out x1.pte",
+        "wavezoo export waveletnet_x1 --to onnx --out x1.onnx --with-example  # python x1_onnx_example.py photo.jpg",
         "wavezoo export waveletnet_x1 --to onnx --form forms.json  # a file of wavezoo bench --save-forms",
         "wavezoo export mobilenetv2_100 --to pt2 --data imagenet/val --json",
     ],
@@ -81,6 +82,7 @@ def _parse_points(ctx: click.Context, parameter: click.Parameter, value: str) ->
     help="Input: normalized (B, C, H, W), or pixels (B, H, W, C).",
 )  # fmt: skip
 @click.option("--softmax", is_flag=True, help="Return probabilities instead of logits.")
+@click.option("--with-example", is_flag=True, help="Write programs that run the file without this package.")
 @model_kwargs_option
 @output_options
 def command(
@@ -99,6 +101,7 @@ def command(
     full_range: bool,
     input_dtype: Literal["float32", "uint8"],
     softmax: bool,
+    with_example: bool,
     model_kwargs: dict[str, Any],
     as_json: bool,
     quiet: bool,
@@ -131,6 +134,7 @@ def command(
         full_range=full_range,
         input_dtype=input_dtype,
         softmax=softmax,
+        with_example=with_example,
         model_kwargs=model_kwargs,
         overwrite=force,
         progress=output.progress,
@@ -147,6 +151,7 @@ def _facts(result: "Export") -> list[tuple[str, str]]:
     return [
         ("file", f"{result.file}, {result.bytes / 1e6:.2f} MB, {hashes}"),
         ("metadata", result.sidecar),
+        *[("example", example) for example in result.examples],
         ("model", result.model),
         ("weights", result.weights),
         ("form", result.form),

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from wavenet_zoo.data.classes import output_names
+from wavenet_zoo.data.synsets import readable_name
 from wavenet_zoo.deployment.formats import Files, Format
 from wavenet_zoo.deployment.metadata import ExportMetadata
 from wavenet_zoo.errors import WavezooError
@@ -13,7 +15,17 @@ from wavenet_zoo.runtime.files import read_regular_file
 from wavenet_zoo.runtime.records import parse_json
 from wavenet_zoo.weights.metadata import parse_metadata
 
-__all__ = ["FileHash", "Sidecar", "digest_of", "files_of", "hash_files", "make_sidecar", "read_sidecar", "sidecar_path"]
+__all__ = [
+    "FileHash",
+    "Sidecar",
+    "class_names_of",
+    "digest_of",
+    "files_of",
+    "hash_files",
+    "make_sidecar",
+    "read_sidecar",
+    "sidecar_path",
+]
 
 MAX_BYTES = 8 * 2**30
 MAX_SIDECAR_BYTES = 2**24
@@ -34,11 +46,13 @@ class Sidecar(ExportMetadata):
 
     Attributes:
         format: Name of the format.
+        class_names: Name of every output to display; of synsets their lemmas.
         files: Size and hash of each file, by name.
         checks: Comparison with the network before the export.
     """
 
     format: str
+    class_names: list[str] = Field(default_factory=list)
     files: dict[str, FileHash]
     checks: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -69,7 +83,18 @@ def make_sidecar(
         f"{stem}{suffix}": FileHash(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         for suffix, content in files.items()
     }
-    return Sidecar(**metadata.model_dump(), format=file_format.name, files=hashes, checks=dict(checks))
+    return Sidecar(
+        **metadata.model_dump(),
+        format=file_format.name,
+        class_names=class_names_of(metadata),
+        files=hashes,
+        checks=dict(checks),
+    )
+
+
+def class_names_of(metadata: ExportMetadata) -> list[str]:
+    """Return the name of every output to display: the lemmas of a synset, otherwise the class."""
+    return [readable_name(name) or name for name in output_names(metadata.classes, metadata.num_classes)]
 
 
 def files_of(path: Path, file_format: Format) -> list[Path]:

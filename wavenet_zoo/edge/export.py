@@ -23,6 +23,7 @@ from wavenet_zoo.deployment.formats import FORMATS, Files, Format
 from wavenet_zoo.deployment.forms import check_form, read_forms
 from wavenet_zoo.deployment.metadata import ExportMetadata, InputFormat, OutputFormat, Quantization
 from wavenet_zoo.deployment.sidecar import digest_of, make_sidecar, sidecar_path
+from wavenet_zoo.edge.examples import check_examples_writable, write_examples
 from wavenet_zoo.edge.int8 import Int8, Int8Checks, check_int8, quantize
 from wavenet_zoo.edge.write import check_files_writable, write_files
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
@@ -107,6 +108,7 @@ def export(
     full_range: bool = False,
     input_dtype: Literal["float32", "uint8"] = "float32",
     softmax: bool = False,
+    with_example: bool = False,
     model_kwargs: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     progress: bool = False,
@@ -137,6 +139,7 @@ def export(
         full_range: Use 8 bits of the weights of an int8 file in engines that use 7 by default.
         input_dtype: ``float32``, or ``uint8`` for (B, H, W, C) of RGB values, which the file normalizes.
         softmax: Return probabilities instead of logits.
+        with_example: Write programs beside the file that run it without this package.
         model_kwargs: Model arguments.
         overwrite: Replace existing files.
         progress: Show progress on stderr.
@@ -164,6 +167,8 @@ def export(
     if not path.name.endswith(file_format.suffix):
         raise WavezooError(f"{path}: the suffix for {to} must be {file_format.suffix}")
     check_files_writable(path, file_format, overwrite)
+    if with_example:
+        check_examples_writable(path, file_format, overwrite)
     request = Int8(
         given, given_weights, model_kwargs, size, calibrate, calibration_images, data, max_drop, full_range, progress
     )
@@ -204,6 +209,7 @@ def export(
                 compared_on = description
             checks = {"largest_difference": largest_difference, "compared_on": compared_on}
     hashes = _write(path, file_format, files, metadata, checks)
+    examples = write_examples(path, file_format, metadata) if with_example else []
     return Export(
         file=str(path),
         to=to,
@@ -223,7 +229,7 @@ def export(
         compared_on=compared_on,
         quantization=metadata.quantization,
         int8=int8_checks,
-        examples=[],
+        examples=[str(example) for example in examples],
     )
 
 
