@@ -35,6 +35,7 @@ class Format:
         suffix: Suffix of the file that users name.
         companions: Suffixes of the other files of an export, which belong beside it.
         engine: Name of its engine.
+        runtime: Python module of its engine.
         extra: Extra that installs what it requires; None if nothing is required.
         int8: Whether it has a quantizer.
         max_batch: Maximum batch size of its files; None for any.
@@ -45,6 +46,7 @@ class Format:
     name: str
     suffix: str
     engine: str
+    runtime: str
     companions: tuple[str, ...] = ()
     extra: str | None = None
     int8: bool = False
@@ -61,9 +63,9 @@ class Format:
 FORMATS = {
     file_format.name: file_format
     for file_format in (
-        Format("onnx", ".onnx", "ONNX Runtime", extra="onnx", int8=True),
-        Format("pt2", ".pt2", "PyTorch"),
-        Format("executorch", ".pte", "ExecuTorch", extra="executorch", int8=True, max_batch=8),
+        Format("onnx", ".onnx", "ONNX Runtime", "onnxruntime", extra="onnx", int8=True),
+        Format("pt2", ".pt2", "PyTorch", "torch"),
+        Format("executorch", ".pte", "ExecuTorch", "executorch.runtime", extra="executorch", int8=True, max_batch=8),
     )
 }
 

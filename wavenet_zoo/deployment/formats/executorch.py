@@ -1,6 +1,8 @@
 """ExecuTorch programs, lowered to XNNPACK."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from wavenet_zoo.deployment.optional import invalid_file, missing_extra, quiet_l
 from wavenet_zoo.runtime.files import read_regular_file
 from wavenet_zoo.weights.metadata import METADATA_KEY
 
-__all__ = ["convert", "executorch_bytes", "load"]
+__all__ = ["convert", "executorch_bytes", "load", "open_program"]
 
 MAX_BATCH = 8  # ExecuTorch plans memory for a maximum batch size
 
@@ -51,27 +53,58 @@ def executorch_bytes(network: nn.Module, images: torch.Tensor, metadata: str = "
 
 
 def load(path: Path, threads: int | None = None) -> tuple[Run, str]:
-    """Load an ExecuTorch program; it uses the threads of ExecuTorch's pool.
+    """Load an ExecuTorch program.
 
     Raises:
         WavezooError: If it is damaged, or executorch is not installed.
     """
-    try:
-        with quiet_libraries():
-            from executorch.runtime import Runtime
-    except ImportError as error:
-        raise missing_extra("executorch", error) from error
     content = read_regular_file(path, MAX_BYTES)
     try:
-        program = Runtime.get().load_program(content)
-        method = program.load_method("forward")
-        text = program.load_method(METADATA_KEY).execute([])[0] if METADATA_KEY in program.method_names else ""
-    except Exception as error:  # mostly a RuntimeError with a code
+        execute, text = open_program(content, threads)
+    except RuntimeError as error:
         raise invalid_file(path, "ExecuTorch program", error) from error
 
     def run(images: torch.Tensor) -> torch.Tensor:
-        assert content and program  # keeps both alive: the method points into them
         parts = images.contiguous().split(MAX_BATCH)
-        return torch.cat([method.execute([part])[0].clone() for part in parts])  # the next call overwrites its memory
+        return torch.cat([execute(part).clone() for part in parts])  # the next call overwrites its memory
 
     return run, text
+
+
+def open_program(content: bytes, threads: int | None = None) -> tuple[Callable[[torch.Tensor], torch.Tensor], str]:
+    """Open an ExecuTorch program.
+
+    Args:
+        content: The program.
+        threads: Number of threads of ExecuTorch's pool, which all programs of the process share. Default: unchanged.
+
+    Returns:
+        A function from images to logits, whose memory the next call overwrites, and the metadata in the program.
+
+    Raises:
+        RuntimeError: If the program is damaged.
+        WavezooError: If executorch is not installed.
+    """
+    try:
+        with quiet_libraries():
+            from executorch.extension.pybindings import portable_lib
+            from executorch.runtime import Runtime
+    except ImportError as error:
+        raise missing_extra("executorch", error) from error
+    pool: Any = portable_lib
+    if threads is not None and pool._threadpool_get_thread_count() != threads:
+        pool._unsafe_reset_threadpool(threads)
+    program = Runtime.get().load_program(content)
+    text = program.load_method(METADATA_KEY).execute([])[0] if METADATA_KEY in program.method_names else ""
+    loaded: dict[int, Any] = {pool._threadpool_get_thread_count(): program.load_method("forward")}
+
+    def execute(images: torch.Tensor) -> torch.Tensor:
+        assert content  # keeps it alive: the program points into it
+        count = pool._threadpool_get_thread_count()
+        if count not in loaded:  # the method uses a pool that was replaced
+            loaded.clear()
+            loaded[count] = program.load_method("forward")
+        logits: torch.Tensor = loaded[count].execute([images])[0]
+        return logits
+
+    return execute, text
