@@ -120,6 +120,7 @@ def test_the_functions_behind_the_commands_are_there_and_documented():
         "connectivity",
         "count",
         "dry_run",
+        "edge_table",
         "evaluate",
         "export",
         "info",

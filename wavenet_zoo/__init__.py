@@ -21,6 +21,7 @@ __all__ = [
     "connectivity",
     "count",
     "dry_run",
+    "edge_table",
     "evaluate",
     "export",
     "info",
@@ -39,6 +40,7 @@ _LAZY = {
     "connectivity": "wavenet_zoo.paper.connectivity",
     "count": "wavenet_zoo.complexity",
     "dry_run": "wavenet_zoo.training.dry_run",
+    "edge_table": "wavenet_zoo.edge.table",
     "evaluate": "wavenet_zoo.evaluation.evaluate",
     "export": "wavenet_zoo.edge.export",
     "info": "wavenet_zoo.zoo.catalog",
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from wavenet_zoo.complexity import count
     from wavenet_zoo.deployment.bench import bench
     from wavenet_zoo.edge.export import export
+    from wavenet_zoo.edge.table import edge_table
     from wavenet_zoo.errors import WavezooError
     from wavenet_zoo.evaluation.compare import compare
     from wavenet_zoo.evaluation.evaluate import evaluate

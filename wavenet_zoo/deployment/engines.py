@@ -1,4 +1,4 @@
-"""Engines that run networks on the CPU: PyTorch, torch.compile, ONNX Runtime, OpenVINO, ExecuTorch."""
+"""Engines that run networks: PyTorch, torch.compile and CUDA graphs, ONNX Runtime, OpenVINO, ExecuTorch."""
 
 import contextlib
 import types
@@ -14,13 +14,43 @@ from wavenet_zoo.deployment.formats.executorch import executorch_bytes, open_pro
 from wavenet_zoo.deployment.formats.onnx import onnx_bytes
 from wavenet_zoo.deployment.formats.openvino import compile_for_cpu, openvino_core
 from wavenet_zoo.deployment.optional import missing_extra, quiet_libraries
+from wavenet_zoo.errors import WavezooError
 
-__all__ = ["ENGINES", "TRAINING_ENGINES", "build_runner", "build_training_runner", "engine_versions"]
+__all__ = ["ENGINES", "TORCH_ENGINES", "build_runner", "build_training_runner", "check_engine", "engine_versions"]
 
-ENGINES = ("torch", "compile", "onnxruntime", "openvino", "executorch")
+ENGINES = {  # by type of the device
+    "cpu": ("torch", "compile", "onnxruntime", "openvino", "executorch"),
+    "cuda": ("torch", "compile", "cudagraph"),
+    "mps": ("torch", "compile"),
+}
+TORCH_ENGINES = ("torch", "compile", "cudagraph")  # run the network itself, in its own precision
 TRAINING_ENGINES = ("torch", "compile")
-PACKAGES = {"compile": "torch"}  # engines whose package has another name
+PACKAGES = {"compile": "torch", "cudagraph": "torch"}  # engines whose package has another name
+WARM_UP_RUNS = 3  # before a CUDA graph is captured, as torch's documentation does
 RECOMPILE_LIMIT = 1000  # above the default of 8, Dynamo silently runs networks without compiling them
+
+
+def check_engine(engine: str, device: torch.device, precision: str = "fp32", train: bool = False) -> None:
+    """Check that an engine runs on a device, in a precision.
+
+    Raises:
+        WavezooError: If it does not exist, or does not.
+    """
+    everywhere = tuple(dict.fromkeys(name for names in ENGINES.values() for name in names))
+    if engine not in everywhere:
+        raise WavezooError(f"unknown engine '{engine}'", f"use {', '.join(ENGINES[device.type])}")
+    if engine not in ENGINES[device.type]:
+        devices = " or ".join(name for name, engines in ENGINES.items() if engine in engines)
+        raise WavezooError(
+            f"engine '{engine}' does not run on device '{device.type}'",
+            f"use --device {devices}, or {', '.join(ENGINES[device.type])}",
+        )
+    if train and engine not in TRAINING_ENGINES:
+        raise WavezooError(f"engine '{engine}' does not support training", f"use {' or '.join(TRAINING_ENGINES)}")
+    if precision != "fp32" and engine not in TORCH_ENGINES:
+        raise WavezooError(
+            f"engine '{engine}' does not support --precision {precision}", f"use {', '.join(TORCH_ENGINES)}"
+        )
 
 
 def build_runner(
@@ -32,9 +62,9 @@ def build_runner(
 
     Args:
         engine: One of :data:`ENGINES`.
-        network: The network, in evaluation mode. ``torch`` and ``compile`` change its memory format.
-        images: (B, C, H, W).
-        channels_last: Memory format for ``torch`` and ``compile``. The other engines choose their own.
+        network: The network, in evaluation mode. :data:`TORCH_ENGINES` change its memory format.
+        images: (B, C, H, W), on the network's device and of its dtype.
+        channels_last: Memory format for :data:`TORCH_ENGINES`. The other engines choose their own.
 
     Raises:
         WavezooError: If the engine is not installed.
@@ -48,6 +78,8 @@ def build_runner(
     network, images = _set_layout(network, images, channels_last)
     if engine == "torch":
         return lambda: network(images)
+    if engine == "cudagraph":
+        return _capture(network, images)
     compiled = _compile(network, options={"freezing": True})
     with _raised_limits(), quiet_libraries():
         compiled(images)
@@ -55,7 +87,12 @@ def build_runner(
 
 
 def build_training_runner(
-    engine: str, network: nn.Module, images: torch.Tensor, labels: torch.Tensor, channels_last: bool = True
+    engine: str,
+    network: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    channels_last: bool = True,
+    precision: str = "fp32",
 ) -> Callable[[], object]:
     """Return a function that runs a training step: forward, cross entropy, backward, SGD with momentum.
 
@@ -65,13 +102,16 @@ def build_training_runner(
         images: (B, C, H, W).
         labels: Class indices, (B,).
         channels_last: Memory format.
+        precision: ``fp32``, or ``bf16`` for autocast.
     """
     network, images = _set_layout(network.train(), images, channels_last)
     forward = _compile(network) if engine == "compile" else network
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
 
     def step() -> None:
-        F.cross_entropy(forward(images), labels).backward()
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = F.cross_entropy(forward(images), labels)
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -104,6 +144,25 @@ def _compile(network: nn.Module, **options: Any) -> Callable[[torch.Tensor], tor
 
     separate = types.FunctionType(forward.__code__.replace(), globals(), "forward", None, forward.__closure__)
     return torch.compile(separate, dynamic=False, **options)
+
+
+def _capture(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
+    """Capture a forward pass as a CUDA graph, and return a function that replays it."""
+    stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
+    stream.wait_stream(current)
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP_RUNS):
+            network(images)
+    current.wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        logits = network(images)
+
+    def run() -> object:
+        graph.replay()
+        return logits
+
+    return run
 
 
 def _raised_limits() -> contextlib.AbstractContextManager[Any]:

@@ -11,19 +11,20 @@ __all__ = ["plot_benchmark"]
 def plot_benchmark(path: Path, result: Benchmark) -> None:
     """Plot time per image, from median to p90, against MACs.
 
-    There is one panel per engine and batch size. A point is a network; the line marks the baseline's time per MAC.
+    There is one panel per engine, number of threads and batch size. A point is a network or file; the line
+    marks the time per MAC of the first of its panel, the baseline if it runs in this engine.
 
     Raises:
         WavezooError: If the file cannot be written, or its suffix is not supported.
     """
     engines = list(dict.fromkeys(row.engine for row in result.rows))
-    batches = list(dict.fromkeys(row.batch_size for row in result.rows))
+    groups = list(dict.fromkeys((row.threads, row.batch_size) for row in result.rows))
     models = list(dict.fromkeys((row.model, row.form) for row in result.rows))
-    figure = new_figure(3.4 * len(engines) + 1.8, 3.0 * len(batches) + 0.4)
-    axes = figure.subplots(len(batches), len(engines), squeeze=False)
-    for i, batch_size in enumerate(batches):
+    figure = new_figure(3.4 * len(engines) + 1.8, 3.0 * len(groups) + 0.4)
+    axes = figure.subplots(len(groups), len(engines), squeeze=False)
+    for i, (threads, batch_size) in enumerate(groups):
         for j, engine in enumerate(engines):
-            rows = [row for row in result.rows if (row.engine, row.batch_size) == (engine, batch_size)]
+            rows = [r for r in result.rows if (r.engine, r.threads, r.batch_size) == (engine, threads, batch_size)]
             panel = axes[i][j]
             if not rows:
                 panel.set_axis_off()
@@ -40,7 +41,8 @@ def plot_benchmark(path: Path, result: Benchmark) -> None:
             )
             panel.set_xlim(0, 1.15 * max(row.macs for row in rows) / 1e6)
             panel.set_ylim(0, 1.2 * max(row.p90_ms for row in rows) / batch_size)
-            panel.set_title(f"{engine}, batch size {batch_size}", fontsize=9)
+            plural = "s" * (threads != 1)
+            panel.set_title(f"{engine}, {threads} thread{plural}, batch size {batch_size}", fontsize=9)
             panel.set_xlabel("million MACs")
             panel.set_ylabel("ms per image")
     handles = [

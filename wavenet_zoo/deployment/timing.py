@@ -4,14 +4,20 @@ import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["Timings", "quantile", "ratio_quartiles", "time_interleaved"]
+import torch
+
+__all__ = ["Clock", "Timings", "clock_of", "event_clock", "quantile", "ratio_quartiles", "time_interleaved"]
 
 WARM_UP_ROUNDS = 2
 MIN_ROUNDS = 5
+SETTLE_SECONDS = 0.005  # threads of other engines spin for milliseconds after their last run
+TURN_SECONDS = 0.02
 
 Name = TypeVar("Name", bound=Hashable)
+Run = Callable[[], object]
+Clock = Callable[[Run], float]  # runs a function and returns the seconds that its work took
 
 
 @dataclass
@@ -19,10 +25,15 @@ class Timings:
     """Times of one candidate.
 
     Attributes:
-        seconds: One value per round.
+        rounds: Seconds of each run, by round.
     """
 
-    seconds: list[float]
+    rounds: list[list[float]]
+
+    @property
+    def seconds(self) -> list[float]:
+        """Seconds of each run."""
+        return [seconds for turn in self.rounds for seconds in turn]
 
     @property
     def median(self) -> float:
@@ -33,35 +44,84 @@ class Timings:
         return quantile(self.seconds, 0.9)
 
 
-def time_interleaved(candidates: Mapping[Name, Callable[[], object]], seconds: float) -> dict[Name, Timings]:
-    """Time candidates in rounds. Each round runs every candidate once and starts with the next one.
+def wall_clock(run: Run) -> float:
+    """Run a function that returns when its work is done, and return its seconds."""
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
 
+
+def event_clock(new_event: Callable[[], Any]) -> Clock:
+    """Return a clock for work that a device does in the background, by events in its queue.
+
+    Args:
+        new_event: Creates an event with the methods of ``torch.cuda.Event``.
+    """
+
+    def clock(run: Run) -> float:
+        start, end = new_event(), new_event()
+        start.record()
+        run()
+        end.record()
+        end.synchronize()
+        milliseconds: float = start.elapsed_time(end)
+        return milliseconds / 1e3
+
+    return clock
+
+
+def clock_of(device: torch.device) -> Clock:
+    """Return the clock of a device: the wall clock of the CPU, events of CUDA and MPS."""
+    if device.type == "cpu":
+        return wall_clock
+    module: Any = torch.get_device_module(device)
+    return event_clock(lambda: module.Event(enable_timing=True))
+
+
+def time_interleaved(candidates: Mapping[Name, Run], seconds: float, clock: Clock = wall_clock) -> dict[Name, Timings]:
+    """Time candidates in rounds. In each round every candidate has one turn; the next round starts with the next one.
+
+    A turn is several runs in a row. The first ones, for 5 ms, are not timed: caches are cold, and idle threads of
+    another engine may still occupy the cores. Then runs are timed for 20 ms. A turn has at least one run of each kind.
     Two rounds run first without being timed.
 
     Args:
-        candidates: Functions that return when their work is done.
+        candidates: Functions that run a candidate once.
         seconds: Approximate time per candidate, in seconds. At least five rounds run.
+        clock: Clock of their device.
     """
     names = list(candidates)
+    turn = min(TURN_SECONDS, seconds / MIN_ROUNDS)
+    settle = min(SETTLE_SECONDS, turn)
     for _ in range(WARM_UP_ROUNDS):
         for name in names:
-            candidates[name]()
-    times: dict[Name, list[float]] = {name: [] for name in names}
+            clock(candidates[name])
+    times: dict[Name, list[list[float]]] = {name: [] for name in names}
     end = time.perf_counter() + seconds * len(names)
     rounds = 0
     while rounds < MIN_ROUNDS or time.perf_counter() < end:
         for i in range(len(names)):
             name = names[(rounds + i) % len(names)]
-            started = time.perf_counter()
-            candidates[name]()
-            times[name].append(time.perf_counter() - started)
+            _run_for(settle, candidates[name], clock)
+            times[name].append(_run_for(turn, candidates[name], clock))
         rounds += 1
     return {name: Timings(values) for name, values in times.items()}
 
 
+def _run_for(seconds: float, run: Run, clock: Clock) -> list[float]:
+    """Run a candidate at least once, until ``seconds`` have passed, and return the seconds of each run."""
+    end = time.perf_counter() + seconds
+    times = [clock(run)]
+    while time.perf_counter() < end:
+        times.append(clock(run))
+    return times
+
+
 def ratio_quartiles(timings: Timings, baseline: Timings) -> tuple[float, float, float]:
-    """Return median, lower and upper quartile of the ratios to the baseline, taken round by round."""
-    ratios = [ours / theirs for ours, theirs in zip(timings.seconds, baseline.seconds)]
+    """Return median, lower and upper quartile of the ratios to the baseline, of the medians of each round."""
+    ratios = [
+        statistics.median(ours) / statistics.median(theirs) for ours, theirs in zip(timings.rounds, baseline.rounds)
+    ]
     return statistics.median(ratios), quantile(ratios, 0.25), quantile(ratios, 0.75)
 
 

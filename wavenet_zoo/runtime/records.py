@@ -1,4 +1,4 @@
-"""JSON and CSV files of results."""
+"""Results as JSON, CSV and Markdown, and files of them."""
 
 import contextlib
 import csv
@@ -26,6 +26,7 @@ __all__ = [
     "read_json",
     "read_record",
     "to_csv",
+    "to_markdown",
     "write_csv",
     "write_json",
     "write_jsonl",
@@ -156,6 +157,19 @@ def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
         writer.writerow(columns)
     writer.writerows([_cell(value) for value in row] for row in rows)
     return lines.getvalue()
+
+
+def to_markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], text: Sequence[str]) -> str:
+    """Return a table in GitHub's Markdown.
+
+    Args:
+        columns: Titles.
+        rows: Cells of every row, of unknown origin.
+        text: Titles of the columns that are text, left-aligned; the others are right-aligned.
+    """
+    rules = ["---" if column in text else "---:" for column in columns]
+    cells = ([one_line(cell).replace("|", "\\|").replace("<", "&lt;") for cell in row] for row in rows)
+    return "".join(f"| {' | '.join(line)} |\n" for line in (columns, rules, *cells))
 
 
 def write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:

@@ -36,6 +36,7 @@ class Format:
         suffix: Suffix of the file that users name.
         companions: Suffixes of the other files of an export, which belong beside it.
         engine: Name of its engine.
+        runtime: Python module of its engine.
         extra: Extra that installs what it requires; None if nothing is required.
         int8: Whether it has a quantizer.
         reduced_range: Whether its quantizer uses 7 bits of the weights by default.
@@ -52,6 +53,7 @@ class Format:
     name: str
     suffix: str
     engine: str
+    runtime: str
     companions: tuple[str, ...] = ()
     extra: str | None = None
     int8: bool = False
@@ -79,18 +81,37 @@ class Format:
 FORMATS = {
     file_format.name: file_format
     for file_format in (
-        Format("onnx", ".onnx", "ONNX Runtime", extra="onnx", int8=True, reduced_range=True),
-        Format("pt2", ".pt2", "PyTorch"),
-        Format("executorch", ".pte", "ExecuTorch", extra="executorch", int8=True, max_batch=8),
-        Format("openvino", ".xml", "OpenVINO", companions=(".bin",), extra="openvino", int8=True, reduced_range=True),
+        Format("onnx", ".onnx", "ONNX Runtime", "onnxruntime", extra="onnx", int8=True, reduced_range=True),
+        Format("pt2", ".pt2", "PyTorch", "torch"),
+        Format("executorch", ".pte", "ExecuTorch", "executorch.runtime", extra="executorch", int8=True, max_batch=8),
         Format(
-            "tflite", ".tflite", "LiteRT", extra="tflite", int8=True, layout="NHWC", max_batch=1, holds_metadata=False
+            "openvino",
+            ".xml",
+            "OpenVINO",
+            "openvino",
+            companions=(".bin",),
+            extra="openvino",
+            int8=True,
+            reduced_range=True,
+            holds_metadata=False,
+        ),
+        Format(
+            "tflite",
+            ".tflite",
+            "LiteRT",
+            "ai_edge_litert.interpreter",
+            extra="tflite",
+            int8=True,
+            layout="NHWC",
+            max_batch=1,
+            holds_metadata=False,
         ),
         Format(
             "ncnn",
             ".ncnn.param",
             "ncnn",
-            (".ncnn.bin",),
+            "ncnn",
+            companions=(".ncnn.bin",),
             extra="ncnn",
             max_batch=1,
             inputs=("float32",),
@@ -98,7 +119,16 @@ FORMATS = {
             output_name="out0",
             holds_metadata=False,
         ),
-        Format("coreml", ".mlpackage", "Core ML", extra="coreml", max_batch=1, is_folder=True, platform="darwin"),
+        Format(
+            "coreml",
+            ".mlpackage",
+            "Core ML",
+            "coremltools",
+            extra="coreml",
+            max_batch=1,
+            is_folder=True,
+            platform="darwin",
+        ),
     )
 }
 

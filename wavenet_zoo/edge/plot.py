@@ -1,0 +1,64 @@
+"""Plot an edge table: accuracy against latency, with the size as the area of the points."""
+
+from pathlib import Path
+
+from wavenet_zoo.edge.table import EdgeTable
+from wavenet_zoo.errors import one_line
+from wavenet_zoo.runtime.figures import import_matplotlib, new_figure, save_figure
+
+__all__ = ["plot_edge_table"]
+
+MAX_AREA = 900  # square points, of the largest model
+MAX_LABEL = 34  # characters of a model's name
+
+
+def plot_edge_table(path: Path, result: EdgeTable) -> None:
+    """Plot top-1, with its interval, against the median latency. The area of a point is its size in bytes.
+
+    There is one panel per number of threads and batch size. The floor, which has no accuracy, is a vertical line.
+
+    Raises:
+        WavezooError: If the file cannot be written, or its suffix is not supported.
+    """
+    import_matplotlib()
+    from matplotlib.collections import PathCollection
+
+    panels = list(dict.fromkeys((row.threads, row.batch_size) for row in result.rows))
+    styles = list(dict.fromkeys((row.model, row.form, row.engine) for row in result.rows if row.bytes is not None))
+    largest = max(row.bytes or 0 for row in result.rows)
+    figure = new_figure(4.4 * len(panels) + 3.2, 4.2)
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    handles = {}
+    for panel, (threads, batch_size) in zip(axes, panels):
+        for row in (row for row in result.rows if (row.threads, row.batch_size) == (threads, batch_size)):
+            if row.bytes is None or row.top1 is None or row.top1_interval is None:
+                label = f"floor: {_short(row.model)} without projections"
+                handles[label] = panel.axvline(row.median_ms, color="0.5", linewidth=1, linestyle="--", label=label)
+                continue
+            color = f"C{styles.index((row.model, row.form, row.engine)) % 10}"
+            label = f"{_short(row.model)}, {row.engine}, {row.precision}: {row.bytes / 1e6:.2f} MB"
+            low, high = row.top1_interval
+            panel.errorbar(
+                row.median_ms, row.top1, [[row.top1 - low], [high - row.top1]],
+                [[0], [row.p90_ms - row.median_ms]], color=color, linewidth=1, capsize=2,
+            )  # fmt: skip
+            handles[label] = panel.scatter(
+                row.median_ms, row.top1, s=MAX_AREA * row.bytes / largest, color=color, alpha=0.5, linewidth=0,
+                label=label,
+            )  # fmt: skip
+        panel.set_xlim(left=0)
+        panel.margins(0.12)
+        panel.grid(alpha=0.3)
+        panel.set_title(f"{threads} thread{'s' * (threads != 1)}, batch size {batch_size}", fontsize=9)
+        panel.set_xlabel("ms per run, median to p90")
+    axes[0].set_ylabel(f"top-1, %, on {result.images:,} images")
+    legend = figure.legend(handles=list(handles.values()), loc="outside right upper", fontsize=8, title="area: size")
+    for handle in legend.legend_handles:
+        if isinstance(handle, PathCollection):
+            handle.set_sizes([40])
+    save_figure(figure, path)
+
+
+def _short(name: str) -> str:
+    text = one_line(name if len(name) <= MAX_LABEL else f"…{name[-MAX_LABEL:]}")
+    return text.replace("$", r"\$")  # no formula of matplotlib
