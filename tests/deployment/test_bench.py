@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.nn import BatchNorm2d
 
-from wavenet_zoo import WavezooError, bench
+from wavenet_zoo import WavezooError, bench, export
+from wavenet_zoo.deployment import _entries
 from wavenet_zoo.deployment.bench import Benchmark, Measurement
 from wavenet_zoo.deployment.engines import build_runner
 from wavenet_zoo.deployment.fold import UNIT_FORMS
@@ -74,7 +75,7 @@ def test_default_baseline_is_the_first_model_as_timm_builds_it(monkeypatch):
         measured.append((channels_last, any(isinstance(module, BatchNorm2d) for module in network.modules())))
         return build_runner(engine, network, images, channels_last)
 
-    monkeypatch.setattr("wavenet_zoo.deployment.bench.build_runner", recorded)
+    monkeypatch.setattr("wavenet_zoo.deployment._entries.build_runner", recorded)
     result = bench([MODEL, "mobilenetv2_cifar"], batches=[2], forms=["dense"], seconds=0)
     assert [(row.model, row.form, row.folded) for row in result.rows] == [
         (MODEL, "plain", False),
@@ -143,7 +144,7 @@ def test_training_step_is_measured_against_the_plain_one(wavezoo):
     assert float(rows[0]["ratio"]) == 1
     assert list(rows[0]) == [
         "model", "form", "engine", "batch_size", "size", "median_ms", "p90_ms", "images_per_second", "rounds", "ratio",
-        "ratio_low", "ratio_high", "macs", "folded",
+        "ratio_low", "ratio_high", "macs", "folded", "threads", "precision", "peak_bytes", "load_ms",
     ]  # fmt: skip
 
 
@@ -163,7 +164,7 @@ def test_table_names_the_baseline_and_what_was_measured(wavezoo):
 
 def test_plot_has_a_panel_per_engine_and_batch_size(tmp_path):
     times = (1.0, 2.0, 10.0, 5, 1.0, 0.9, 1.1, 7_000_000, True)
-    rows = [Measurement("m", "dense", {}, engine, batch, 32, *times) for engine in "ab" for batch in (1, 2)]
+    rows = [Measurement("m", "dense", {}, engine, batch, 32, *times, 1, "fp32") for engine in "ab" for batch in (1, 2)]
     plot_benchmark(tmp_path / "b.png", Benchmark("inference", "m, folded", rows, 1, {}, {}, 1.0))
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
 
@@ -187,7 +188,21 @@ def test_plot_has_a_panel_per_engine_and_batch_size(tmp_path):
         (["--save-forms", "missing/f.json", "--batch", "1"], "its folder does not exist"),
         (["--form", "missing.json"], "missing.json"),
         (["--plot", "bench.bmp"], "bench.bmp"),
-        (["--json", "--csv"], "--json and --csv cannot be combined"),
+        (["--json", "--csv"], "--json, --csv and --markdown cannot be combined"),
+        (["--threads", "0"], "0 threads: must be at least 1"),
+        (["--engine", "cudagraph"], "engine 'cudagraph' does not run on device 'cpu' (use --device cuda"),
+        (["--precision", "bf16", "--engine", "onnxruntime"], "engine 'onnxruntime' does not support --precision bf16"),
+        (["--precision", "bf16", "--form", "auto"], "form 'auto' measures in fp32 on the CPU, not in bf16"),
+        (["--memory", "--engine", "onnxruntime"], "--memory: engine 'onnxruntime' converts a model before it runs"),
+        (["--train", "--floor"], "--floor measures inference"),
+        (["--against", "preresnet164_cifar", "--floor"], "--floor: the baseline has no projections"),
+        (["missing.onnx"], "missing.onnx: file not found"),
+        (["missing.onnx", "--train"], "missing.onnx: an exported file cannot be trained"),
+        (["missing.onnx", "--precision", "bf16"], "missing.onnx: the precision of an exported file is fixed"),
+        (["--data", "digits"], "--data requires --accuracy"),
+        (["--accuracy", "--train"], "--accuracy and --train cannot be combined"),
+        (["--accuracy", "--model-kwargs", "use_dfwt=false"], "--model-kwargs cannot be combined with --accuracy"),
+        (["--accuracy", "--data", "missing"], "missing"),
     ],
 )
 def test_invalid_options_are_refused_in_one_line_before_measuring(arguments, message, wavezoo, monkeypatch):
@@ -206,10 +221,61 @@ def test_invalid_file_of_forms_is_named(content, tmp_path):
     assert "--save-forms" in error.value.hint
 
 
-def test_threads_are_set_recorded_and_restored():
+def test_each_number_of_threads_has_its_rows():
     before = torch.get_num_threads()
-    result = bench([MODEL], batches=[2], forms=["dense"], seconds=0, threads=before + 1)
+    result = bench([MODEL], batches=[2], forms=["dense"], seconds=0, threads=[1, before + 1])
+    counts = [(row.threads, row.form, row.ratio == 1) for row in result.rows]
+    assert [(threads, form) for threads, form, _ in counts] == [
+        (1, "plain"),
+        (1, "dense"),
+        (before + 1, "plain"),
+        (before + 1, "dense"),
+    ]
+    assert [is_baseline for _, _, is_baseline in counts] == [True, False, True, False]
     assert result.threads == before + 1 and torch.get_num_threads() == before
+
+
+def test_floor_follows_the_baseline_which_is_measured_once():
+    models = [MODEL, "mobilenetv2_cifar"]
+    result = bench(models, "mobilenetv2_cifar", batches=[2], forms=["dense"], seconds=0, floor=True)
+    assert [(row.model, row.form) for row in result.rows] == [
+        ("mobilenetv2_cifar", "dense"),
+        ("mobilenetv2_cifar", "no projection"),
+        (MODEL, "dense"),
+    ]
+    assert result.rows[1].macs < result.rows[0].macs
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_bf16_converts_networks_for_inference_only(train, monkeypatch):
+    dtypes = set()
+
+    def recorded(name):
+        build = getattr(_entries, name)
+
+        def recording(engine, network, images, *rest):
+            dtypes.update({images.dtype, *(parameter.dtype for parameter in network.parameters())})
+            return build(engine, network, images, *rest)
+
+        monkeypatch.setattr(_entries, name, recording)
+
+    recorded("build_runner"), recorded("build_training_runner")
+    result = bench([MODEL], batches=[2], precision="bf16", train=train, forms=["dense"], seconds=0)
+    assert dtypes == {torch.float32 if train else torch.bfloat16}
+    assert {row.precision for row in result.rows} == {"bf16"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("engine", ["torch", "compile", "cudagraph"])
+def test_networks_run_on_cuda(engine):
+    result = bench([MODEL], "mobilenetv2_cifar", engines=[engine], device="cuda", batches=[2], seconds=0, memory=True)
+    assert all(row.median_ms > 0 and row.peak_bytes > 0 for row in result.rows)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_device_that_is_not_available_is_refused(wavezoo):
+    finished = wavezoo("bench", MODEL, "--device", "cuda", "--engine", "cudagraph")
+    assert finished.code == 2 and "--device cuda: not available on this machine" in finished.err
 
 
 @pytest.mark.parametrize(("spread", "warned"), [(0.09, False), (0.3, True)])
@@ -217,5 +283,52 @@ def test_wide_quartiles_are_reported(spread, warned, monkeypatch, wavezoo):
     quartiles = (1.0, 1 - spread / 2, 1 + spread / 2)
     monkeypatch.setattr("wavenet_zoo.deployment.bench.ratio_quartiles", lambda ours, baseline: quartiles)
     finished = wavezoo("bench", MODEL, "--batch", 2, "--form", "dense", "--seconds", 0, "--threads", 1)
-    assert finished.code == 0 and (", 1 thread\n" in finished.out or ", 1 thread " in finished.out)
+    assert finished.code == 0 and ", 1 thread, batch size 2\n" in finished.out
     assert ("2 of 2 ratios have quartiles more than 10 % apart" in finished.err) is warned
+
+
+@pytest.fixture(scope="module")
+def pt2_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("exports") / "m1.pt2"
+    export(MODEL, "pt2", path)
+    return str(path)
+
+
+@pytest.mark.long
+def test_file_is_measured_beside_models_once_per_group(pt2_file):
+    result = bench([MODEL, pt2_file], engines=["torch", "torch"], batches=[1, 2], forms=["dense"], seconds=0)
+    group = [(MODEL, "torch"), (MODEL, "torch")] * 2 + [(pt2_file, "PyTorch")]
+    assert [(row.model, row.engine) for row in result.rows] == 2 * group
+    file = result.rows[4]
+    assert (file.form, file.precision, file.size, file.folded) == ("dense", "fp32", 32, True)
+    assert file.macs == result.rows[0].macs and result.versions["PyTorch"] == result.versions["torch"]
+
+
+@pytest.mark.long
+def test_file_as_baseline_is_the_baseline_of_all_rows(pt2_file, monkeypatch):
+    baselines = []
+    monkeypatch.setattr(
+        "wavenet_zoo.deployment.bench.ratio_quartiles", lambda _, other: baselines.append(other) or (1.0,) * 3
+    )
+    result = bench([pt2_file, MODEL], batches=[2], forms=["dense"], seconds=0, floor=True)
+    assert [(row.model, row.form) for row in result.rows] == [
+        (pt2_file, "dense"),
+        (pt2_file, "no projection"),
+        (MODEL, "dense"),
+    ]
+    assert result.against == f"{pt2_file}, fp32, PyTorch"
+    assert all(baseline is baselines[0] for baseline in baselines)
+
+
+@pytest.mark.long
+def test_file_with_another_input_size_is_refused(pt2_file):
+    with pytest.raises(WavezooError, match=r"m1\.pt2: is exported for 32 px, and --size is 24 px"):
+        bench([MODEL, pt2_file], size=24)
+
+
+@pytest.mark.long
+def test_memory_of_a_larger_batch_is_larger(pt2_file):
+    result = bench([pt2_file], batches=[1, 256], seconds=0, memory=True)
+    small, large = result.rows
+    images = 255 * 3 * 32 * 32 * 4  # bytes of the additional images; features take more
+    assert large.peak_bytes - small.peak_bytes > images and small.load_ms > 0

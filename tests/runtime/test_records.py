@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.files import check_writable, write_atomically
-from wavenet_zoo.runtime.records import append_csv, check_append_csv, to_csv, write_json
+from wavenet_zoo.runtime.records import append_csv, check_append_csv, to_csv, to_markdown, write_json
 
 
 def test_rows_are_appended_under_one_header(tmp_path):
@@ -222,3 +222,8 @@ def test_pipe_is_refused_as_a_csv_file_without_waiting(tmp_path):
 )
 def test_text_in_csv_is_never_a_formula_or_an_escape(value, cell):
     assert list(csv.reader(io.StringIO(to_csv(["a"], [[value]])))) == [["a"], [cell]]
+
+
+def test_markdown_table_escapes_names():
+    lines = to_markdown(["name", "n"], [["a|b<c\n", "1"]], text=["name"]).splitlines()
+    assert lines == ["| name | n |", "| --- | ---: |", "| a\\|b&lt;c  | 1 |"]

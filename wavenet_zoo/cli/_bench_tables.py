@@ -92,7 +92,8 @@ def edge_rows(rows: "Sequence[Any]") -> BenchTable:
     ):
         if len(values) == 1:
             del cells[title]
-    return _table(cells, rows, ["95 % interval", "load, ms", "p90, ms", "its 95 % interval", "form", "memory, MB"])
+    optional = ["95 % interval", "load, ms", "p90, ms", "its 95 % interval", "form", "memory, MB"]
+    return _table(cells, rows, [*optional, "engine", "precision", "MB", "difference, points"])
 
 
 def describe(result: "Benchmark | EdgeTable", task: str) -> Facts:

@@ -72,7 +72,7 @@ def _parse_integers(ctx: click.Context, parameter: click.Parameter, value: str |
     "--threads", callback=_parse_integers, metavar="N,...",
     help="Numbers of threads of each engine.  [default: torch's]",
 )  # fmt: skip
-@form_option("auto; factored,dense without folding; dense with --accuracy, bf16 or a GPU")
+@form_option("auto; dense with --accuracy")
 @fold_option
 @click.option("--train", is_flag=True, help="Measure a training step, not folded, instead of inference.")
 @size_option("that of the files, or of the baseline")

@@ -9,6 +9,7 @@ from wavenet_zoo.runtime.figures import import_matplotlib, new_figure, save_figu
 __all__ = ["plot_edge_table"]
 
 MAX_AREA = 900  # square points, of the largest model
+LOGARITHMIC = 4  # ratio of times above which their axis is logarithmic
 MAX_LABEL = 34  # characters of a model's name
 
 
@@ -22,6 +23,7 @@ def plot_edge_table(path: Path, result: EdgeTable) -> None:
     """
     import_matplotlib()
     from matplotlib.collections import PathCollection
+    from matplotlib.ticker import FuncFormatter, LogLocator
 
     panels = list(dict.fromkeys((row.threads, row.batch_size) for row in result.rows))
     styles = list(dict.fromkeys((row.model, row.form, row.engine) for row in result.rows if row.bytes is not None))
@@ -43,15 +45,22 @@ def plot_edge_table(path: Path, result: EdgeTable) -> None:
                 [[0], [row.p90_ms - row.median_ms]], color=color, linewidth=1, capsize=2,
             )  # fmt: skip
             handles[label] = panel.scatter(
-                row.median_ms, row.top1, s=MAX_AREA * row.bytes / largest, color=color, alpha=0.5, linewidth=0,
+                row.median_ms, row.top1, s=MAX_AREA * row.bytes / largest, facecolor=(color, 0.35), edgecolor=color,
                 label=label,
             )  # fmt: skip
-        panel.set_xlim(left=0)
-        panel.margins(0.12)
+        panel.margins(0.15)
+        times = [row.median_ms for row in result.rows]
+        if max(times) > LOGARITHMIC * min(times):
+            panel.set_xscale("log")
+            panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            panel.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+        else:
+            panel.set_xlim(left=0)
         panel.grid(alpha=0.3)
         panel.set_title(f"{threads} thread{'s' * (threads != 1)}, batch size {batch_size}", fontsize=9)
         panel.set_xlabel("ms per run, median to p90")
-    axes[0].set_ylabel(f"top-1, %, on {result.images:,} images")
+    axes[0].set_ylabel(f"top-1, %, with 95 % interval, on {result.images:,} images")
     legend = figure.legend(handles=list(handles.values()), loc="outside right upper", fontsize=8, title="area: size")
     for handle in legend.legend_handles:
         if isinstance(handle, PathCollection):
