@@ -101,8 +101,8 @@ def test_invalid_path_or_form_is_refused_before_the_export(arguments, message, w
 
 
 def test_unknown_format_is_refused():
-    with pytest.raises(WavezooError, match="unknown format 'tflite'"):
-        export("waveletnet_cifar_m1", "tflite")
+    with pytest.raises(WavezooError, match="unknown format 'tensorrt'"):
+        export("waveletnet_cifar_m1", "tensorrt")
 
 
 @pytest.mark.parametrize(("to", "file"), [("onnx", "m1.onnx"), ("pt2", "m1.pt2")])

@@ -2,8 +2,10 @@
 
 import contextlib
 import importlib.metadata
+import logging
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,7 @@ def _tflite_bytes(network: nn.Module, images: torch.Tensor, metadata: ExportMeta
             content = litert_torch.convert(network, (images[:1],)).model_content()
             model = flatbuffer_utils.read_model_from_bytearray(content)
             _name_tensors(model, metadata, flatbuffer_utils.opcode_to_name)
-            return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+            result = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     except ModuleNotFoundError as error:
         raise _clash() or missing_extra("tflite", error) from error
     except Exception as error:  # packages that do not match, and operations that are not supported, raise many types
@@ -62,6 +64,9 @@ def _tflite_bytes(network: nn.Module, images: torch.Tensor, metadata: ExportMeta
         raise _clash() or WavezooError(
             f"LiteRT Torch does not convert this network: {reason}", "use another --to", INTERNAL_FAILURE
         ) from error
+    # by JAX, which LiteRT Torch imports; workers of data loaders do not use it
+    warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+    return result
 
 
 def _name_tensors(model: Any, metadata: ExportMetadata, opcode_to_name: Any) -> None:
@@ -188,17 +193,15 @@ def _clash() -> WavezooError | None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Hide what LiteRT and its tools print from C++ and Python, on stderr and stdout."""
-    with (
-        quiet_libraries(),
-        Path(os.devnull).open("w") as null,
-        contextlib.redirect_stdout(null),
-        contextlib.redirect_stderr(null),
-        contextlib.ExitStack() as restored,
-    ):
+    """Hide what LiteRT and its tools print to the file descriptor of stderr, and remove log handlers that they add."""
+    handlers = logging.root.handlers[:]
+    with quiet_libraries(), Path(os.devnull).open("w") as null, contextlib.ExitStack() as restored:
         with contextlib.suppress(OSError):  # stderr is closed
             saved = os.dup(2)
             restored.callback(os.close, saved)
             restored.callback(os.dup2, saved, 2)
             os.dup2(null.fileno(), 2)
-        yield
+        try:
+            yield
+        finally:
+            logging.root.handlers[:] = handlers
