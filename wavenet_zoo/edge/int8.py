@@ -59,7 +59,10 @@ class Int8:
             supported = ", ".join(name for name, other in FORMATS.items() if other.int8)
             raise WavezooError(f"format '{file_format.name}' does not support int8", f"use {supported}")
         if self.full_range and not file_format.reduced_range:
-            raise WavezooError(f"--full-range: format '{file_format.name}' has no reduced range", "remove --full-range")
+            raise WavezooError(
+                f"--full-range: the quantizer of '{file_format.name}' uses 8 bits of the weights always",
+                "remove --full-range",
+            )
         if form != "dense":
             raise WavezooError(
                 "int8 requires form 'dense': pieces of the other forms share one scale with larger ones",

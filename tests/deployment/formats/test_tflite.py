@@ -138,4 +138,4 @@ def test_torch_that_the_converter_does_not_support_is_named(wavezoo, monkeypatch
 
 def test_full_range_is_refused_without_a_reduced_one(wavezoo):
     finished = wavezoo("export", MODEL, "--to", "tflite", "--int8", "--calibrate", "digits", "--full-range")
-    assert finished.code == 2 and "--full-range: format 'tflite' has no reduced range (remove" in finished.err
+    assert finished.code == 2 and "--full-range: the quantizer of 'tflite' uses 8 bits" in finished.err
