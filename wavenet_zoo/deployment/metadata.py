@@ -18,6 +18,7 @@ class InputFormat(BaseModel):
         name: Name of the tensor.
         layout: ``NCHW``, (B, C, H, W), or ``NHWC``, (B, H, W, C).
         dtype: ``float32``, normalized by the caller, or ``uint8``, RGB values from 0 to 255 that the file normalizes.
+            In Core ML, uint8 is an image.
         max_batch: Maximum batch size; None for any.
     """
 

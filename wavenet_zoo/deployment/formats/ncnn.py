@@ -62,7 +62,7 @@ def convert(network: nn.Module, images: torch.Tensor, metadata: ExportMetadata) 
 
 
 def load(path: Path, threads: int | None = None) -> tuple[Run, None]:
-    """Load an ncnn graph, computed in fp32, image by image.
+    """Load an ncnn graph, computed in fp32, image by image; its default is torch's number of threads.
 
     Raises:
         WavezooError: If it is damaged, or ncnn is not installed.
@@ -73,9 +73,7 @@ def load(path: Path, threads: int | None = None) -> tuple[Run, None]:
         raise missing_extra("ncnn", error) from error
     net = ncnn.Net()
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
-    net.opt.use_bf16_packed = net.opt.use_bf16_storage = False
-    if threads is not None:
-        net.opt.num_threads = threads
+    net.opt.num_threads = threads or torch.get_num_threads()  # its own default ignores OMP_NUM_THREADS
     weights = path.with_name(path.name.removesuffix(PARAM) + BIN)
     if net.load_param(str(path)) or net.load_model(str(weights)):
         raise invalid_file(path, "ncnn file", ValueError("ncnn cannot load it"))
