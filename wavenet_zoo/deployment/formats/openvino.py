@@ -32,18 +32,28 @@ def convert(network: nn.Module, images: torch.Tensor, metadata: ExportMetadata) 
 def load(path: Path, threads: int | None = None) -> tuple[Run, None]:
     """Load an OpenVINO IR; it is computed in fp32 where it is not int8.
 
+    It is compiled for each batch size: for a dynamic one, OpenVINO is slower.
+
     Raises:
         WavezooError: If it is damaged, or openvino is not installed.
     """
     core = openvino_core()
     graph, weights = (read_regular_file(file, MAX_BYTES) for file in (path, path.with_suffix(".bin")))
+
+    @functools.lru_cache(maxsize=4)
+    def compiled(batch_size: int) -> Any:
+        model = dynamic.clone()
+        model.reshape([batch_size, *list(dynamic.inputs[0].get_partial_shape())[1:]])
+        return compile_for_cpu(model, threads)
+
     try:
-        compiled = compile_for_cpu(core.read_model(graph, weights), threads)
+        dynamic = core.read_model(graph, weights)
+        compiled(1)
     except Exception as error:  # a RuntimeError of the parser, or of the plugin
         raise invalid_file(path, "OpenVINO IR", error) from error
 
     def run(images: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(compiled(images.contiguous().numpy())[0])
+        return torch.from_numpy(compiled(len(images))(images.contiguous().numpy())[0])
 
     return run, None
 
