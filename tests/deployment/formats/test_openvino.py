@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import timm
@@ -26,7 +27,7 @@ def exported(tmp_path_factory):
 @pytest.fixture
 def copied(exported, tmp_path):
     folder = exported[1].parent
-    return [shutil.copy(folder / name, tmp_path) for name in ("m1.xml", "m1.bin", "m1.xml.json")]
+    return [Path(shutil.copy(folder / name, tmp_path)) for name in ("m1.xml", "m1.bin", "m1.xml.json")]
 
 
 def test_openvino_file_gives_the_counts_of_the_network(exported, wavezoo):
@@ -81,7 +82,7 @@ def test_int8_openvino_file_agrees_with_the_network(exported, tmp_path, wavezoo)
     assert all(len(row.unique()) == 10 for row in probabilities)  # not rounded to 8 bits
 
 
-def test_files_that_do_not_belong_together_are_refused(copied, tmp_path, wavezoo):
+def test_openvino_files_that_do_not_belong_together_are_refused(copied, wavezoo):
     graph, weights, _ = copied
     content = bytearray(weights.read_bytes())
     content[5000] ^= 1

@@ -70,7 +70,7 @@ def openvino_model(network: nn.Module, images: torch.Tensor, output: str = "logi
         WavezooError: If openvino is not installed.
     """
     openvino_core()
-    with quiet_libraries():
+    with _no_telemetry():
         import openvino
 
         model = openvino.convert_model(exported_program(network, images))
@@ -157,7 +157,7 @@ def quantize(
 
 @contextlib.contextmanager
 def _no_telemetry() -> Iterator[None]:
-    """Import OpenVINO or NNCF without messages, and without the usage data that both send when they are imported."""
+    """Run OpenVINO's or NNCF's Python code without messages, and without the usage data that both send unasked."""
     with quiet_libraries():
         os.environ.update(CI="true", NNCF_CI="1")
         yield
