@@ -32,18 +32,28 @@ def convert(network: nn.Module, images: torch.Tensor, metadata: ExportMetadata) 
 def load(path: Path, threads: int | None = None) -> tuple[Run, None]:
     """Load an OpenVINO IR; it is computed in fp32 where it is not int8.
 
+    It is compiled for each batch size: for a dynamic one, OpenVINO is slower.
+
     Raises:
         WavezooError: If it is damaged, or openvino is not installed.
     """
     core = openvino_core()
     graph, weights = (read_regular_file(file, MAX_BYTES) for file in (path, path.with_suffix(".bin")))
+
+    @functools.lru_cache(maxsize=4)
+    def compiled(batch_size: int) -> Any:
+        model = dynamic.clone()
+        model.reshape([batch_size, *list(dynamic.inputs[0].get_partial_shape())[1:]])
+        return compile_for_cpu(model, threads)
+
     try:
-        compiled = compile_for_cpu(core.read_model(graph, weights), threads)
+        dynamic = core.read_model(graph, weights)
+        compiled(1)
     except Exception as error:  # a RuntimeError of the parser, or of the plugin
         raise invalid_file(path, "OpenVINO IR", error) from error
 
     def run(images: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(compiled(images.contiguous().numpy())[0])
+        return torch.from_numpy(compiled(len(images))(images.contiguous().numpy())[0])
 
     return run, None
 
@@ -60,7 +70,7 @@ def openvino_model(network: nn.Module, images: torch.Tensor, output: str = "logi
         WavezooError: If openvino is not installed.
     """
     openvino_core()
-    with quiet_libraries():
+    with _no_telemetry():
         import openvino
 
         model = openvino.convert_model(exported_program(network, images))
@@ -147,7 +157,7 @@ def quantize(
 
 @contextlib.contextmanager
 def _no_telemetry() -> Iterator[None]:
-    """Import OpenVINO or NNCF without messages, and without the usage data that both send when they are imported."""
+    """Run OpenVINO's or NNCF's Python code without messages, and without the usage data that both send unasked."""
     with quiet_libraries():
         os.environ.update(CI="true", NNCF_CI="1")
         yield
