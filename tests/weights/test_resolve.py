@@ -98,7 +98,7 @@ def test_count_info_and_bench_accept_a_run_folder(run_folder, wavezoo):
     assert described["weights"][0]["preprocessing"] == SMALL.to_dict()
     assert "resize to 16 px" in wavezoo("info", run_folder).out
     measured = wavezoo("bench", run_folder, "--batch", 2, "--form", "dense", "--seconds", 0, "--threads", 1)
-    assert "16 px, 1 thread\n" in measured.out.replace(" \n", "\n") or "16 px, 1 thread " in measured.out
+    assert "16 px, 1 thread, batch size 2" in measured.out
 
 
 @pytest.mark.parametrize(

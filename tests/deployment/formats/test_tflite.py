@@ -11,6 +11,7 @@ from wavenet_zoo import evaluate, export
 from wavenet_zoo.deployment.exported import open_exported_file
 from wavenet_zoo.deployment.formats import tflite
 from wavenet_zoo.deployment.metadata import ExportMetadata, InputFormat, OutputFormat
+from wavenet_zoo.errors import WavezooError
 
 MODEL = "waveletnet_cifar_m1"
 METADATA = ExportMetadata.model_construct(input=InputFormat(layout="NHWC"), output=OutputFormat())
@@ -97,16 +98,23 @@ def test_network_that_cannot_be_converted_is_refused_in_one_line(monkeypatch):
             return torch.linalg.svd(x.flatten(2)).S.sum(1)
 
     monkeypatch.setattr(tflite, "PINS", {})  # those of this environment
-    with pytest.raises(tflite.WavezooError, match=r"LiteRT Torch does not convert this network: .+ \(use another --to"):
+    with pytest.raises(WavezooError, match=r"LiteRT Torch does not convert this network: .+ \(use another --to"):
         tflite.convert(Unsupported(), torch.zeros(1, 8, 8, 3), METADATA)
 
 
 @pytest.mark.parametrize("content", [b"", b"no flatbuffer"])
-def test_damaged_file_is_refused_in_one_line(content, tmp_path, wavezoo):
+def test_damaged_file_is_refused_in_one_line(content, tmp_path):
     pytest.importorskip("ai_edge_litert", reason="needs the extra tflite")
     (tmp_path / "damaged.tflite").write_bytes(content)
-    finished = wavezoo("eval", "damaged.tflite", "--data", "digits")
-    assert finished.code == 2 and "damaged.tflite: is not a valid TFLite file: " in finished.err
+    with pytest.raises(WavezooError, match=r"damaged\.tflite: is not a valid TFLite file: ") as error:
+        tflite.load(tmp_path / "damaged.tflite")
+    assert "\n" not in str(error.value)
+
+
+def test_file_without_its_metadata_is_refused_in_one_line(tmp_path, wavezoo):
+    (tmp_path / "other.tflite").write_bytes(b"no flatbuffer")
+    finished = wavezoo("eval", "other.tflite", "--data", "digits")
+    assert finished.code == 2 and "its metadata, other.tflite.json, is not beside it" in finished.err
     assert len(finished.err.strip().splitlines()) == 1
 
 
@@ -117,12 +125,12 @@ def test_missing_converter_is_named(wavezoo, monkeypatch):
     assert finished.code == 2 and finished.err == "error: litert_torch is not installed (pip install litert-torch)\n"
 
 
-def test_missing_interpreter_does_not_ask_for_the_converter(tmp_path, wavezoo, monkeypatch):
-    (tmp_path / "m1.tflite").write_bytes(b"")
+def test_missing_interpreter_does_not_ask_for_the_converter(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
-    finished = wavezoo("eval", "m1.tflite", "--data", "digits")
-    assert finished.code == 2 and "is not installed (pip install ai-edge-litert)\n" in finished.err
+    with pytest.raises(WavezooError, match="is not installed") as error:
+        tflite.load(tmp_path / "m1.tflite")
+    assert error.value.hint == "pip install ai-edge-litert"
 
 
 def test_torch_that_the_converter_does_not_support_is_named(wavezoo, monkeypatch):
