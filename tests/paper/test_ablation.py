@@ -47,6 +47,7 @@ def test_errors_and_gaps_are_those_of_the_runs(quick, tmp_path):
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"original", "no_dfwt"}  # the command draws
 
 
+@pytest.mark.long
 def test_finished_runs_are_reused_when_an_arm_is_added(quick, tmp_path):
     first = ablate(out=tmp_path / "runs", no_dfwt=True, **quick)
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("model.safetensors")}

@@ -11,6 +11,7 @@ from wavenet_zoo.paper import connectivity as module
 from wavenet_zoo.paper.plots import plot_connectivity
 
 
+@pytest.mark.long
 def test_dfwt_makes_every_projection_full():
     whole, cut = connectivity("waveletnet_x1"), connectivity("waveletnet_x1", model_kwargs={"use_dfwt": False})
     assert len(whole.units) == len(cut.units) == 17

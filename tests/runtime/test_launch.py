@@ -62,6 +62,7 @@ def test_invalid_variable_is_named(environment, name, value, message):
 
 
 @pytest.mark.reliability(25, 43)
+@pytest.mark.long
 def test_stray_rank_does_not_mute_a_command(environment, wavezoo, small_digits, tmp_path):
     environment({"RANK": "1"})
     args = ("eval", "waveletnet_cifar_m1", "--data", small_digits, "--workers", 0, "--save-json", "r.json")

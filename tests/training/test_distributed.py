@@ -173,6 +173,7 @@ def losses_of_epoch(folder, epoch):
     return [step["loss"] for step in steps if step["epoch"] == epoch]
 
 
+@pytest.mark.long
 def test_batch_size_not_divisible_by_the_world_size_is_refused(torchrun, digit_folder):
     run = torchrun(2, "train", "digits", "--data", digit_folder, "--set", "batch_size=25")
     _, err = run.communicate(timeout=60)

@@ -282,6 +282,7 @@ def test_metadata_names_the_data_and_no_path(digit_folder, out):
     assert str(digit_folder.parent) not in header
 
 
+@pytest.mark.long
 def test_run_starts_from_pretrained_weights_and_records_them(out, tmp_path):
     still = ["schedule.epochs=1", "optimizer.lr=1e-9"]
     run = train("digits", None, out, [*still, "model.pretrained=digits"], workers=0)
