@@ -1,8 +1,6 @@
 """The edge tables: export models to each engine in fp32 and int8, and measure size, latency and top-1.
 
 python benchmarks/edge.py --data tiny-imagenet-200 --exports exports     # exports are kept and measured again
-
-Run by run.py as its part "edge".
 """
 
 import argparse

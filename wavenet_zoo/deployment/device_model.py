@@ -4,8 +4,9 @@ import torch
 from torch import nn
 
 from wavenet_zoo.data.preprocessing import Preprocessing
+from wavenet_zoo.deployment.metadata import ExportMetadata
 
-__all__ = ["DeviceModel"]
+__all__ = ["DeviceModel", "for_device"]
 
 
 class DeviceModel(nn.Module):
@@ -40,3 +41,16 @@ class DeviceModel(nn.Module):
             images = images * self.scale + self.shift
         logits = self.network(images)
         return torch.softmax(logits, dim=1) if self.softmax else logits
+
+
+def for_device(network: nn.Module, metadata: ExportMetadata) -> nn.Module:
+    """Return a network with the input and the output of an exported file.
+
+    Args:
+        network: The folded network.
+        metadata: Metadata of the file. For float32 input and logits the network itself is returned.
+    """
+    uint8, softmax = metadata.input.dtype == "uint8", metadata.output.kind == "probabilities"
+    if not (uint8 or softmax):
+        return network
+    return DeviceModel(network, metadata.preprocessing if uint8 else None, softmax).eval()

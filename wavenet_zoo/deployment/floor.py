@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from wavenet_zoo.deployment.device_model import DeviceModel
+from wavenet_zoo.deployment.device_model import for_device
 from wavenet_zoo.deployment.fold import fold
 from wavenet_zoo.deployment.formats import format_of
 from wavenet_zoo.deployment.metadata import ExportMetadata
@@ -96,15 +96,11 @@ def write_floor_file(metadata: ExportMetadata, path: Path, folder: Path) -> tupl
     assert file_format is not None
     model_kwargs = {**metadata.model_kwargs, "num_classes": metadata.num_classes}
     network = remove_projections(fold(load_model(metadata.model, "none", model_kwargs)[0].eval()))
-    uint8, softmax = metadata.input.dtype == "uint8", metadata.output.kind == "probabilities"
-    device_model = network
-    if uint8 or softmax:
-        device_model = DeviceModel(network, metadata.preprocessing if uint8 else None, softmax).eval()
     channels, height, width = metadata.preprocessing.input_size
     nhwc = metadata.input.layout == "NHWC"
     shape = (2, height, width, channels) if nhwc else (2, channels, height, width)
     images = torch.zeros(shape, dtype=getattr(torch, metadata.input.dtype))
-    files = file_format.module.convert(device_model, images, metadata)
+    files = file_format.module.convert(for_device(network, metadata), images, metadata)
     floor = folder / f"floor{file_format.suffix}"
     for suffix, content in files.items():
         file = folder / f"floor{suffix}"

@@ -16,7 +16,7 @@ from wavenet_zoo.data.open import NAMED_DATA, open_data
 from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, preprocessing_of
 from wavenet_zoo.deployment.calibration import portable_name, to_input
 from wavenet_zoo.deployment.choose import resolve_forms
-from wavenet_zoo.deployment.device_model import DeviceModel
+from wavenet_zoo.deployment.device_model import for_device
 from wavenet_zoo.deployment.exported import open_exported_file
 from wavenet_zoo.deployment.fold import fold, forms_of
 from wavenet_zoo.deployment.formats import FORMATS, Files, Format
@@ -184,12 +184,10 @@ def export(
         engine = {"onnx": "onnxruntime"}.get(to, "torch")
         form = resolve_forms(form, network, preprocessing.input_size, engine=engine, progress=progress)
     folded = fold(network, form)
-    device_model = folded
-    if input_dtype == "uint8" or softmax:
-        device_model = DeviceModel(folded, preprocessing if input_dtype == "uint8" else None, softmax).eval()
     metadata = _build_metadata(
         name, network.num_classes, source, preprocessing, forms_of(folded), file_format, input_dtype, softmax
     )
+    device_model = for_device(folded, metadata)
     largest_difference = compared_on = int8_checks = None
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder, path.name)
