@@ -1,5 +1,7 @@
 import errno
+import gc
 import multiprocessing
+import multiprocessing.synchronize
 import os
 import pickle
 import random
@@ -16,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import get_worker_info
 
 from wavenet_zoo.data.loaders import (
     UNREADABLE,
@@ -226,6 +229,25 @@ def test_loader_worker_that_is_killed_is_reported_in_one_line(digit_folder, kill
         list(iterator)
         time.sleep(30)  # interrupted by the signal of the worker's end
     assert error.value.exit_code == INTERNAL_FAILURE and error.value.hint
+    assert error.value.message.startswith(("a loader worker ended", "a loader worker was killed"))
+
+
+@pytest.mark.reliability(54)
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("training", [False, True])
+def test_loader_worker_that_is_killed_while_it_holds_a_lock_is_reported(digit_folder, training):
+    source, good = open_data(digit_folder, "train"), evaluation_transform(PREPROCESSING)
+
+    def end(image):
+        if get_worker_info().id == 0:
+            for event in [thing for thing in gc.get_objects() if type(thing) is multiprocessing.synchronize.Event]:
+                event._cond.acquire()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return good(image)
+
+    loader = training_loader(source, end, 2, 0, 2) if training else evaluation_loader(source, end, range(10), 2, 2)
+    with pytest.raises(WavezooError) as error, persistent_workers(loader) if training else batches(loader) as iterator:
+        list(iterator or loader)
     assert error.value.message.startswith(("a loader worker ended", "a loader worker was killed"))
 
 

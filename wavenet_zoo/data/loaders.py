@@ -1,6 +1,9 @@
 """Data loaders for training and evaluation, whose order and randomness do not depend on the number of workers."""
 
 import contextlib
+import copy
+import ctypes
+import multiprocessing
 import random
 import signal
 import time
@@ -133,6 +136,8 @@ class Loader(DataLoader):
         if workers:
             check_sockets()
             check_descriptors(workers)
+            options["multiprocessing_context"] = copy.copy(multiprocessing.get_context())
+            options["multiprocessing_context"].Event = _Flag
         options |= {"collate_fn": _collate, "worker_init_fn": _ignore_signals}
         super().__init__(dataset, num_workers=workers, **options)
 
@@ -140,6 +145,19 @@ class Loader(DataLoader):
         check_descriptors(self.num_workers)
         with machine_errors(OSError, RuntimeError, MemoryError):
             return BatchIterator(super().__iter__(), self.dataset.source)  # type: ignore[attr-defined]
+
+
+class _Flag:
+    """An event without a lock. A worker that is killed may hold a lock, and torch would wait for it forever."""
+
+    def __init__(self) -> None:
+        self._value = multiprocessing.RawValue(ctypes.c_bool, False)
+
+    def is_set(self) -> bool:
+        return self._value.value
+
+    def set(self) -> None:
+        self._value.value = True
 
 
 class BatchIterator:
