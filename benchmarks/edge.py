@@ -5,11 +5,10 @@ python benchmarks/edge.py --data tiny-imagenet-200 --exports exports     # expor
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-WAVEZOO = [sys.executable, "-m", "wavenet_zoo"]
+from commands import wavezoo
+
 MODELS = {  # name in the tables: model, its weights
     "mobilenetv2_100": "none",
     "waveletnet_x1": "tiny_in200",
@@ -23,7 +22,7 @@ THREADS = (1, 2)
 SECONDS = 2
 
 
-def edge(data: Path, exports: Path) -> dict:
+def measure(data: Path, exports: Path) -> dict:
     """Export what is missing, and measure all files.
 
     Args:
@@ -44,9 +43,9 @@ def edge(data: Path, exports: Path) -> dict:
         for to in FORMATS:
             group = [files[size, to, model, precision] for precision in PRECISIONS for model in MODELS]
             threads = ",".join(map(str, THREADS))
-            latency.append(_json("bench", *group, "--threads", threads, "--batch", 1, "--seconds", SECONDS))
+            latency.append(wavezoo("bench", *group, "--threads", threads, "--batch", 1, "--seconds", SECONDS))
     own = [files[64, to, "waveletnet_x1", precision] for to in FORMATS for precision in PRECISIONS]
-    accuracy = _json("bench", *own, "--accuracy", "--data", data, "--threads", 1, "--seconds", SECONDS)
+    accuracy = wavezoo("bench", *own, "--accuracy", "--data", data, "--threads", 1, "--seconds", SECONDS)
     return {"latency": latency, "accuracy": accuracy, "bytes": {str(f): _bytes(f) for f in files.values()}}
 
 
@@ -59,7 +58,7 @@ def _export(model: str, to: str, precision: str, size: int, data: Path, exports:
         if precision == "int8":  # random weights, and images of another size than the training's, have no top-1 to lose
             evaluated = ["--data", data] if MODELS[model] != "none" and size == 64 else ["--max-drop", "none"]
             options += ["--int8", "--calibrate", data, *evaluated]
-        _json("export", model, *options)
+        wavezoo("export", model, *options)
     return path
 
 
@@ -68,15 +67,14 @@ def _bytes(path: Path) -> int:
     return sum(file["bytes"] for file in sidecar["files"].values())
 
 
-def tables_of(result: dict) -> str:
+def table(result: dict) -> str:
     """Return the tables as Markdown."""
     return "\n\n".join([_accuracy_table(result), *(_latency_table(result, size) for size in SIZES)])
 
 
 def _accuracy_table(result: dict) -> str:
-    table = result["accuracy"]
     lines = []
-    for row in table["rows"]:
+    for row in result["accuracy"]["rows"]:
         difference = "-"
         if row["difference"] is not None:
             low, high = row["difference_interval"]
@@ -112,16 +110,9 @@ def _latency_table(result: dict, size: int) -> str:
     return "\n".join([head, "| --- | --- | --- | ---: |" + " ---: | --- |" * len(THREADS), *lines])
 
 
-def _json(*arguments: object) -> dict:
-    words = [*WAVEZOO, *map(str, arguments), "--json"]
-    print("$", *words[2:], file=sys.stderr)
-    result: dict = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
-    return result
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="Tiny-ImageNet-200")
     parser.add_argument("--exports", type=Path, default=Path("exports"), help="folder of the exported files")
     options = parser.parse_args()
-    print(tables_of(edge(options.data, options.exports)))
+    print(table(measure(options.data, options.exports)))
