@@ -1,4 +1,4 @@
-"""Measure CPU time of JPEG decoders, alone and with the transform, and compare their pixels with Pillow's. Prints JSON.
+"""Decoding: CPU time of JPEG decoders, alone and with the transform, and their pixels against Pillow's. Prints JSON.
 
 python benchmarks/decoding.py imagenet/val    # requires: pip install simplejpeg
 """
@@ -7,23 +7,52 @@ import argparse
 import io
 import json
 import random
+import statistics
+import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-import simplejpeg
-import torch
+from commands import json_of
 from PIL import Image
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from wavenet_zoo.data.decoding import ImageError, decode_image, open_image, to_rgb
-from wavenet_zoo.data.preprocessing import evaluation_transform, preprocessing_of
-from wavenet_zoo.weights.loading import load_model
 
 ROUNDS = 7
 IMAGES = 500
 DAMAGED = 100
+
+
+def measure(images: Path) -> dict:
+    """Compare the decoders in a new process, see :func:`compare_decoders`."""
+    return json_of([sys.executable, __file__, images])
+
+
+def table(result: dict) -> str:
+    """Return the table as Markdown."""
+    lines = []
+    for name, row in result["rows"].items():
+        ratios = [time / pillow for time, pillow in zip(row["load_ms"], result["rows"]["Pillow"]["load_ms"])]
+        number = result["versions"][name.partition(".")[0].lower()]
+        lines.append(
+            f"| {name} {number} | {statistics.median(row['decode_ms']):.2f} "
+            f"| {statistics.median(row['load_ms']):.2f} | {statistics.median(ratios):.3f} ({min(ratios):.3f} to "
+            f"{max(ratios):.3f}) | {row['different']} | {row['rejected']} | {row['accepted']} |"
+        )
+    head = (
+        "| decoder | decoding, ms | with the transform, ms | ratio, round by round | other pixels | rejects | accepts |"
+    )
+    return "\n".join(
+        [
+            head,
+            "| --- |" + " ---: |" * 6,
+            *lines,
+            "",
+            f"CPU time per image on one core, {result['images']} images. Of these and {result['damaged']} damaged "
+            "copies: those with *other pixels*, those that the decoder *rejects* and Pillow does not, and the reverse.",
+        ]
+    )
 
 
 def _decode_with(content: bytes, decode: Callable[[bytes], Image.Image]) -> Image.Image:
@@ -35,11 +64,16 @@ def _decode_with(content: bytes, decode: Callable[[bytes], Image.Image]) -> Imag
 
 
 def torchvision_io(content: bytes) -> Image.Image:
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
     pixels = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 
 
 def simplejpeg_(content: bytes) -> Image.Image:
+    import simplejpeg
+
     return Image.fromarray(simplejpeg.decode_jpeg(content, "RGB"))
 
 
@@ -70,11 +104,23 @@ def pixels_of(content: bytes, decoder: str) -> bytes | None:
         return None
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("images", type=Path, help="folder of JPEG files")
+def compare_decoders(images: Path) -> dict:
+    """Measure all decoders in this process, on one core.
+
+    Args:
+        images: Folder of JPEG files.
+
+    Returns:
+        ``rows`` by decoder: the times of each round per image, and numbers of images; ``images`` and ``damaged``: how
+        many there are; ``versions`` of the libraries.
+    """
+    import torch
+
+    from wavenet_zoo.data.preprocessing import evaluation_transform, preprocessing_of
+    from wavenet_zoo.weights.loading import load_model
+
     torch.set_num_threads(1)
-    paths = [path for path in sorted(parser.parse_args().images.rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg")]
+    paths = [path for path in sorted(images.rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg")]
     contents = [path.read_bytes() for path in paths[:: -(-len(paths) // IMAGES)]]
     preprocessing = preprocessing_of(load_model("waveletnet_x1", "none")[0])
     transform = evaluation_transform(preprocessing, normalized=False)  # as in workers
@@ -102,8 +148,10 @@ def main() -> None:
             for name in names:
                 rows[name][key].append(seconds[name] / len(contents) * 1000)
     versions = {name: version(name) for name in ("pillow", "torchvision", "simplejpeg")}
-    print(json.dumps({"rows": rows, "images": len(contents), "damaged": len(damaged), "versions": versions}))
+    return {"rows": rows, "images": len(contents), "damaged": len(damaged), "versions": versions}
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", type=Path, help="folder of JPEG files")
+    print(json.dumps(compare_decoders(parser.parse_args().images)))
