@@ -1,7 +1,8 @@
 """Measure the figures of benchmarks/README.md, and update its tables, results/ and inference.png.
 
 python benchmarks/run.py --images imagenet/val --timm-validate timm/validate.py    # 30 minutes on 2 cores
-python benchmarks/run.py --only training                                           # one part
+python benchmarks/run.py --only training --only units                              # some parts
+python benchmarks/run.py --only edge --data tiny-imagenet-200 --exports exports    # exports are kept
 """
 
 import argparse
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 import batches
 import decoding
+import edge
 import evaluation
 import folders
 import inference
@@ -63,6 +65,7 @@ PARTS = {
     "batches": Part(lambda options: batches.measure(), batches.table),
     "units": Part(lambda options: units.measure(), units.table),
     "inference": Part(_measure_inference, inference.table),
+    "edge": Part(lambda options: edge.measure(options.data, options.exports), edge.table, ("data", "exports")),
 }
 
 
@@ -70,10 +73,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, help="full-size images in folders named after ImageNet synsets")
     parser.add_argument("--timm-validate", type=Path, help="checkout of timm, or its validate.py, to compare with")
-    parser.add_argument("--only", choices=PARTS, help="measure one part only")
+    parser.add_argument("--data", type=Path, help="Tiny-ImageNet-200, for the part edge")
+    parser.add_argument("--exports", type=Path, help="folder of the exported files of the part edge")
+    parser.add_argument("--only", choices=PARTS, action="append", help="this part only; may be given several times")
     parser.add_argument("--engine", choices=inference.ENGINES, help="part inference: measure this engine only")
     options = parser.parse_args()
-    for name in [options.only] if options.only else PARTS:
+    for name in options.only or PARTS:
         missing = [f"--{option}" for option in PARTS[name].requires if getattr(options, option) is None]
         if missing:
             print(f"skipping {name}: it requires {' and '.join(missing)}", file=sys.stderr)
