@@ -3,6 +3,7 @@
 python benchmarks/run.py --images imagenet/val --timm-validate timm/validate.py    # 30 minutes on 2 cores
 python benchmarks/run.py --only training --only units                              # some parts
 python benchmarks/run.py --only edge --data tiny-imagenet-200 --exports exports    # exports are kept
+python benchmarks/run.py --tables                                                  # from results/, in a second
 """
 
 import argparse
@@ -77,10 +78,17 @@ def main() -> None:
     parser.add_argument("--exports", type=Path, help="folder of the exported files of the part edge")
     parser.add_argument("--only", choices=PARTS, action="append", help="this part only; may be given several times")
     parser.add_argument("--engine", choices=inference.ENGINES, help="part inference: measure this engine only")
+    parser.add_argument("--tables", action="store_true", help="write the tables from results/, and measure nothing")
     options = parser.parse_args()
     for name in options.only or PARTS:
         missing = [f"--{option}" for option in PARTS[name].requires if getattr(options, option) is None]
-        if missing:
+        if options.tables:
+            result = _stored(name)
+            if result is None:
+                print(f"skipping {name}: it has no stored result", file=sys.stderr)
+            else:
+                _write_table(name, result)
+        elif missing:
             print(f"skipping {name}: it requires {' and '.join(missing)}", file=sys.stderr)
         else:
             _write(name, PARTS[name].measure(options))
@@ -93,6 +101,11 @@ def _stored(name: str) -> dict | None:
 
 def _write(name: str, result: dict) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    _write_table(name, result)
+
+
+def _write_table(name: str, result: dict) -> None:
+    """Replace the section of a part in README.md, if it has one."""
     marks = f"<!-- {name} -->", f"<!-- /{name} -->"
     body = f"{marks[0]}\n{PARTS[name].table(result)}\n{marks[1]}"
     README.write_text(re.sub(f"{marks[0]}.*?{marks[1]}", lambda _: body, README.read_text(), flags=re.DOTALL))
