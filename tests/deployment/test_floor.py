@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from wavenet_zoo.deployment.floor import FirstChannels, remove_projections
+from wavenet_zoo import export
+from wavenet_zoo.deployment.exported import open_exported_file
+from wavenet_zoo.deployment.floor import FirstChannels, remove_projections, write_floor_file
 from wavenet_zoo.deployment.fold import fold
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.weights.loading import build_model
@@ -27,3 +29,14 @@ def test_floor_has_no_projection_and_all_other_convolutions(model, folded):
 def test_network_without_linear_projections_is_refused():
     with pytest.raises(WavezooError, match="the baseline has no projections"):
         remove_projections(build_model("mobilenetv1_100"))  # its 1x1 convolutions have activations
+
+
+@pytest.mark.long
+@pytest.mark.reliability(6)
+def test_full_disk_leaves_no_part_of_the_floor_of_a_file(full_folder, tmp_path):
+    path = tmp_path / "m1.pt2"
+    export("waveletnet_cifar_m1", "pt2", path, "none")
+    _, _, metadata = open_exported_file(path)
+    with pytest.raises(WavezooError, match=r"floor\.pt2: cannot be written: No space left"):
+        write_floor_file(metadata, path, full_folder)
+    assert [file.name for file in full_folder.iterdir()] == ["filler"]

@@ -17,7 +17,8 @@ from wavenet_zoo.deployment.device_model import for_device
 from wavenet_zoo.deployment.fold import fold
 from wavenet_zoo.deployment.formats import format_of
 from wavenet_zoo.deployment.metadata import ExportMetadata
-from wavenet_zoo.deployment.sidecar import make_sidecar, sidecar_path
+from wavenet_zoo.deployment.sidecar import make_sidecar
+from wavenet_zoo.deployment.write import write_files
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.models import WaveletNetUnit
 from wavenet_zoo.weights.loading import load_model
@@ -88,7 +89,7 @@ def write_floor_file(metadata: ExportMetadata, path: Path, folder: Path) -> tupl
         The network without projections, and the file.
 
     Raises:
-        WavezooError: If the file is quantized, or its network has no projections.
+        WavezooError: If the file is quantized, its network has no projections, or the floor cannot be written.
     """
     if metadata.quantization is not None:
         raise WavezooError(f"--floor: the baseline {path} is {metadata.precision}", "pass an fp32 file as baseline")
@@ -102,9 +103,5 @@ def write_floor_file(metadata: ExportMetadata, path: Path, folder: Path) -> tupl
     images = torch.zeros(shape, dtype=getattr(torch, metadata.input.dtype))
     files = file_format.module.convert(for_device(network, metadata), images, metadata)
     floor = folder / f"floor{file_format.suffix}"
-    for suffix, content in files.items():
-        file = folder / f"floor{suffix}"
-        file.parent.mkdir(exist_ok=True, parents=True)
-        file.write_bytes(content)
-    sidecar_path(floor).write_bytes(make_sidecar(floor.name, file_format, files, metadata, {}).to_json())
+    write_files(floor, file_format, files, make_sidecar(floor.name, file_format, files, metadata, {}).to_json())
     return network, floor

@@ -23,9 +23,9 @@ from wavenet_zoo.deployment.formats import FORMATS, Files, Format
 from wavenet_zoo.deployment.forms import check_form, read_forms
 from wavenet_zoo.deployment.metadata import ExportMetadata, InputFormat, OutputFormat, Quantization
 from wavenet_zoo.deployment.sidecar import digest_of, make_sidecar, sidecar_path
+from wavenet_zoo.deployment.write import check_files_writable, write_files
 from wavenet_zoo.edge.examples import check_examples_writable, write_examples
 from wavenet_zoo.edge.int8 import Int8, Int8Checks, check_int8, quantize
-from wavenet_zoo.edge.write import check_files_writable, write_files
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 from wavenet_zoo.runtime.environment import git_state, package_versions
 from wavenet_zoo.runtime.figures import import_matplotlib

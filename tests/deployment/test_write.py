@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from wavenet_zoo.deployment.formats import FORMATS
-from wavenet_zoo.edge.write import check_files_writable, write_files
+from wavenet_zoo.deployment.write import check_files_writable, write_files
 from wavenet_zoo.errors import WavezooError
 
 NCNN = FORMATS["ncnn"]
