@@ -155,7 +155,7 @@ def export(
     if input_dtype not in file_format.inputs:
         raise WavezooError(
             f"format '{to}' does not support {input_dtype} input",
-            "remove --input; device code normalizes, with Mat::from_pixels and substract_mean_normalize",
+            "remove --input; device code normalizes, see docs/deployment.md",
         )
     if isinstance(form, str):
         check_form(form)
