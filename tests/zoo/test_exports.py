@@ -76,6 +76,7 @@ def test_int8_options_reach_only_int8_exports(exporter, weights, tmp_path):
     assert names < set(published.files)
     assert all((tmp_path / "out" / name).is_file() for name in names)
     publish(MODEL, weights, REPO, dry_run=True, out=tmp_path / "out", exports=["onnx", "onnx-int8"])  # over itself
+    assert calls[-1][2]["max_drop"] == 1.0
     with pytest.raises(WavezooError, match=r"contains other files, for example onnx/model_int8\.onnx"):
         publish(MODEL, weights, REPO, dry_run=True, out=tmp_path / "out", exports=["onnx"])
 
@@ -96,21 +97,46 @@ def test_exported_file_that_may_not_be_published_is_refused(exporter, weights, t
 
 
 @pytest.mark.parametrize(
-    ("exports", "calibrate", "max_drop", "message"),
+    ("exports", "calibrate", "message"),
     [
-        (["onxx"], None, None, "--with onxx: unknown format 'onxx' .did you mean 'onnx'"),
-        (["int8"], None, None, "--with int8: unknown format 'int8' .use onnx, "),
-        (["onnx", "pt2", "onnx"], None, None, "--with onnx: repeated"),
-        (["onnx"], "digits", None, "--calibrate digits: no format is int8"),
-        ([], None, 0.5, "--max-drop 0.5: no format is int8"),
+        (["onxx"], None, "--with onxx: unknown format 'onxx' .did you mean 'onnx'"),
+        (["int8"], None, "--with int8: unknown format 'int8' .use onnx, "),
+        (["onnx", "pt2", "onnx"], None, "--with onnx: repeated"),
+        (["onnx"], "digits", "--calibrate digits: no format is int8"),
     ],
 )
-def test_invalid_request_for_exports_is_refused(exports, calibrate, max_drop, message):
+def test_invalid_request_for_exports_is_refused(exports, calibrate, message):
     with pytest.raises(WavezooError, match=message):
-        check_exports(exports, calibrate, max_drop)
-    check_exports(["onnx", "onnx-int8"], "digits", 0.5)
+        check_exports(exports, calibrate)
+    check_exports(["onnx", "onnx-int8"], "digits")
 
 
 def test_with_takes_formats_separated_by_commas(wavezoo, weights):
     finished = wavezoo("publish", MODEL, "--weights", weights, "--repo", REPO, "--dry-run", "--with", "onnx, tflight")
     assert finished.code == 2 and "--with tflight: unknown format" in finished.err
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [([], 1.0), (["--max-drop", "0.5"], 0.5), (["--max-drop", "none"], None)]
+)
+def test_max_drop_of_publish_is_that_of_export(given, expected, exporter, wavezoo, weights):
+    calls = exporter()
+    options = ["--weights", weights, "--repo", REPO, "--dry-run", "--calibrate", "digits"]
+    finished = wavezoo("publish", MODEL, *options, "--with", "onnx,onnx-int8", *given)
+    assert finished.code == 0, finished.err
+    assert [options.get("max_drop", "not passed") for *_, options in calls] == ["not passed", expected]
+
+
+@pytest.mark.parametrize("exports", [[], ["--with", "onnx"]])
+def test_max_drop_of_publish_requires_an_int8_file(exports, wavezoo, weights):
+    options = ["--weights", weights, "--repo", REPO, "--dry-run", "--max-drop", "none"]
+    finished = wavezoo("publish", MODEL, *options, *exports)
+    assert finished.code == 2 and "--max-drop requires --with FORMAT-int8" in finished.err
+    assert len(finished.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("points", ["-1", "nan", "no"])
+def test_max_drop_of_publish_is_points_or_none(points, wavezoo, weights):
+    options = ["--weights", weights, "--repo", REPO, "--with", "onnx-int8", "--max-drop", points]
+    finished = wavezoo("publish", MODEL, *options)
+    assert finished.code == 2 and f"'{points}' is neither a number of points" in finished.err

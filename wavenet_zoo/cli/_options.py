@@ -152,6 +152,14 @@ def model_kwargs_option(command: Decorated) -> Decorated:
     )(command)
 
 
+def max_drop_option(command: Decorated) -> Decorated:
+    """Add --max-drop of an export to int8."""
+    return click.option(
+        "--max-drop", default="1.0", show_default=True, metavar="POINTS|none", callback=_parse_points,
+        help="Refuse an int8 file that may lose more top-1; none: do not evaluate it.",
+    )(command)  # fmt: skip
+
+
 def plot_option(command: Decorated) -> Decorated:
     """Add --plot."""
     return click.option("--plot", metavar="FILE", help="Also draw a figure: a png, svg or pdf file.")(command)
@@ -193,6 +201,18 @@ def _parse_model_kwargs(ctx: click.Context, parameter: click.Parameter, values: 
         if isinstance(parsed[key], list):
             parsed[key] = tuple(parsed[key])
     return parsed
+
+
+def _parse_points(ctx: click.Context, parameter: click.Parameter, value: str) -> float | None:
+    if value == "none":
+        return None
+    try:
+        points = float(value)
+    except ValueError:
+        points = -1.0
+    if not 0 <= points <= 100:
+        raise click.BadParameter(f"'{value}' is neither a number of points from 0 to 100 nor 'none'")
+    return points
 
 
 def _remember_debug(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

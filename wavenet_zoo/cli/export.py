@@ -9,6 +9,7 @@ from wavenet_zoo.cli._complete import complete_models
 from wavenet_zoo.cli._options import (
     data_option,
     form_option,
+    max_drop_option,
     model_kwargs_option,
     output_options,
     size_option,
@@ -26,18 +27,6 @@ INT8_OPTIONS = {
     "max_drop": "--max-drop",
     "full_range": "--full-range",
 }
-
-
-def _parse_points(ctx: click.Context, parameter: click.Parameter, value: str) -> float | None:
-    if value == "none":
-        return None
-    try:
-        points = float(value)
-    except ValueError:
-        points = -1.0
-    if not 0 <= points <= 100:
-        raise click.BadParameter(f"'{value}' is neither a number of points from 0 to 100 nor 'none'")
-    return points
 
 
 @click.command(
@@ -72,10 +61,7 @@ def _parse_points(ctx: click.Context, parameter: click.Parameter, value: str) ->
     "--calibration-images", type=click.IntRange(min=1), default=256, show_default=True, metavar="N",
     help="Number of images for calibration.",
 )  # fmt: skip
-@click.option(
-    "--max-drop", default="1.0", show_default=True, metavar="POINTS", callback=_parse_points,
-    help="Refuse an int8 file that may lose more top-1; none: do not evaluate it.",
-)  # fmt: skip
+@max_drop_option
 @click.option("--full-range", is_flag=True, help="8-bit weights for --int8 also where 7 bits are the default.")
 @click.option(
     "--input", "input_dtype", type=click.Choice(["float32", "uint8"]), default="float32", show_default=True,

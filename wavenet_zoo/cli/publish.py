@@ -7,7 +7,7 @@ import click
 
 from wavenet_zoo.cli._command import Command
 from wavenet_zoo.cli._complete import complete_data, complete_models
-from wavenet_zoo.cli._options import data_option, output_options
+from wavenet_zoo.cli._options import data_option, max_drop_option, output_options
 from wavenet_zoo.cli._output import Output, facts
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def _parse_words(ctx: click.Context, parameter: click.Parameter, value: str) -> 
         "wavezoo publish waveletnet_cifar_m1 --weights runs/digits/model.safetensors --repo ORG/NAME --private",
         "wavezoo publish waveletnet_cifar_m1 --weights runs/digits/model.safetensors --repo ORG/NAME --pr",
         "wavezoo publish waveletnet_cifar_m1 --weights runs/digits/model.safetensors --repo ORG/NAME --with onnx,pt2",
+        "wavezoo publish waveletnet_cifar_m1 --weights runs/digits/model.safetensors --repo ORG/NAME "
+        "--with onnx-int8 --calibrate digits --max-drop 0.5",
     ],
     deprecated_options={"--record": "--write-manifest"},
 )
@@ -46,7 +48,7 @@ def _parse_words(ctx: click.Context, parameter: click.Parameter, value: str) -> 
 )  # fmt: skip
 @data_option("Images that exported files are compared on.", default="crops of a photograph")
 @click.option("--calibrate", metavar="DIR|NAME", shell_complete=complete_data, help="Training images, for int8.")
-@click.option("--max-drop", type=float, metavar="POINTS", help="Points of top-1 that int8 may cost.")
+@max_drop_option
 @output_options
 def command(model: str, weights: str, repo: str, as_json: bool, quiet: bool, **options: Any) -> None:
     """Publish weights of MODEL on the Hub in one commit: weights, configuration, card, recipe and results.
@@ -56,6 +58,9 @@ def command(model: str, weights: str, repo: str, as_json: bool, quiet: bool, **o
     """
     from wavenet_zoo import publish
 
+    given = click.get_current_context().get_parameter_source("max_drop") is not click.core.ParameterSource.DEFAULT
+    if given and not any(word.endswith("-int8") for word in options["exports"]):
+        raise click.UsageError("--max-drop requires --with FORMAT-int8")
     output = Output(as_json, quiet)
     published = publish(model, weights, repo, progress=output.progress, **options)
     output.json(published.to_dict()) if as_json else _show(output, published)

@@ -24,16 +24,15 @@ INT8 = "-int8"
 INSTALLED_IN = {str(Path(str(module.__file__)).parents[1]).encode() for module in (torch, wavenet_zoo)}
 
 
-def check_exports(exports: Sequence[str], calibrate: str | Path | None, max_drop: float | None) -> None:
+def check_exports(exports: Sequence[str], calibrate: str | Path | None) -> None:
     """Check the words of ``--with``, before any work.
 
     Args:
         exports: ``FORMAT`` or ``FORMAT-int8``.
         calibrate: Images for int8.
-        max_drop: Percentage points of top-1 that int8 may cost.
 
     Raises:
-        WavezooError: If a word is unknown or repeated, or an option has no effect.
+        WavezooError: If a word is unknown or repeated, or ``calibrate`` has no effect.
     """
     for word in exports:
         to = word.removesuffix(INT8)
@@ -42,10 +41,8 @@ def check_exports(exports: Sequence[str], calibrate: str | Path | None, max_drop
             raise WavezooError(f"--with {word}: unknown format '{to}'", hint)
         if exports.count(word) > 1:
             raise WavezooError(f"--with {word}: repeated", "name every format once")
-    if not any(word.endswith(INT8) for word in exports):
-        for option, value in (("--calibrate", calibrate), ("--max-drop", max_drop)):
-            if value is not None:
-                raise WavezooError(f"{option} {value}: no format is int8", "add FORMAT-int8 to --with, or remove it")
+    if calibrate is not None and not any(word.endswith(INT8) for word in exports):
+        raise WavezooError(f"--calibrate {calibrate}: no format is int8", "add FORMAT-int8 to --with, or remove it")
 
 
 def is_exported_path(path: str) -> bool:
@@ -61,7 +58,7 @@ def add_exports(
     *,
     data: str | Path | None = None,
     calibrate: str | Path | None = None,
-    max_drop: float | None = None,
+    max_drop: float | None = 1.0,
     progress: bool = False,
 ) -> None:
     """Export weights, and add the files to their package and to its model card.
@@ -72,7 +69,7 @@ def add_exports(
         exports: ``FORMAT`` or ``FORMAT-int8``, see :func:`check_exports`.
         data: Images to compare on, see :func:`wavenet_zoo.export`.
         calibrate: Images for int8.
-        max_drop: Percentage points of top-1 that int8 may cost.
+        max_drop: Points of top-1 that an int8 file may have lost at most; None to not evaluate it.
         progress: Show progress on stderr.
 
     Raises:
@@ -83,9 +80,8 @@ def add_exports(
     with tempfile.TemporaryDirectory() as folder:
         for word in exports:
             to = word.removesuffix(INT8)
-            options: dict[str, Any] = {"int8": True, "calibrate": calibrate} if word != to else {}
-            if word != to and max_drop is not None:
-                options["max_drop"] = max_drop
+            int8_options = {"int8": True, "calibrate": calibrate, "max_drop": max_drop}
+            options: dict[str, Any] = int8_options if word != to else {}
             models.append(f"{to}/model{'_int8' if word != to else ''}{FORMATS[to].suffix}")
             path = Path(folder, models[-1])
             path.parent.mkdir(exist_ok=True)

@@ -71,7 +71,7 @@ def publish(
     exports: Sequence[str] = (),
     data: str | Path | None = None,
     calibrate: str | Path | None = None,
-    max_drop: float | None = None,
+    max_drop: float | None = 1.0,
     progress: bool = False,
 ) -> Published:
     """Publish weights on the Hub, with configuration, model card, recipe and results, in one commit.
@@ -95,7 +95,8 @@ def publish(
         exports: Exported files to add: ``FORMAT`` or ``FORMAT-int8``, with the formats of :func:`wavenet_zoo.export`.
         data: Images that exported files are compared on.
         calibrate: Images for int8.
-        max_drop: Percentage points of top-1 that int8 may cost.
+        max_drop: Points of top-1 that an int8 file may have lost at most, see :func:`wavenet_zoo.export`. None adds
+            the file without evaluating it.
         progress: Show the progress of exports on stderr.
 
     Raises:
@@ -107,7 +108,7 @@ def publish(
         raise WavezooError(
             f"{checkpoints_dir / 'manifest.json'}: not found", "--write-manifest requires a checkout of wavenet_zoo"
         )
-    check_exports(exports, calibrate, max_drop)
+    check_exports(exports, calibrate)
     with preserve_rng_state():
         package = make_package(model, weights, repo, results)
         if write_manifest and package.metadata.model_kwargs:
