@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wavenet_zoo.errors import WavezooError, install_hint
 
-__all__ = ["invalid_file", "missing_extra", "quiet_libraries"]
+__all__ = ["invalid_file", "missing_extra", "quiet_libraries", "quiet_native_code"]
 
 
 def missing_extra(extra: str, error: ImportError) -> WavezooError:
@@ -37,6 +37,18 @@ def quiet_libraries() -> Iterator[None]:
         for name in set(os.environ) - set(environ):
             del os.environ[name]
         os.environ.update(environ)
+
+
+@contextlib.contextmanager
+def quiet_native_code() -> Iterator[None]:
+    """Hide what :func:`quiet_libraries` does, and what C and C++ code prints to the file descriptor of stderr."""
+    with quiet_libraries(), Path(os.devnull).open("w") as null, contextlib.ExitStack() as restored:
+        with contextlib.suppress(OSError):  # stderr is closed
+            saved = os.dup(2)
+            restored.callback(os.close, saved)
+            restored.callback(os.dup2, saved, 2)
+            os.dup2(null.fileno(), 2)
+        yield
 
 
 def invalid_file(path: Path, what: str, error: Exception) -> WavezooError:

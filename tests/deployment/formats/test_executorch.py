@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import timm
 import torch
@@ -10,6 +13,12 @@ pytest.importorskip("executorch", reason="needs the extra executorch")
 pytestmark = pytest.mark.long  # exports take seconds
 
 MODEL = "waveletnet_cifar_m1"
+OPEN = """
+import sys
+from pathlib import Path
+from wavenet_zoo.deployment.exported import open_exported_file
+open_exported_file(Path(sys.argv[1]), threads=3)  # resizes the pool
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +73,17 @@ def test_open_executorch_files_run_after_the_pool_is_resized(int8_file, monkeypa
     other, _, _ = open_exported_file(int8_file[1], threads=before)
     assert portable_lib._threadpool_get_thread_count() == before
     assert torch.equal(first(images), expected) and torch.equal(other(images), expected)
+
+
+def test_messages_of_the_runtime_are_hidden(int8_file):
+    finished = subprocess.run([sys.executable, "-c", OPEN, str(int8_file[1])], capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (0, "")  # it writes to file descriptor 2
+
+
+def test_damaged_executorch_file_is_refused_in_one_line(int8_file, tmp_path):
+    path = tmp_path / "m1.pte"
+    path.write_bytes(int8_file[1].read_bytes()[:5000])
+    arguments = [sys.executable, "-m", "wavenet_zoo", "eval", str(path), "--data", "digits"]
+    finished = subprocess.run(arguments, capture_output=True, text=True)
+    assert finished.returncode == 2 and "m1.pte: is not a valid ExecuTorch program" in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1

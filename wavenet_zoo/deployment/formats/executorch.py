@@ -11,7 +11,7 @@ from wavenet_zoo.deployment.device_model import DeviceModel
 from wavenet_zoo.deployment.formats import Files, Run
 from wavenet_zoo.deployment.formats.pt2 import MAX_BYTES, exported_program
 from wavenet_zoo.deployment.metadata import ExportMetadata
-from wavenet_zoo.deployment.optional import invalid_file, missing_extra, quiet_libraries
+from wavenet_zoo.deployment.optional import invalid_file, missing_extra, quiet_libraries, quiet_native_code
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.files import read_regular_file
 from wavenet_zoo.weights.metadata import METADATA_KEY
@@ -97,12 +97,13 @@ def open_program(content: bytes, threads: int | None = None) -> tuple[Run, str]:
     except ImportError as error:
         raise missing_extra("executorch", error) from error
     pool: Any = portable_lib
-    if threads is not None and threads != pool._threadpool_get_thread_count():
-        for opened in _PROGRAMS:
-            opened.close()
-        pool._unsafe_reset_threadpool(threads)
-    program = _Program(content, Runtime.get())
-    return program.execute, program.metadata()
+    with quiet_native_code():  # messages of the pool and of cpuinfo, and reasons of errors that are raised as well
+        if threads is not None and threads != pool._threadpool_get_thread_count():
+            for opened in _PROGRAMS:
+                opened.close()
+            pool._unsafe_reset_threadpool(threads)
+        program = _Program(content, Runtime.get())
+        return program.execute, program.metadata()
 
 
 class _Program:

@@ -1,12 +1,9 @@
 """TFLite files, converted by LiteRT Torch, quantized by AI Edge Quantizer and run by LiteRT with XNNPACK."""
 
-import contextlib
 import importlib.metadata
-import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ from torch import nn
 
 from wavenet_zoo.deployment.formats import Files, Run
 from wavenet_zoo.deployment.metadata import ExportMetadata
-from wavenet_zoo.deployment.optional import invalid_file, missing_extra, quiet_libraries
+from wavenet_zoo.deployment.optional import invalid_file, missing_extra, quiet_libraries, quiet_native_code
 from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
 from wavenet_zoo.runtime.files import read_regular_file
 
@@ -46,7 +43,7 @@ def convert(network: nn.Module, images: torch.Tensor, metadata: ExportMetadata) 
 
 def _tflite_bytes(network: nn.Module, images: torch.Tensor, metadata: ExportMetadata) -> bytes:
     try:
-        with _silence():
+        with quiet_native_code():
             os.environ["LITERT_TORCH_SHOW_PROGRESS"] = "n"  # on stdout; restored with the environment
             import litert_torch
             from ai_edge_litert.tools import flatbuffer_utils
@@ -99,7 +96,7 @@ def load(path: Path, threads: int | None = None) -> tuple[Run, None]:
         raise WavezooError(f"{error.name or error} is not installed", "pip install ai-edge-litert") from error
     content = read_regular_file(path, MAX_BYTES)
     try:
-        with _silence():
+        with quiet_native_code():
             interpreter = Interpreter(model_content=content, num_threads=threads)
             interpreter.allocate_tensors()
         (image,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
@@ -145,7 +142,7 @@ def quantize(
     """
     content = _tflite_bytes(network, calibration, metadata)
     images = [{metadata.input.name: image.numpy()} for image in calibration.contiguous().split(1)]
-    with _silence():
+    with quiet_native_code():
         from ai_edge_quantizer.calibrator import Calibrator
         from ai_edge_quantizer.quantizer import Quantizer
         from ai_edge_quantizer.utils.qsv_utils import min_max_update
@@ -189,19 +186,3 @@ def _clash() -> WavezooError | None:
                     f"{package} requires {requirement}, but {installed} is installed", SEPARATE_ENVIRONMENT
                 )
     return None
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Hide what LiteRT and its tools print to the file descriptor of stderr, and remove log handlers that they add."""
-    handlers = logging.root.handlers[:]
-    with quiet_libraries(), Path(os.devnull).open("w") as null, contextlib.ExitStack() as restored:
-        with contextlib.suppress(OSError):  # stderr is closed
-            saved = os.dup(2)
-            restored.callback(os.close, saved)
-            restored.callback(os.dup2, saved, 2)
-            os.dup2(null.fileno(), 2)
-        try:
-            yield
-        finally:
-            logging.root.handlers[:] = handlers
