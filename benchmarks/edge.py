@@ -9,17 +9,14 @@ from pathlib import Path
 
 from commands import wavezoo
 
-MODELS = {  # name in the tables: model, its weights
-    "mobilenetv2_100": "none",
-    "waveletnet_x1": "tiny_in200",
-    "waveletnet_x0_75": "none",
-    "waveletnet_x1_k5": "none",
-}
+MODELS = ["mobilenetv2_100", "waveletnet_x1", "waveletnet_x0_75", "waveletnet_x1_k5"]  # with random weights
+TRAINED, TRAINED_SIZE = "waveletnet_x1.tiny_in200", 64
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "executorch": ".pte", "tflite": ".tflite"}
 PRECISIONS = ("fp32", "int8")
 SIZES = (64, 224)
 THREADS = (1, 2)
 SECONDS = 2
+FLOOR = "no projection"  # form of the row of wavezoo bench --floor
 
 
 def measure(data: Path, exports: Path) -> dict:
@@ -31,32 +28,35 @@ def measure(data: Path, exports: Path) -> dict:
 
     Returns:
         ``latency``: a benchmark for each size and format, all against mobilenetv2_100 in fp32; ``accuracy``: the edge
-        table of waveletnet_x1 with its weights, against fp32 in ONNX Runtime; ``bytes`` of each file.
+        table of the trained network, against fp32 in ONNX Runtime; ``bytes`` of each file.
     """
     exports.mkdir(parents=True, exist_ok=True)
-    files = {
-        (size, to, model, precision): _export(model, to, precision, size, data, exports)
-        for size in SIZES for to in FORMATS for model in MODELS for precision in PRECISIONS
-    }  # fmt: skip
-    latency = []
+    latency, files = [], []
     for size in SIZES:
         for to in FORMATS:
-            group = [files[size, to, model, precision] for precision in PRECISIONS for model in MODELS]
+            group = [_export(model, to, precision, size, data, exports) for precision in PRECISIONS for model in MODELS]
             threads = ",".join(map(str, THREADS))
-            latency.append(wavezoo("bench", *group, "--threads", threads, "--batch", 1, "--seconds", SECONDS))
-    own = [files[64, to, "waveletnet_x1", precision] for to in FORMATS for precision in PRECISIONS]
-    accuracy = wavezoo("bench", *own, "--accuracy", "--data", data, "--threads", 1, "--seconds", SECONDS)
-    return {"latency": latency, "accuracy": accuracy, "bytes": {str(f): _bytes(f) for f in files.values()}}
+            options = ["--threads", threads, "--batch", 1, "--seconds", SECONDS, "--floor"]
+            latency.append(wavezoo("bench", *group, *options))
+            files += group
+    trained = [
+        _export(TRAINED, to, precision, TRAINED_SIZE, data, exports) for to in FORMATS for precision in PRECISIONS
+    ]
+    accuracy = wavezoo("bench", *trained, "--accuracy", "--data", data, "--threads", 1, "--seconds", SECONDS)
+    for benchmark in [*latency, accuracy]:
+        for row in benchmark["rows"]:
+            row["model"] = Path(row["model"]).name
+    return {"latency": latency, "accuracy": accuracy, "bytes": {file.name: _bytes(file) for file in files}}
 
 
 def _export(model: str, to: str, precision: str, size: int, data: Path, exports: Path) -> Path:
     path = exports / f"{model}-{size}-{precision}{FORMATS[to]}"
     if not path.exists():
         options: list[object] = ["--to", to, "--out", path, "--size", size]
-        if MODELS[model] == "none":
+        if model != TRAINED:
             options += ["--weights", "none"]
-        if precision == "int8":  # random weights, and images of another size than the training's, have no top-1 to lose
-            evaluated = ["--data", data] if MODELS[model] != "none" and size == 64 else ["--max-drop", "none"]
+        if precision == "int8":
+            evaluated = ["--data", data] if model == TRAINED else ["--max-drop", "none"]
             options += ["--int8", "--calibrate", data, *evaluated]
         wavezoo("export", model, *options)
     return path
@@ -85,8 +85,8 @@ def _accuracy_table(result: dict) -> str:
             f"{row['load_ms']:.0f} |"
         )
     head = (
-        "| waveletnet_x1, 64 px | precision | MB | top-1, % | to fp32, points (95 % interval) | median, ms | p90, ms | "
-        "ratio | peak memory, MB | load, ms |"
+        f"| {TRAINED}, {TRAINED_SIZE} px | precision | MB | top-1, % | to fp32, points (95 % interval) | median, ms | "
+        "p90, ms | ratio | peak memory, MB | load, ms |"
     )
     return "\n".join([head, "| --- | --- |" + " ---: |" * 8, *lines])
 
@@ -94,17 +94,18 @@ def _accuracy_table(result: dict) -> str:
 def _latency_table(result: dict, size: int) -> str:
     lines = []
     for benchmark in result["latency"]:
-        rows = {(row["model"], row["threads"]): row for row in benchmark["rows"] if row["size"] == size}
-        for model in dict.fromkeys(model for model, _ in rows):
-            one = rows[model, THREADS[0]]
-            name = Path(model).name.partition(f"-{size}-")[0]
+        rows = {(row["model"], row["form"], row["threads"]): row for row in benchmark["rows"] if row["size"] == size}
+        for model, form in dict.fromkeys((model, form) for model, form, _ in rows):
+            one = rows[model, form, THREADS[0]]
+            name = model.partition(f"-{size}-")[0]
+            megabytes = f"{result['bytes'][model] / 1e6:.2f}"
+            if form == FLOOR:
+                name, megabytes = f"{name}, {FLOOR}", "-"
             times = " | ".join(
                 f"{row['median_ms']:.2f} | {row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
-                for row in (rows[model, threads] for threads in THREADS)
+                for row in (rows[model, form, threads] for threads in THREADS)
             )
-            lines.append(
-                f"| {one['engine']} | {one['precision']} | {name} | {result['bytes'][model] / 1e6:.2f} | {times} |"
-            )
+            lines.append(f"| {one['engine']} | {one['precision']} | {name} | {megabytes} | {times} |")
     columns = "".join(f" {n} thread{'s' * (n > 1)}, ms | ratio (quartiles) |" for n in THREADS)
     head = f"| {size} px | precision | model | MB |{columns}"
     return "\n".join([head, "| --- | --- | --- | ---: |" + " ---: | --- |" * len(THREADS), *lines])

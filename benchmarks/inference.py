@@ -36,5 +36,5 @@ def plot(result: dict) -> None:
     from wavenet_zoo.deployment.bench import Benchmark, Measurement
     from wavenet_zoo.deployment.plots import plot_benchmark
 
-    rows = [Measurement(**{"folded": True, **row}) for row in result["rows"]]  # older rows have no such key
+    rows = [Measurement(**row) for row in result["rows"]]
     plot_benchmark(PLOT, Benchmark(**{**result, "rows": rows}))

@@ -1,4 +1,4 @@
-"""Measure the figures of benchmarks/README.md, and update its tables, results/ and inference.png.
+"""Measure the figures of benchmarks/README.md and docs/, and update their tables, results/ and inference.png.
 
 python benchmarks/run.py --images imagenet/val --timm-validate timm/validate.py    # 30 minutes on 2 cores
 python benchmarks/run.py --only training --only units                              # some parts
@@ -15,18 +15,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import batches
+import calibration
 import decoding
 import edge
 import evaluation
 import folders
 import inference
 import shards
+import sizes
 import startup
 import training
 import units
 
 HERE = Path(__file__).resolve().parent
 README = HERE / "README.md"
+DOCS = HERE.parent / "docs"
 RESULTS = HERE / "results"
 
 
@@ -37,11 +40,13 @@ class Part(NamedTuple):
         measure: Returns the result, given the options of the command line.
         table: Returns the tables of a result as Markdown.
         requires: Options without which the part is skipped.
+        page: Document with the tables, between marks.
     """
 
     measure: Callable[[argparse.Namespace], dict]
     table: Callable[[dict], str]
     requires: tuple[str, ...] = ()
+    page: Path = README
 
 
 def _measure_inference(options: argparse.Namespace) -> dict:
@@ -67,6 +72,11 @@ PARTS = {
     "units": Part(lambda options: units.measure(), units.table),
     "inference": Part(_measure_inference, inference.table),
     "edge": Part(lambda options: edge.measure(options.data, options.exports), edge.table, ("data", "exports")),
+    "calibration": Part(
+        lambda options: calibration.measure(options.data), calibration.table, ("data",), DOCS / "deployment.md"
+    ),
+    "extras": Part(lambda options: sizes.measure_extras(), sizes.table_of_extras, page=DOCS / "deployment.md"),
+    "runtimes": Part(lambda options: sizes.measure_runtimes(), sizes.table_of_runtimes, page=DOCS / "device.md"),
 }
 
 
@@ -74,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, help="full-size images in folders named after ImageNet synsets")
     parser.add_argument("--timm-validate", type=Path, help="checkout of timm, or its validate.py, to compare with")
-    parser.add_argument("--data", type=Path, help="Tiny-ImageNet-200, for the part edge")
+    parser.add_argument("--data", type=Path, help="Tiny-ImageNet-200, for the parts edge and calibration")
     parser.add_argument("--exports", type=Path, help="folder of the exported files of the part edge")
     parser.add_argument("--only", choices=PARTS, action="append", help="this part only; may be given several times")
     parser.add_argument("--engine", choices=inference.ENGINES, help="part inference: measure this engine only")
@@ -105,10 +115,11 @@ def _write(name: str, result: dict) -> None:
 
 
 def _write_table(name: str, result: dict) -> None:
-    """Replace the section of a part in README.md, if it has one."""
+    """Replace the section of a part in its page."""
     marks = f"<!-- {name} -->", f"<!-- /{name} -->"
     body = f"{marks[0]}\n{PARTS[name].table(result)}\n{marks[1]}"
-    README.write_text(re.sub(f"{marks[0]}.*?{marks[1]}", lambda _: body, README.read_text(), flags=re.DOTALL))
+    page = PARTS[name].page
+    page.write_text(re.sub(f"{marks[0]}.*?{marks[1]}", lambda _: body, page.read_text(), flags=re.DOTALL))
 
 
 if __name__ == "__main__":
