@@ -142,6 +142,21 @@ def test_damaged_and_foreign_files_are_refused_in_one_line(onnx_file, tmp_path, 
     assert "weights and form of an exported file are fixed" in finished.err
 
 
+@pytest.mark.parametrize("change", ["weights", "metadata"])
+def test_file_that_differs_from_its_metadata_is_refused(onnx_file, tmp_path, wavezoo, change):
+    _, path = onnx_file
+    content, metadata = bytearray(path.read_bytes()), path.with_name("m1.onnx.json").read_bytes()
+    content[len(content) // 2] ^= 1
+    copy = tmp_path / "m1.onnx"
+    copy.write_bytes(content if change == "weights" else path.read_bytes())
+    copy.with_name("m1.onnx.json").write_bytes(metadata if change == "weights" else metadata[:-9])
+    run = wavezoo("eval", copy)
+    assert run.code == 2
+    assert run.err.startswith("error:") and run.err.count("\n") == 1 and "m1.onnx.json" in run.err
+    copy.with_name("m1.onnx.json").unlink()  # an ONNX file has the metadata too
+    assert wavezoo("eval", path if change == "weights" else copy, "--limit", 10).code == 0
+
+
 def test_missing_extra_is_named(wavezoo, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     finished = wavezoo("export", "waveletnet_cifar_m1", "--to", "onnx")

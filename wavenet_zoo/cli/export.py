@@ -35,7 +35,7 @@ INT8_OPTIONS = {
     short_help="Export a model to a file for another engine, in fp32 or int8.",
     examples=[
         "wavezoo export waveletnet_cifar_m1 --to onnx",
-        "wavezoo export waveletnet_x1 --to onnx --int8 --calibrate tiny-imagenet/train --data tiny-imagenet",
+        "wavezoo export waveletnet_x1 --to onnx --int8 --calibrate tiny-imagenet-200 --data tiny-imagenet-200",
         "wavezoo export waveletnet_x1 --to executorch --input uint8 --softmax --out x1.pte",
         "wavezoo export waveletnet_x1 --to onnx --out x1.onnx --with-example  # python x1_onnx_example.py photo.jpg",
         "wavezoo export waveletnet_x1 --to onnx --form forms.json  # a file of wavezoo bench --save-forms",
@@ -96,7 +96,8 @@ def command(
 
     NAME.json is written beside it: preprocessing, class names, input, output and hashes. An fp32 file is written only
     if its logits on real images equal those of the network; an int8 file only if it may lose at most --max-drop points
-    of top-1, by the upper end of a paired 95 % interval. Evaluate a file with "wavezoo eval FILE".
+    of top-1, by the upper end of a paired 95 % interval; otherwise the exit code is 3. Evaluate a file with "wavezoo
+    eval FILE".
     """
     from wavenet_zoo import export
 
@@ -132,19 +133,24 @@ def command(
 
 
 def _facts(result: "Export") -> list[tuple[str, str]]:
+    from wavenet_zoo.data.open import NAMED_DATA
+
     layout = "(B, H, W, C)" if result.input.layout == "NHWC" else "(B, C, H, W)"
-    hashes = ", ".join(f"sha256 {sha256[:12]}" for sha256 in result.files.values())
+    normalization = "the file normalizes them: " if result.input.dtype == "uint8" else ""
+    images = f"{result.input.name}, {layout} of {result.input.dtype}: {normalization}{result.preprocessing}"
+    data = "" if result.data in NAMED_DATA else " --data DIR"
     return [
-        ("file", f"{result.file}, {result.bytes / 1e6:.2f} MB, {hashes}"),
+        ("file", f"{result.file}, {result.bytes / 1e6:.2f} MB"),
+        *(("sha256", f"{sha256[:12]} {name}") for name, sha256 in result.files.items()),
         ("metadata", result.sidecar),
         *[("example", example) for example in result.examples],
         ("model", result.model),
         ("weights", result.weights),
         ("form", result.form),
-        ("input", f"{result.input.name}, {layout} of {result.input.dtype}: {result.preprocessing}"),
-        ("output", f"{result.output.name}, (B, classes)"),
+        ("input", images),
+        ("output", f"{result.output.name}, (B, classes): {result.output.kind}"),
         *_comparison(result),
-        ("evaluate", f"wavezoo eval {result.file}, with --data DIR unless the weights are for a named data set"),
+        ("evaluate", f"wavezoo eval {result.file}{data}"),
     ]
 
 
@@ -155,7 +161,8 @@ def _comparison(result: "Export") -> list[tuple[str, str]]:
     if int8 is None and result.compared_on is None:
         return [("compared", f"not compared: {FORMATS[result.to].engine} files do not run on this machine")]
     if int8 is None or quantization is None:
-        return [("compared", f"logits differ by at most {result.largest_difference:.1e} on {result.compared_on}")]
+        difference = f"differ by at most {result.largest_difference:.1e} on {result.compared_on}"
+        return [("compared", f"{result.output.kind} {difference}")]
     rows = [
         ("int8", f"{quantization.method}; weights {quantization.weights}; activations {quantization.activations}"),
         ("calibrated", f"on {quantization.images:,} images of {quantization.data}"),

@@ -7,7 +7,7 @@ from torch import nn
 
 from wavenet_zoo.deployment.formats import Run, format_of
 from wavenet_zoo.deployment.metadata import ExportMetadata
-from wavenet_zoo.deployment.sidecar import EXPORT_AGAIN, digest_of, hash_files, read_sidecar
+from wavenet_zoo.deployment.sidecar import EXPORT_AGAIN, digest_of, hash_files, read_sidecar, sidecar_path
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.records import parse_json
 from wavenet_zoo.weights.images import find_image_hashes
@@ -76,6 +76,8 @@ def open_exported_file(path: Path, threads: int | None = None) -> tuple[Exported
         raise WavezooError(f"{path}: is not an exported file", "'wavezoo export' writes such files")
     hashes = hash_files(path, file_format)
     metadata: ExportMetadata
+    if sidecar_path(path).exists() or not file_format.holds_metadata:
+        metadata = read_sidecar(path, hashes)  # first: the engine may crash on a damaged file
     if file_format.holds_metadata:
         run, text = file_format.module.load(path, threads)
         if not text:
@@ -83,7 +85,6 @@ def open_exported_file(path: Path, threads: int | None = None) -> tuple[Exported
         content = parse_json(text, f"{path}: metadata", EXPORT_AGAIN)
         metadata = parse_metadata(path, content, ExportMetadata, EXPORT_AGAIN)
     else:
-        metadata = read_sidecar(path, hashes)  # first: the engine may crash on a damaged file
         run, _ = file_format.module.load(path, threads)
     weights = Weights(
         name=str(path),

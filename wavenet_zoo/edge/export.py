@@ -56,6 +56,7 @@ class Export(Result):
         sidecar: Path of its metadata.
         model: Name of the model.
         weights: Description of the weights.
+        data: Name of the data set that they were trained on; None if it is unknown.
         form: Form of all units, or ``mixed``.
         forms: Form of each unit by name.
         precision: ``fp32`` or ``int8``.
@@ -78,6 +79,7 @@ class Export(Result):
     sidecar: str
     model: str
     weights: str
+    data: str | None
     form: str
     forms: dict[str, str]
     precision: str
@@ -217,6 +219,7 @@ def export(
         sidecar=str(sidecar_path(path)),
         model=name,
         weights=source.describe(),
+        data=metadata.data,
         form=metadata.form,
         forms=metadata.forms,
         precision=metadata.precision,

@@ -22,7 +22,7 @@ from wavenet_zoo.deployment.calibration import (
 from wavenet_zoo.deployment.exported import open_exported_file
 from wavenet_zoo.deployment.formats import FORMATS, Files, Format
 from wavenet_zoo.deployment.metadata import ExportMetadata, Quantization
-from wavenet_zoo.errors import INTERNAL_FAILURE, WavezooError
+from wavenet_zoo.errors import BELOW_THRESHOLD, WavezooError
 from wavenet_zoo.evaluation.compare import compare
 from wavenet_zoo.runtime.results import Result
 
@@ -146,6 +146,7 @@ def quantize(
         images=len(calibration.source.targets),
     )
     metadata = metadata.model_copy(update={"quantization": quantization})
+    logger.info("quantizing with %d images of %s", quantization.images, quantization.data)
     pixels = load_pixels(calibration.source, metadata.preprocessing, request.progress)
     images = to_input(pixels, metadata.preprocessing, metadata.input.dtype, metadata.input.layout)
     return metadata, file_format.module.quantize(network, images, metadata, reduce_range)
@@ -184,11 +185,13 @@ def check_int8(
     checks.top1_fp32, checks.top1 = (model.top1 for model in result.models)
     checks.difference, checks.interval, checks.p = pair.difference, pair.interval, pair.p
     if pair.possible_drop > request.max_drop:
+        low, high = pair.interval
         raise WavezooError(
-            f"{file.name}: not written, because int8 may lose {pair.possible_drop:.2f} points of top-1 on "
-            f"{checks.data} (lost {-pair.difference:.2f}), more than --max-drop {request.max_drop:g}",
-            "calibrate with more images, use another --to, or allow more",
-            INTERNAL_FAILURE,
+            f"{file.name}: not written, because its top-1 on {checks.images:,} images of {checks.data} differs by "
+            f"{pair.difference + 0:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}: it may lose more than "
+            f"--max-drop {request.max_drop:g}",
+            "calibrate or evaluate with more images, use another format, or allow more",
+            BELOW_THRESHOLD,
         )
     return checks
 

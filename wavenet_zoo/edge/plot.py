@@ -57,6 +57,7 @@ def plot_edge_table(path: Path, result: EdgeTable) -> None:
             panel.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
         else:
             panel.set_xlim(left=0)
+        panel.set_xlim(right=1.25 * max(times))  # the 90th percentile of a busy machine may be far outside
         panel.grid(alpha=0.3)
         panel.set_title(f"{threads} thread{'s' * (threads != 1)}, batch size {batch_size}", fontsize=9)
         panel.set_xlabel("ms per run, median to p90")
