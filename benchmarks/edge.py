@@ -69,7 +69,14 @@ def _bytes(path: Path) -> int:
 
 def table(result: dict) -> str:
     """Return the tables as Markdown."""
-    return "\n\n".join([_accuracy_table(result), *(_latency_table(result, size) for size in SIZES)])
+    accuracy = result["accuracy"]
+    environment = accuracy["environment"]
+    versions = ", ".join(
+        f"{name} {number}" for name, number in {**environment["versions"], **accuracy["versions"]}.items()
+    )
+    machine = f"{environment['available_cpus']} cores, {environment['machine']} with {environment['cpu_capability']}"
+    tables = [_accuracy_table(result), *(_latency_table(result, size) for size in SIZES)]
+    return "\n\n".join([*tables, f"{machine}; {versions}."])
 
 
 def _accuracy_table(result: dict) -> str:

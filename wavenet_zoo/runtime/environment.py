@@ -104,6 +104,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "system": platform.system(),
         "cores": os.cpu_count(),
         "available_cpus": available_cpus(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),  # AVX2, AVX512 ...
         "torch_threads": torch.get_num_threads(),
     }
 
