@@ -1,52 +1,72 @@
-"""int8 in TFLite: top-1 by the rule that joins the ranges of activations over the calibration images.
+"""int8 in TFLite: top-1 by the rule that joins the ranges of activations, with int8 logits and with float logits.
 
 python benchmarks/calibration.py --data tiny-imagenet-200    # requires the extra tflite
 """
 
 import argparse
+import itertools
 import tempfile
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 RULES = {"moving average": "moving_average_update", "minimum and maximum": "min_max_update"}
+LOGITS = ("int8", "float32")
 
 
 def measure(data: Path) -> dict:
-    """Quantize waveletnet_x1 by each rule, and compare it with fp32.
+    """Quantize waveletnet_x1 in each way, and compare it with fp32.
 
     Args:
         data: Tiny-ImageNet-200, for calibration and top-1.
 
     Returns:
-        The checks of :func:`wavenet_zoo.export` for each rule.
+        ``rows``: for each way ``ranges``, ``logits``, and the checks of :func:`wavenet_zoo.export`.
     """
     from ai_edge_quantizer.utils import qsv_utils
 
     from wavenet_zoo import export
+    from wavenet_zoo.deployment.formats import tflite
     from wavenet_zoo.runtime.results import to_plain
 
-    result = {}
-    for name, rule in RULES.items():
+    rows = []
+    for rule, logits in itertools.product(RULES, LOGITS):
+        recipe = _quantize_everything if logits == "int8" else tflite._build_recipe
         with (
             tempfile.TemporaryDirectory() as folder,
-            mock.patch.object(qsv_utils, "min_max_update", getattr(qsv_utils, rule)),  # as the export imports it
+            mock.patch.object(qsv_utils, "min_max_update", getattr(qsv_utils, RULES[rule])),  # which the export imports
+            mock.patch.object(tflite, "_build_recipe", recipe),
         ):
             options = {"out": Path(folder, "x1.tflite"), "int8": True, "calibrate": data, "data": data}
-            result[name] = to_plain(export("waveletnet_x1", "tflite", **options, max_drop=100.0).int8)
-    return result
+            checks = to_plain(export("waveletnet_x1", "tflite", **options, max_drop=100.0).int8)
+            rows.append({"ranges": rule, "logits": logits, **checks})
+    return {"rows": rows}
+
+
+def _quantize_everything() -> Any:
+    """Return the quantizer's recipe for everything but the type of input and output."""
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.qtyping import TFLOperationName
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    recipe = RecipeManager()
+    recipe.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
+    for operation in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
+        recipe.add_quantization_config(".*", operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    return recipe
 
 
 def table(result: dict) -> str:
     """Return the table as Markdown."""
     lines = []
-    for name, checks in result.items():
-        low, high = checks["interval"]
-        lines.append(
-            f"| static int8, {name} | {checks['top1']:.2f} | {checks['difference']:+.2f} ({low:+.2f} to {high:+.2f}) |"
-        )
-    first = next(iter(result.values()))
-    head = f"| waveletnet_x1, {first['images']:,} images | top-1, % | to fp32, points (95 % interval) |"
-    return "\n".join([head, "|---|---|---|", f"| fp32 | {first['top1_fp32']:.2f} | |", *lines])
+    for row in result["rows"]:
+        low, high = row["interval"]
+        difference = f"{row['difference']:+.2f} ({low:+.2f} to {high:+.2f})"
+        lines.append(f"| {row['ranges']} | {row['logits']} | {row['top1']:.2f} | {difference} |")
+    first = result["rows"][0]
+    head = "| ranges of activations | logits | top-1, % | to fp32, points (95 % interval) |"
+    note = f"waveletnet_x1 on {first['images']:,} images of {first['data']}; fp32 has {first['top1_fp32']:.2f} %."
+    return "\n".join([head, "|---|---|---:|---|", *lines, "", note])
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def make_sidecar(
         for suffix, content in files.items()
     }
     return Sidecar(
-        **metadata.model_dump(),
+        **metadata.model_dump(include=set(ExportMetadata.model_fields)),  # it may be that of another sidecar
         format=file_format.name,
         class_names=class_names_of(metadata),
         files=hashes,

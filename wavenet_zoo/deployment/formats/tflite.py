@@ -129,7 +129,7 @@ def quantize(
     """Quantize a network by AI Edge Quantizer: int8 per channel, ranges of activations from the calibration images.
 
     Ranges are minimum and maximum of all images. The default of the quantizer, a moving average of those of each image,
-    is narrower, so that activations saturate. The normalization, the logits and the softmax stay in float32.
+    is narrower: quantized logits saturate. The normalization, the logits and the softmax stay in float32.
 
     Args:
         network: The network, in evaluation mode.
