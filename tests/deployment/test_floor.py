@@ -6,8 +6,6 @@ from wavenet_zoo import export
 from wavenet_zoo.deployment.exported import open_exported_file
 from wavenet_zoo.deployment.floor import FirstChannels, remove_projections, write_floor_file
 from wavenet_zoo.deployment.fold import fold
-from wavenet_zoo.deployment.formats import FORMATS
-from wavenet_zoo.deployment.sidecar import hash_files, read_sidecar
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.weights.loading import build_model
 
@@ -42,14 +40,3 @@ def test_full_disk_leaves_no_part_of_the_floor_of_a_file(full_folder, tmp_path):
     with pytest.raises(WavezooError, match=r"floor\.pt2: cannot be written: No space left"):
         write_floor_file(metadata, path, full_folder)
     assert [file.name for file in full_folder.iterdir()] == ["filler"]
-
-
-def test_floor_of_a_file_is_written_by_the_metadata_beside_it(tmp_path):
-    path = tmp_path / "m1.pt2"
-    export("waveletnet_cifar_m1", "pt2", path, "none")
-    sidecar = read_sidecar(path, hash_files(path, FORMATS["pt2"]))
-    (tmp_path / "floor").mkdir()
-    _, floor = write_floor_file(sidecar, path, tmp_path / "floor")
-    network, _, metadata = open_exported_file(floor)
-    assert network(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
-    assert metadata.model == "waveletnet_cifar_m1" and read_sidecar(floor, hash_files(floor, FORMATS["pt2"])).files

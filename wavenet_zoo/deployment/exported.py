@@ -77,7 +77,7 @@ def open_exported_file(path: Path, threads: int | None = None) -> tuple[Exported
     hashes = hash_files(path, file_format)
     metadata: ExportMetadata
     if sidecar_path(path).exists() or not file_format.holds_metadata:
-        metadata = read_sidecar(path, hashes)  # first: the engine may crash on a damaged file
+        metadata = read_sidecar(path, hashes).without_files()  # first: the engine may crash on a damaged file
     if file_format.holds_metadata:
         run, text = file_format.module.load(path, threads)
         if not text:

@@ -56,6 +56,10 @@ class Sidecar(ExportMetadata):
     files: dict[str, FileHash]
     checks: dict[str, JsonValue] = Field(default_factory=dict)
 
+    def without_files(self) -> ExportMetadata:
+        """Return the metadata of the export."""
+        return ExportMetadata.model_validate(self.model_dump(include=set(ExportMetadata.model_fields)))
+
     def to_json(self) -> bytes:
         """Return the content of the file."""
         return (self.model_dump_json(indent=2) + "\n").encode()
@@ -84,7 +88,7 @@ def make_sidecar(
         for suffix, content in files.items()
     }
     return Sidecar(
-        **metadata.model_dump(include=set(ExportMetadata.model_fields)),  # it may be that of another sidecar
+        **metadata.model_dump(),
         format=file_format.name,
         class_names=class_names_of(metadata),
         files=hashes,

@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 
-from wavenet_zoo import WavezooError, evaluate, export
+from wavenet_zoo import WavezooError, bench, evaluate, export
 from wavenet_zoo.deployment.exported import open_exported_file
 from wavenet_zoo.deployment.formats.openvino import compile_for_cpu, load, openvino_core
 
@@ -49,6 +49,12 @@ def test_openvino_file_has_names_and_a_dynamic_batch_size(exported):
     with torch.inference_mode():
         separate = torch.cat([network(image[None]) for image in images])
     assert torch.allclose(network(images), separate, atol=1e-4)
+
+
+def test_floor_of_an_openvino_file_is_measured(exported):
+    rows = bench([str(exported[1])], batches=[1], seconds=0.01, threads=1, floor=True).rows
+    assert [row.form for row in rows] == ["dense", "no projection"]
+    assert {row.engine for row in rows} == {"OpenVINO"}
 
 
 def test_openvino_computes_in_fp32_with_the_given_threads(exported):
