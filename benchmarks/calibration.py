@@ -1,4 +1,4 @@
-"""int8 in TFLite: top-1 by the rule that joins the ranges of activations, with int8 logits and with float logits.
+"""int8 in TFLite: top-1 by the method of calibration, moving average or minimum and maximum, and by type of the logits.
 
 python benchmarks/calibration.py --data tiny-imagenet-200    # requires the extra tflite
 """

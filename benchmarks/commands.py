@@ -1,4 +1,4 @@
-"""What the benchmarks share: they run commands that print JSON, and show rows of wavezoo bench in one kind of table."""
+"""Run commands that print JSON, and format rows of wavezoo bench as a Markdown table."""
 
 import json
 import os

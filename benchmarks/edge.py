@@ -44,8 +44,10 @@ def measure(data: Path, exports: Path) -> dict:
     ]
     accuracy = wavezoo("bench", *trained, "--accuracy", "--data", data, "--threads", 1, "--seconds", SECONDS)
     for benchmark in [*latency, accuracy]:
+        benchmark["against"] = Path(benchmark["against"]).name  # not the folders of this machine
         for row in benchmark["rows"]:
             row["model"] = Path(row["model"]).name
+    accuracy["data"] = data.name
     return {"latency": latency, "accuracy": accuracy, "bytes": {file.name: _bytes(file) for file in files}}
 
 
@@ -92,8 +94,8 @@ def _accuracy_table(result: dict) -> str:
             f"{row['load_ms']:.0f} |"
         )
     head = (
-        f"| {TRAINED}, {TRAINED_SIZE} px | precision | MB | top-1, % | to fp32, points (95 % interval) | median, ms | "
-        "p90, ms | ratio | peak memory, MB | load, ms |"
+        f"| {TRAINED}, {TRAINED_SIZE} px | precision | MB | top-1, % | to ONNX Runtime fp32, points (95 % interval) | "
+        "median, ms | p90, ms | ratio | peak memory, MB | load, ms |"
     )
     return "\n".join([head, "| --- | --- |" + " ---: |" * 8, *lines])
 

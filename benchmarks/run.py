@@ -4,6 +4,7 @@ python benchmarks/run.py --images imagenet/val --timm-validate timm/validate.py 
 python benchmarks/run.py --only training --only units                              # some parts
 python benchmarks/run.py --only edge --data tiny-imagenet-200 --exports exports    # exports are kept
 python benchmarks/run.py --tables                                                  # from results/, in a second
+python benchmarks/run.py --check                                                   # are the tables those of results/?
 """
 
 import argparse
@@ -89,19 +90,27 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append", help="this part only; may be given several times")
     parser.add_argument("--engine", choices=inference.ENGINES, help="part inference: measure this engine only")
     parser.add_argument("--tables", action="store_true", help="write the tables from results/, and measure nothing")
+    parser.add_argument("--check", action="store_true", help="check that the tables are those of results/")
     options = parser.parse_args()
     for name in options.only or PARTS:
         missing = [f"--{option}" for option in PARTS[name].requires if getattr(options, option) is None]
-        if options.tables:
-            result = _stored(name)
-            if result is None:
-                print(f"skipping {name}: it has no stored result", file=sys.stderr)
-            else:
-                _write_table(name, result)
+        if options.tables or options.check:
+            _update_table(name, write=options.tables)
         elif missing:
             print(f"skipping {name}: it requires {' and '.join(missing)}", file=sys.stderr)
         else:
             _write(name, PARTS[name].measure(options))
+
+
+def _update_table(name: str, write: bool) -> None:
+    """Write the table of a stored result, or stop if it differs from that in the page."""
+    result = _stored(name)
+    if result is None:
+        print(f"skipping {name}: it has no stored result", file=sys.stderr)
+    elif write:
+        _write_table(name, result)
+    elif PARTS[name].table(result) not in PARTS[name].page.read_text():
+        raise SystemExit(f"{PARTS[name].page}: part {name} is not the table of results/{name}.json: run with --tables")
 
 
 def _stored(name: str) -> dict | None:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from wavenet_zoo import evaluate, export
 from wavenet_zoo.deployment.exported import open_exported_file
+from wavenet_zoo.deployment.formats import format_of
 from wavenet_zoo.deployment.formats.onnx import onnx_bytes
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.weights.metadata import METADATA_KEY
@@ -98,6 +99,19 @@ def test_invalid_path_or_form_is_refused_before_the_export(arguments, message, w
     assert finished.code == 2
     assert message in finished.err
     assert len(finished.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "engine"),
+    [("m.onnx", "onnxruntime"), ("m.xml", "openvino"), ("m.pte", "executorch"), ("m.pt2", "torch")],
+)
+def test_forms_are_measured_in_the_engine_of_the_file(file, engine, tmp_path, monkeypatch):
+    def resolve(*arguments, engine, progress):
+        raise WavezooError(engine)
+
+    monkeypatch.setattr("wavenet_zoo.edge.export.resolve_forms", resolve)
+    with pytest.raises(WavezooError, match=f"^{engine}$"):
+        export("waveletnet_cifar_m1", format_of(file).name, tmp_path / file, form="auto")
 
 
 def test_unknown_format_is_refused():

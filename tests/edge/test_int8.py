@@ -5,6 +5,7 @@ import torch
 
 from wavenet_zoo import WavezooError, evaluate, export
 from wavenet_zoo.deployment.exported import open_exported_file
+from wavenet_zoo.edge.int8 import Int8
 from wavenet_zoo.errors import BELOW_THRESHOLD
 from wavenet_zoo.evaluation.paired import difference_interval
 
@@ -32,6 +33,15 @@ def test_invalid_options_are_refused_before_loading_the_model(arguments, message
 def test_options_of_int8_require_it(option, wavezoo):
     finished = wavezoo("export", MODEL, "--to", "onnx", option)
     assert finished.code == 2 and f"{option.partition('=')[0]} requires --int8" in finished.err
+
+
+def test_data_of_the_weights_is_opened_only_for_an_evaluation(tmp_path):
+    options = {"model": MODEL, "weights": None, "model_kwargs": None, "size": None, "calibrate": "digits", "images": 9}
+    options |= {"data": None, "full_range": False, "progress": False}
+    missing = str(tmp_path / "missing")
+    assert len(Int8(**options, max_drop=None).open_calibration(missing).source.targets) == 9
+    with pytest.raises(WavezooError, match="missing: no such data folder"):
+        Int8(**options, max_drop=1.0).open_calibration(missing)
 
 
 def test_evaluation_data_is_required_unless_it_has_a_name(wavezoo, tmp_path):

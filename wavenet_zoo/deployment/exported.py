@@ -77,15 +77,13 @@ def open_exported_file(path: Path, threads: int | None = None) -> tuple[Exported
     hashes = hash_files(path, file_format)
     metadata: ExportMetadata
     if sidecar_path(path).exists() or not file_format.holds_metadata:
-        metadata = read_sidecar(path, hashes).without_files()  # first: the engine may crash on a damaged file
+        metadata = read_sidecar(path, hashes).export_metadata()  # first: the engine may crash on a damaged file
+    run, text = file_format.module.load(path, threads)
     if file_format.holds_metadata:
-        run, text = file_format.module.load(path, threads)
         if not text:
             raise WavezooError(f"{path}: contains no wavenet_zoo metadata", "use a file of 'wavezoo export'")
         content = parse_json(text, f"{path}: metadata", EXPORT_AGAIN)
         metadata = parse_metadata(path, content, ExportMetadata, EXPORT_AGAIN)
-    else:
-        run, _ = file_format.module.load(path, threads)
     weights = Weights(
         name=str(path),
         kind="file",

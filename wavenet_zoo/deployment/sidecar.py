@@ -56,8 +56,8 @@ class Sidecar(ExportMetadata):
     files: dict[str, FileHash]
     checks: dict[str, JsonValue] = Field(default_factory=dict)
 
-    def without_files(self) -> ExportMetadata:
-        """Return the metadata of the export."""
+    def export_metadata(self) -> ExportMetadata:
+        """Return the part that does not depend on the format and its files."""
         return ExportMetadata.model_validate(self.model_dump(include=set(ExportMetadata.model_fields)))
 
     def to_json(self) -> bytes:

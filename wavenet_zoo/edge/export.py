@@ -40,6 +40,7 @@ __all__ = ["Export", "export"]
 logger = logging.getLogger(__name__)
 
 COMPARED_IMAGES = 8
+FORM_ENGINES = {"onnx": "onnxruntime", "openvino": "openvino", "executorch": "executorch"}  # in which auto measures
 MAX_RELATIVE_DIFFERENCE = 1e-4  # of the largest logit
 
 
@@ -183,7 +184,7 @@ def export(
     preprocessing = (source.metadata.preprocessing or preprocessing_of(network)).with_overrides(size)
     check_input(network, preprocessing.input_size)
     if isinstance(form, str):
-        engine = {"onnx": "onnxruntime"}.get(to, "torch")
+        engine = FORM_ENGINES.get(to, "torch")
         form = resolve_forms(form, network, preprocessing.input_size, engine=engine, progress=progress)
     folded = fold(network, form)
     metadata = _build_metadata(

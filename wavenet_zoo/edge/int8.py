@@ -81,7 +81,8 @@ class Int8:
             WavezooError: If evaluation images are missing, or calibration images are among them.
         """
         assert self.calibrate is not None
-        self.data = self.data if self.data is not None else default_data
+        if self.data is None and self.max_drop is not None:
+            self.data = default_data
         if self.data is None and self.max_drop is not None:
             raise WavezooError(
                 "int8 is evaluated before the file is written, and the weights' data is not included",

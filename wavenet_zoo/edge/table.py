@@ -32,7 +32,7 @@ class EdgeRow(Measurement):
 
     Attributes:
         bytes: Size of the exported file, with the files that belong to it; of a model, size of its parameters and
-            buffers. None for the floor.
+            buffers before folding. None for the floor.
         top1: Percentage of images whose label scored highest; None for the floor.
         top1_interval: 95 % Wilson interval of ``top1``.
         difference: Top-1 minus that of the baseline, in percentage points; None for the baseline and the floor.
