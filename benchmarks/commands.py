@@ -55,12 +55,14 @@ def bench_table(result: dict) -> str:
     head = (
         "| engine | batch | model | form | median, ms | p90, ms | images/s | ratio | quartiles | forms of the units |"
     )
-    environment = result["environment"]
-    versions = ", ".join(
-        f"{name} {number}" for name, number in {**environment["versions"], **result["versions"]}.items()
-    )
     rules = "| --- | ---: | --- | --- | ---: | ---: | ---: | ---: | --- | --- |"
-    return "\n".join([head, rules, *lines, "", f"{result['threads']} threads; {versions}."])
+    return "\n".join([head, rules, *lines, "", f"{result['threads']} threads; {versions_of(result)}."])
+
+
+def versions_of(result: dict) -> str:
+    """Return the versions of libraries and engines of a result of wavezoo bench."""
+    versions = {**result["environment"]["versions"], **result["versions"]}
+    return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def _forms(forms: dict[str, str]) -> str:

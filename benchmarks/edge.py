@@ -7,7 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-from commands import wavezoo
+from commands import versions_of, wavezoo
 
 MODELS = ["mobilenetv2_100", "waveletnet_x1", "waveletnet_x0_75", "waveletnet_x1_k5"]  # with random weights
 TRAINED, TRAINED_SIZE = "waveletnet_x1.tiny_in200", 64
@@ -71,14 +71,10 @@ def _bytes(path: Path) -> int:
 
 def table(result: dict) -> str:
     """Return the tables as Markdown."""
-    accuracy = result["accuracy"]
-    environment = accuracy["environment"]
-    versions = ", ".join(
-        f"{name} {number}" for name, number in {**environment["versions"], **accuracy["versions"]}.items()
-    )
+    environment = result["accuracy"]["environment"]
     machine = f"{environment['available_cpus']} cores, {environment['machine']} with {environment['cpu_capability']}"
     tables = [_accuracy_table(result), *(_latency_table(result, size) for size in SIZES)]
-    return "\n\n".join([*tables, f"{machine}; {versions}."])
+    return "\n\n".join([*tables, f"{machine}; {versions_of(result['accuracy'])}."])
 
 
 def _accuracy_table(result: dict) -> str:

@@ -52,7 +52,7 @@ class Part(NamedTuple):
 
 def _measure_inference(options: argparse.Namespace) -> dict:
     """Measure one engine after the other. After each, update the files."""
-    result = _stored("inference") or {}
+    result = (_stored("inference") if options.engine else None) or {}
     for engine in [options.engine] if options.engine else inference.ENGINES:
         result = inference.measure(engine, result)
         _write("inference", result)
@@ -109,7 +109,7 @@ def _update_table(name: str, write: bool) -> None:
         print(f"skipping {name}: it has no stored result", file=sys.stderr)
     elif write:
         _write_table(name, result)
-    elif PARTS[name].table(result) not in PARTS[name].page.read_text():
+    elif _page_with_table(name, result) != PARTS[name].page.read_text():
         raise SystemExit(f"{PARTS[name].page}: part {name} is not the table of results/{name}.json: run with --tables")
 
 
@@ -124,11 +124,17 @@ def _write(name: str, result: dict) -> None:
 
 
 def _write_table(name: str, result: dict) -> None:
-    """Replace the section of a part in its page."""
-    marks = f"<!-- {name} -->", f"<!-- /{name} -->"
-    body = f"{marks[0]}\n{PARTS[name].table(result)}\n{marks[1]}"
-    page = PARTS[name].page
-    page.write_text(re.sub(f"{marks[0]}.*?{marks[1]}", lambda _: body, page.read_text(), flags=re.DOTALL))
+    PARTS[name].page.write_text(_page_with_table(name, result))
+
+
+def _page_with_table(name: str, result: dict) -> str:
+    """Return the page of a part with the table of a result between its marks."""
+    first, last = f"<!-- {name} -->", f"<!-- /{name} -->"
+    body, page = f"{first}\n{PARTS[name].table(result)}\n{last}", PARTS[name].page
+    text, count = re.subn(f"{first}.*?{last}", lambda _: body, page.read_text(), flags=re.DOTALL)
+    if count != 1:
+        raise SystemExit(f"{page}: expected {first} and {last} once, found them {count} times")
+    return text
 
 
 if __name__ == "__main__":
