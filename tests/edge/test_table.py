@@ -24,6 +24,14 @@ def test_plot_has_a_panel_per_number_of_threads(tmp_path):
     assert "<!-- 1 thread, batch size 1 -->" in drawn and "<!-- 2 threads, batch size 1 -->" in drawn
 
 
+def test_plot_names_every_form_of_a_model(tmp_path):
+    accuracy = {"bytes": 1000, "top1": 90.0, "top1_interval": (88.0, 92.0)}
+    rows = [row("a", form, **accuracy) for form in ("dense", "factored")]
+    plot_edge_table(tmp_path / "e.svg", EdgeTable("a", rows, "digits", 100, None, "all", {}, {}, 1.0))
+    drawn = (tmp_path / "e.svg").read_text()
+    assert "<!-- a, torch, fp32: 0.00 MB -->" in drawn and "<!-- a, factored, torch, fp32: 0.00 MB -->" in drawn
+
+
 def test_models_with_different_input_sizes_are_refused():
     with pytest.raises(WavezooError, match="has an input of 64 px, and waveletnet_cifar_m1 of 32 px"):
         edge_table([MODEL, "waveletnet_x1.tiny_in200"], "digits")

@@ -38,7 +38,8 @@ def plot_edge_table(path: Path, result: EdgeTable) -> None:
                 handles[label] = panel.axvline(row.median_ms, color="0.5", linewidth=1, linestyle="--", label=label)
                 continue
             color = f"C{styles.index((row.model, row.form, row.engine)) % 10}"
-            label = f"{_short(row.model)}, {row.form}, {row.engine}, {row.precision}: {row.bytes / 1e6:.2f} MB"
+            form = "" if row.form == "dense" else f"{row.form}, "
+            label = f"{_short(row.model)}, {form}{row.engine}, {row.precision}: {row.bytes / 1e6:.2f} MB"
             low, high = row.top1_interval
             panel.errorbar(
                 row.median_ms, row.top1, [[row.top1 - low], [high - row.top1]],
