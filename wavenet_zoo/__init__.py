@@ -28,6 +28,7 @@ __all__ = [
     "list_models",
     "predict",
     "publish",
+    "reproduce",
     "table",
     "train",
 ]
@@ -47,6 +48,7 @@ _LAZY = {
     "list_models": "wavenet_zoo.zoo.catalog",
     "predict": "wavenet_zoo.evaluation.predict",
     "publish": "wavenet_zoo.zoo.publish",
+    "reproduce": "wavenet_zoo.paper.reproduction",
     "table": "wavenet_zoo.paper.tables",
     "train": "wavenet_zoo.training.train",
 }
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from wavenet_zoo.evaluation.predict import predict
     from wavenet_zoo.paper.ablation import ablate
     from wavenet_zoo.paper.connectivity import connectivity
+    from wavenet_zoo.paper.reproduction import reproduce
     from wavenet_zoo.paper.tables import table
     from wavenet_zoo.training.dry_run import dry_run
     from wavenet_zoo.training.train import train

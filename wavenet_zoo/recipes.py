@@ -586,7 +586,8 @@ def list_recipes() -> dict[str, Path]:
     folder = shipped_folder("recipes")
     if folder is None:
         return {}
-    return {str(p.relative_to(folder).with_suffix("").as_posix()): p for p in sorted(folder.rglob("*.yaml"))}
+    files = [path for path in sorted(folder.rglob("*.yaml")) if path.parent.name != "scales"]
+    return {str(path.relative_to(folder).with_suffix("").as_posix()): path for path in files}
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

@@ -34,7 +34,7 @@ from wavenet_zoo.runtime.launch import reporting_rank
 # each is in the file of its name
 COMMANDS = (
     "list", "info", "count", "recipe", "train", "eval", "predict", "compare", "bench", "export", "ablate",
-    "connectivity", "table", "publish", "weights",
+    "reproduce", "connectivity", "table", "publish", "weights",
 )  # fmt: skip
 
 

@@ -1,9 +1,8 @@
 """Ablations: train the network of a recipe and changed versions of it under equal seeds, and compare the errors."""
 
-import contextlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from wavenet_zoo.models import WaveletNet
 from wavenet_zoo.paper.measured import count_epochs
 from wavenet_zoo.paper.published import ABLATIONS, PublishedAblation
 from wavenet_zoo.paper.statistics import Estimate, estimate
+from wavenet_zoo.paper.training_runs import PlannedRun, train_runs
 from wavenet_zoo.recipes import Recipe, load_recipe, recipe_name
 from wavenet_zoo.runtime.records import read_record
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.training.build import check_recipe
 from wavenet_zoo.training.records import RunRecord
-from wavenet_zoo.training.train import train
 from wavenet_zoo.weights.loading import build_model
 
 __all__ = ["DEFAULT_RECIPE", "Ablation", "Arm", "ArmResult", "ablate"]
@@ -163,24 +162,24 @@ def ablate(
     total = len(arms) * seeds
     logger.info("%d runs of recipe %s, %s each", total, recipe_name(recipe_path), count_epochs(recipe.schedule.epochs))
 
-    repeated: set[str] = set()
+    planned = [  # seed by seed, so that complete pairs exist at any time
+        PlannedRun(
+            arm.name, arm.title, seed, recipe_path, (*overrides, *arm.overrides), folder / arm.name / f"seed{seed}"
+        )
+        for seed in seed_values
+        for arm in arms
+    ]
     runs: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in arms}
-    for seed in seed_values:  # seed by seed, so that complete pairs exist at any time
-        for arm in arms:
-            logger.info("run %d of %d: %s, seed %d", 1 + sum(map(len, runs.values())), total, arm.title, seed)
-            run_dir = folder / arm.name / f"seed{seed}"
-            values = [*overrides, *arm.overrides, f"seed={seed}"]
-            with _without_repetition(repeated):
-                run = train(recipe_path, data, run_dir, values, workers=workers, device=device, progress=progress)
-            runs[arm.name].append(
-                {
-                    "seed": seed,
-                    "out": str(run_dir),  # not run.out: a finished run may have been moved
-                    "error": 100 - run.last["top1"],
-                    "weights_sha256": run.weights_sha256,
-                    "seconds": run.seconds,
-                }
-            )
+    for plan, run in train_runs(planned, data, workers=workers, device=device, progress=progress):
+        runs[plan.name].append(
+            {
+                "seed": plan.seed,
+                "out": str(plan.out),  # not run.out: a finished run may have been moved
+                "error": 100 - run.last["top1"],
+                "weights_sha256": run.weights_sha256,
+                "seconds": run.seconds,
+            }
+        )
     record = read_record(folder / original.name / f"seed{seed_values[0]}" / "run.json", RunRecord)
     results: list[ArmResult] = []
     for arm in arms:
@@ -199,24 +198,6 @@ def ablate(
         out=str(folder),
         picture=f"{folder / '-'.join(arm.name for arm in arms[1:])}.png",
     )
-
-
-@contextlib.contextmanager
-def _without_repetition(messages: set[str]) -> Iterator[None]:
-    """Log what every run repeats, its data and preprocessing, only if it is not in ``messages``, and add it there."""
-
-    def is_new(record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        known = message in messages
-        messages.add(message)
-        return not known
-
-    build = logging.getLogger(check_recipe.__module__)
-    build.addFilter(is_new)
-    try:
-        yield
-    finally:
-        build.removeFilter(is_new)
 
 
 def _arms(

@@ -25,6 +25,7 @@ __all__ = [
     "find_runs",
     "group_runs",
     "read_history",
+    "read_runs",
 ]
 
 MAX_LOG_BYTES = 64 * 2**20
@@ -112,6 +113,15 @@ def find_runs(folders: Iterable[str | Path] = ()) -> list[MeasuredRun]:
                 run = _read_run(path.parent)
                 runs.setdefault(run.weights_sha256, run)
     return list(runs.values())
+
+
+def read_runs(folders: Iterable[Path]) -> list[MeasuredRun]:
+    """Read finished runs.
+
+    Raises:
+        WavezooError: If the files of a run are invalid.
+    """
+    return [_read_run(folder) for folder in folders]
 
 
 def group_runs(runs: Iterable[MeasuredRun]) -> list[RunGroup]:

@@ -7,13 +7,13 @@ from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.paper.ablation_table import ablation_table
 from wavenet_zoo.paper.architecture_table import architecture_table
 from wavenet_zoo.paper.layer_table import layer_table
-from wavenet_zoo.paper.measured import find_runs, group_runs
+from wavenet_zoo.paper.measured import RunGroup, find_runs, group_runs
 from wavenet_zoo.paper.measured_table import measured_table
 from wavenet_zoo.paper.model_table import model_table
 from wavenet_zoo.paper.system_tables import system_table
 from wavenet_zoo.paper.table import Number, PaperTable
 
-__all__ = ["table"]
+__all__ = ["build_table", "table"]
 
 
 def table(number: Number, *, runs: Sequence[str | Path] = ()) -> PaperTable:
@@ -31,7 +31,16 @@ def table(number: Number, *, runs: Sequence[str | Path] = ()) -> PaperTable:
     """
     if number not in (*range(1, 8), "measured", "models"):
         raise WavezooError(f"the paper has no Table {number}", "use 1 to 7, measured or models")
-    measured = group_runs(find_runs(runs))
+    return build_table(number, group_runs(find_runs(runs)))
+
+
+def build_table(number: Number, measured: Sequence[RunGroup]) -> PaperTable:
+    """Build a table with the errors of these runs.
+
+    Args:
+        number: 1 to 7, ``measured`` or ``models``.
+        measured: Finished runs.
+    """
     if number == "measured":
         return measured_table(measured)
     if number == "models":

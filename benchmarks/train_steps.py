@@ -1,0 +1,51 @@
+"""Take training steps by a recipe as wavezoo train does, loader included, and print images per second as JSON.
+
+python benchmarks/train_steps.py tiny_imagenet/waveletnet_x1 tiny-imagenet-200 --steps 30
+"""
+
+import argparse
+import itertools
+import json
+import resource
+import time
+
+WARM_UP = 4  # steps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe")
+    parser.add_argument("data")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--mallopt", action="store_true", help="trial: keep freed memory")
+    options = parser.parse_args()
+    if options.mallopt:
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        print(libc.mallopt(-4, 0), libc.mallopt(-1, 2**31 - 1), file=__import__("sys").stderr)
+    from wavenet_zoo.data.loaders import batches
+    from wavenet_zoo.runtime.distributed import init_distributed
+    from wavenet_zoo.training.build import build_training
+    from wavenet_zoo.training.settings import run_settings
+    from wavenet_zoo.training.step import MicroBatches, train_step
+
+    settings = run_settings(options.recipe, options.data, "unused", options.overrides, None, None, None)
+    with init_distributed("cpu") as distributed:
+        training = build_training(settings, distributed)
+        training.model.train()
+        training.train_loader.batch_sampler.start(epoch=1)
+        with batches(training.train_loader) as iterator:
+            micro_batches = MicroBatches(iterator)
+            for step in range(WARM_UP + options.steps):
+                if step == WARM_UP:
+                    started = time.perf_counter()
+                train_step(training, itertools.islice(micro_batches, settings.recipe.accumulation), step)
+            seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"images_per_second": options.steps * settings.recipe.batch_size / seconds, "peak_bytes": peak}))
+
+
+if __name__ == "__main__":
+    main()
