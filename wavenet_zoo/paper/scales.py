@@ -101,8 +101,8 @@ def load_scale(name: str | Path) -> Scale:
     """Read a scale.
 
     Its file has ``tables``: by number of the table ``rows``, each with a ``recipe`` and its ``overrides``. The
-    ``overrides`` of a table apply to all of its rows. ``seeds`` is the number of runs of a row, in the file, a table or a row. Paths
-    of recipes start at the folder of the file.
+    ``overrides`` of a table apply to all of its rows. ``seeds`` is the number of runs of a row, in the file, a table or
+    a row. Paths of recipes start at the folder of the file.
 
     Args:
         name: A YAML file, or the name of a shipped scale.
