@@ -1,13 +1,24 @@
-"""The CPUs that this process may use: those of its affinity, within the quota of its control groups."""
+"""How this process uses CPUs and memory: available CPUs, threads and how they wait, and freed memory.
+
+The functions set what torch's OpenMP runtime and glibc's allocator read when they start, so they are called before torch
+is imported. What the user has set in the environment takes precedence.
+"""
 
 import contextlib
+import ctypes
 import math
 import os
+import platform
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["available_cpus", "limit_threads"]
+__all__ = ["available_cpus", "keep_freed_memory", "limit_threads", "use_threads", "wait_passively"]
 
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+SPINS = "10000"  # about 30 microseconds before a waiting thread sleeps, see benchmarks/README.md
+MALLOC = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD")
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 
@@ -25,6 +36,32 @@ def limit_threads() -> None:
     """Let torch use at most :func:`available_cpus` threads, if it is imported later: by itself it ignores quotas."""
     if available_cpus() < _affinity():
         os.environ.setdefault("OMP_NUM_THREADS", str(available_cpus()))
+
+
+def use_threads(threads: int) -> None:
+    """Let torch use this number of threads."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+
+
+def wait_passively() -> None:
+    """Let OpenMP's threads sleep after a short time if they wait for one another, instead of spinning.
+
+    A thread that spins while another process has the CPU of the thread it waits for loses its own time slice: with one
+    busy process beside it, training on two CPUs is several times slower.
+    """
+    if not any(name in os.environ for name in WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ["GOMP_SPINCOUNT"] = SPINS
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next allocation, instead of returning it to the kernel at every step."""
+    if platform.libc_ver()[0] == "glibc" and not any(name in os.environ for name in MALLOC):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _affinity() -> int:
