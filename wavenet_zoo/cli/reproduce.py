@@ -55,6 +55,7 @@ class Shard(click.ParamType):
 @click.option("--out", metavar="DIR", help="Folder of the runs.  [default: runs/reproduce/SCALE]")
 @click.option("--dry-run", is_flag=True, help="List the runs with their state, time and memory; write no file.")
 @workers_option
+@click.option("--cache-images", is_flag=True, help="Decode all images once, and keep them in the memory of the device.")
 @device_option
 @output_options
 def command(
@@ -67,6 +68,7 @@ def command(
     out: str | None,
     dry_run: bool,
     workers: int | None,
+    cache_images: bool,
     device: str,
     as_json: bool,
     quiet: bool,
@@ -81,7 +83,9 @@ def command(
     from wavenet_zoo.paper.reproduction import plan_reproduction
 
     output = Output(as_json, quiet)
-    options: dict[str, Any] = {"seeds": seeds, "only": only, "shard": shard, "workers": workers, "device": device}
+    options: dict[str, Any] = {
+        "seeds": seeds, "only": only, "shard": shard, "workers": workers, "device": device, "cache_images": cache_images,
+    }  # fmt: skip
     if dry_run:
         result = plan_reproduction(int(number), scale, data, out, **options)
     else:

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     "--deterministic", is_flag=True, default=None, help="Use deterministic algorithms on GPUs, which may be slower."
 )
 @click.option(
+    "--cache-images/--no-cache-images", default=None,
+    help="Decode all images once, keep them in the memory of the device and augment them there.  [default: no]",
+)  # fmt: skip
+@click.option(
     "--checkpoint-minutes", type=click.FloatRange(min=0), default=10, show_default=True, metavar="MINUTES",
     help="Time between checkpoints within an epoch.",
 )  # fmt: skip
@@ -57,6 +61,7 @@ def command(
     compile: bool | None,
     form: str | None,
     deterministic: bool | None,
+    cache_images: bool | None,
     checkpoint_minutes: float,
     allow_world_size_change: bool,
     tensorboard: bool,
@@ -77,13 +82,13 @@ def command(
     if dry_run:
         trial = run_dry(
             recipe, data, out, overrides, workers=workers, device=device, compile=compile, form=form,
-            progress=output.progress,
+            cache_images=cache_images, progress=output.progress,
         )  # fmt: skip
         output.json(trial.to_dict()) if as_json else _show_dry_run(output, trial)
         return
     run = train(
         recipe, data, out, overrides, workers=workers, device=device, compile=compile, form=form,
-        deterministic=deterministic, checkpoint_minutes=checkpoint_minutes,
+        deterministic=deterministic, cache_images=cache_images, checkpoint_minutes=checkpoint_minutes,
         allow_world_size_change=allow_world_size_change, tensorboard=tensorboard, progress=output.progress,
     )  # fmt: skip
     output.json(run.to_dict()) if as_json else _show(output, run)

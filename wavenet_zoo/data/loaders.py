@@ -208,8 +208,11 @@ def batches(loader: Loader) -> Iterator[BatchIterator]:
 
 
 def decoding_seconds(loader: DataLoader) -> float:
-    """Return the seconds that an evaluation loader has spent decoding and transforming, summed over its workers."""
-    return float(loader.dataset.seconds.sum())  # type: ignore[attr-defined]
+    """Return the seconds that an evaluation loader has spent decoding and transforming, summed over its workers.
+
+    It is 0 for a loader over cached images.
+    """
+    return float(loader.dataset.seconds.sum()) if hasattr(loader, "dataset") else 0.0
 
 
 @contextlib.contextmanager
@@ -292,7 +295,8 @@ class _Images(Dataset):
             reason = str(error)
         except (OSError, MemoryError) as error:
             return read_error(self.source, index, error)
-        zeros = torch.zeros_like(self.transform(Image.new("RGB", (64, 64))))
+        blank = Image.new("RGB", getattr(self.transform, "image_size", (64, 64)))
+        zeros = torch.zeros_like(self.transform(blank))
         return (zeros, UNREADABLE, index), reason
 
 

@@ -96,6 +96,7 @@ def reproduce(
     shard: tuple[int, int] = (1, 1),
     workers: int | None = None,
     device: str = "auto",
+    cache_images: bool = False,
     progress: bool = False,
 ) -> Reproduction:
     """Train every run that a table of the paper requires at a scale, and fill the table.
@@ -113,6 +114,7 @@ def reproduce(
         shard: (i, n): train every n-th run, starting at the i-th, on one of n machines.
         workers: Loader workers.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        cache_images: Keep decoded images in the memory of the device, as in :func:`wavenet_zoo.train`.
         progress: Show progress on stderr.
 
     Raises:
@@ -121,7 +123,9 @@ def reproduce(
     Source: paper, section 5, Tables 2, 3, 5, 6 and 7.
     """
     loaded, plans, folder = _plan(table, scale, out, seeds, only, shard)
-    for _ in train_runs(plans, data, workers=workers, device=device, progress=progress):
+    for _ in train_runs(
+        plans, data, workers=workers, device=device, cache_images=cache_images, progress=progress
+    ):  # fmt: skip
         pass
     return _result(table, loaded, plans, shard, folder)
 
@@ -137,6 +141,7 @@ def plan_reproduction(
     shard: tuple[int, int] = (1, 1),
     workers: int | None = None,
     device: str = "auto",
+    cache_images: bool = False,
 ) -> Reproduction:
     """List the runs of :func:`reproduce` with their state, and estimate time and memory by a dry run of each row.
 
@@ -150,6 +155,7 @@ def plan_reproduction(
         shard: (i, n): every n-th run, starting at the i-th.
         workers: Loader workers.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        cache_images: Keep decoded images in the memory of the device.
 
     Raises:
         WavezooError: If the scale is invalid or does not have the table, or a dry run fails.
@@ -159,7 +165,7 @@ def plan_reproduction(
     estimates: dict[str, dict[str, Any]] = {}
     for run, plan in zip(result.runs, plans):
         if run.error is None and plan.name not in estimates:
-            estimates[plan.name] = _dry_run(plan, data, workers, device)
+            estimates[plan.name] = _dry_run(plan, data, workers, device, cache_images)
     for run in result.runs:
         if run.error is None:
             estimate = estimates[run.name]
@@ -217,12 +223,16 @@ def _describe(plan: PlannedRun) -> ReproductionRun:
     return run
 
 
-def _dry_run(plan: PlannedRun, data: str | Path | None, workers: int | None, device: str) -> dict[str, Any]:
+def _dry_run(
+    plan: PlannedRun, data: str | Path | None, workers: int | None, device: str, cache_images: bool
+) -> dict[str, Any]:
     """Estimate time and memory of a run, in a process of its own: the peak memory of a process only grows."""
     command = [sys.executable, "-m", "wavenet_zoo", "train", str(plan.recipe), "--dry-run", "--json", "--quiet"]
     command += ["--device", device, *(word for value in plan.values for word in ("--set", value))]
     if data is not None:
         command += ["--data", str(data)]
+    if cache_images:
+        command.append("--cache-images")
     if workers is not None:
         command += ["--workers", str(workers)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -42,7 +42,13 @@ class PlannedRun:
 
 
 def train_runs(
-    runs: Sequence[PlannedRun], data: str | Path | None, *, workers: int | None, device: str, progress: bool
+    runs: Sequence[PlannedRun],
+    data: str | Path | None,
+    *,
+    workers: int | None,
+    device: str,
+    cache_images: bool = False,
+    progress: bool,
 ) -> Iterator[tuple[PlannedRun, TrainingRun]]:
     """Train runs in their order.
 
@@ -51,6 +57,7 @@ def train_runs(
         data: Data set; overrides that of the recipes.
         workers: Loader workers.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        cache_images: Keep decoded images in the memory of the device, as in :func:`wavenet_zoo.train`.
         progress: Show progress on stderr.
 
     Yields:
@@ -63,7 +70,10 @@ def train_runs(
     for number, run in enumerate(runs, 1):
         logger.info("run %d of %d: %s, seed %d", number, len(runs), run.title, run.seed)
         with _without_repetition(repeated):
-            result = train(run.recipe, data, run.out, run.values, workers=workers, device=device, progress=progress)
+            result = train(
+                run.recipe, data, run.out, run.values, workers=workers, device=device,
+                cache_images=cache_images or None, progress=progress,
+            )  # fmt: skip
         yield run, result
 
 

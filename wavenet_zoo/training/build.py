@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from wavenet_zoo.data.agreement import check_same_images
+from wavenet_zoo.data.cached_images import CachedLoader, cached_evaluation_loader, cached_training_loader
 from wavenet_zoo.data.classes import match_classes
 from wavenet_zoo.data.loaders import Loader, evaluation_loader, training_loader
 from wavenet_zoo.data.open import is_named, open_data
@@ -67,8 +68,8 @@ class Training:
     distributed: Distributed
     train_images: ImageSource
     val_images: ImageSource
-    train_loader: Loader
-    val_loader: Loader
+    train_loader: Loader | CachedLoader
+    val_loader: Loader | CachedLoader
     model: Any
     forward: Any
     ema: ModelEmaV3 | None
@@ -97,13 +98,16 @@ class Training:
         return torch.autocast(self.distributed.device.type, dtype, enabled=precision != "fp32")
 
 
-def build_training(settings: RunSettings, distributed: Distributed, *, workers: int | None = None) -> Training:
+def build_training(
+    settings: RunSettings, distributed: Distributed, *, workers: int | None = None, progress: bool = False
+) -> Training:
     """Build data, model, optimizer and schedule of a run, and check that the network can take a step.
 
     Args:
         settings: Recipe, data and options of the run.
         distributed: Process group.
         workers: Loader workers of each process. Default: see :func:`wavenet_zoo.data.workers.default_workers`.
+        progress: Show the progress of decoding on stderr, with ``settings.cache_images``.
 
     Raises:
         WavezooError: If values of the recipe are incompatible, the data is missing or invalid, or the processes have
@@ -151,25 +155,44 @@ def build_training(settings: RunSettings, distributed: Distributed, *, workers: 
     workers = default_workers(train_images.in_memory, distributed.local_world_size) if workers is None else workers
     pin_memory = device.type == "cuda"
     shard = {"rank": distributed.rank, "world_size": distributed.world_size}
-    train_loader = training_loader(
-        train_images,
-        training_transform(preprocessing, recipe.augmentation),
-        recipe.batch_size,
-        recipe.seed,
-        workers,
-        pin_memory,
-        accumulation=recipe.accumulation,
-        **shard,
-    )
-    val_loader = evaluation_loader(
-        val_images,
-        evaluation_transform(preprocessing, normalized=False),
-        class_indices,
-        micro_batch_size,
-        workers,
-        pin_memory,
-        **shard,
-    )
+    train_loader: Loader | CachedLoader
+    val_loader: Loader | CachedLoader
+    if settings.cache_images:
+        train_loader = cached_training_loader(
+            train_images,
+            preprocessing,
+            recipe.augmentation,
+            recipe.batch_size,
+            recipe.seed,
+            workers,
+            device,
+            accumulation=recipe.accumulation,
+            progress=progress,
+            **shard,
+        )
+        val_loader = cached_evaluation_loader(
+            val_images, preprocessing, class_indices, micro_batch_size, workers, device, progress=progress, **shard
+        )
+    else:
+        train_loader = training_loader(
+            train_images,
+            training_transform(preprocessing, recipe.augmentation),
+            recipe.batch_size,
+            recipe.seed,
+            workers,
+            pin_memory,
+            accumulation=recipe.accumulation,
+            **shard,
+        )
+        val_loader = evaluation_loader(
+            val_images,
+            evaluation_transform(preprocessing, normalized=False),
+            class_indices,
+            micro_batch_size,
+            workers,
+            pin_memory,
+            **shard,
+        )
     steps_per_epoch = len(train_images.targets) // recipe.batch_size
     optimizer = build_optimizer(recipe, model)
     metadata = WeightsMetadata(

@@ -93,6 +93,7 @@ def dry_run(
     device: str = "auto",
     compile: bool | None = None,
     form: str | None = None,
+    cache_images: bool | None = None,
     progress: bool = False,
 ) -> DryRun:
     """Check a training run and estimate its time: the steps are those of :func:`wavenet_zoo.train`.
@@ -108,15 +109,16 @@ def dry_run(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         compile: Compile the model with torch.compile.
         form: ``dense`` or ``factored``, as in :func:`wavenet_zoo.train`.
+        cache_images: Keep decoded images in the memory of the device, as in :func:`wavenet_zoo.train`.
         progress: Show progress on stderr.
 
     Raises:
         WavezooError: If the recipe, the data or the folder is invalid, or an image cannot be opened.
     """
-    settings = run_settings(recipe_path, data, out, overrides, compile, form, deterministic=None)
+    settings = run_settings(recipe_path, data, out, overrides, compile, form, None, cache_images)
     recipe = settings.recipe
     with preserve_rng_state(), init_distributed(device) as distributed:
-        training = build_training(settings, distributed, workers=workers)
+        training = build_training(settings, distributed, workers=workers, progress=progress)
         log_data(training)
         folder_state = _folder_state(training, settings)
         for images in (training.train_images, training.val_images):

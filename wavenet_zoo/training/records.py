@@ -39,6 +39,7 @@ class RunRecord(BaseModel):
         compile: Whether the model is compiled.
         form: Form of WaveletNet's units.
         deterministic: Whether deterministic algorithms are used.
+        cache_images: Whether images are decoded once and augmented on the device.
         pretrained: Name and hash of the initial weights; None for random ones.
         metadata: Metadata of the weights to be trained.
         environment: Versions, commit and machine.
@@ -54,6 +55,7 @@ class RunRecord(BaseModel):
     compile: bool
     form: str = "factored"  # the first runs did not record it either
     deterministic: bool
+    cache_images: bool = False
     pretrained: dict[str, Any] | None = None
     metadata: WeightsMetadata
     environment: EnvironmentRecord

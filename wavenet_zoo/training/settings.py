@@ -31,6 +31,7 @@ class RunSettings:
         compile: Compile the model with torch.compile.
         form: How WaveletNet's units compute.
         deterministic: Use deterministic algorithms on GPUs.
+        cache_images: Keep decoded images in the memory of the device.
     """
 
     recipe: Recipe
@@ -40,6 +41,7 @@ class RunSettings:
     compile: bool
     form: str
     deterministic: bool
+    cache_images: bool = False
 
     @property
     def data_location(self) -> str:
@@ -60,6 +62,7 @@ def run_settings(
     compile: bool | None,
     form: str | None,
     deterministic: bool | None,
+    cache_images: bool | None = None,
 ) -> RunSettings:
     """Return the settings of a call: what it does not set has its default or, for the folder of a run, the run's value.
 
@@ -71,6 +74,7 @@ def run_settings(
         compile: Whether to compile the model. Default: no.
         form: How WaveletNet's units compute. Default: ``dense``.
         deterministic: Whether to use deterministic algorithms on GPUs. Default: no.
+        cache_images: Whether to keep decoded images in the memory of the device. Default: no.
 
     Raises:
         WavezooError: If the recipe or the folder is invalid.
@@ -82,7 +86,9 @@ def run_settings(
         if given is None and values.data.path is not None:
             given = str(find_recipe(recipe).parent / expand(values.data.path))
         run_dir = Path(out) if out is not None else default_run_dir(name, values, load_recipe(recipe))
-        return RunSettings(values, name, given, run_dir, bool(compile), form or "dense", bool(deterministic))
+        return RunSettings(
+            values, name, given, run_dir, bool(compile), form or "dense", bool(deterministic), bool(cache_images)
+        )
     run_dir = Path(recipe)
     if out is not None or overrides:
         raise WavezooError(
@@ -101,6 +107,7 @@ def run_settings(
         compile=stored.compile if compile is None else compile,
         form=form or stored.form,
         deterministic=stored.deterministic if deterministic is None else deterministic,
+        cache_images=stored.cache_images if cache_images is None else cache_images,
     )
 
 

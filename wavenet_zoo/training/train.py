@@ -51,6 +51,7 @@ def train(
     compile: bool | None = None,
     form: str | None = None,
     deterministic: bool | None = None,
+    cache_images: bool | None = None,
     checkpoint_minutes: float = 10.0,
     allow_world_size_change: bool = False,
     tensorboard: bool = False,
@@ -80,6 +81,7 @@ def train(
         form: How WaveletNet's units compute. ``dense`` composes DFWT and WConv into one convolution at every step,
             ``factored`` computes them one after the other. Weights and gradients are equal up to rounding.
         deterministic: Use deterministic algorithms on GPUs, which may be slower.
+        cache_images: Decode all images once, keep them in the memory of the device and augment them there.
         checkpoint_minutes: Save a checkpoint after every epoch, and after this time within an epoch.
         allow_world_size_change: Resume with a different number of processes.
         tensorboard: Write TensorBoard events to ``tensorboard/`` in the folder.
@@ -91,7 +93,7 @@ def train(
     """
     if not checkpoint_minutes >= 0:  # nan too
         raise WavezooError(f"--checkpoint-minutes {checkpoint_minutes}: must be 0 or more")
-    settings = run_settings(recipe_path, data, out, overrides, compile, form, deterministic)
+    settings = run_settings(recipe_path, data, out, overrides, compile, form, deterministic, cache_images)
     recipe, run_dir = settings.recipe, settings.run_dir
     if tensorboard:
         check_tensorboard()
@@ -102,7 +104,7 @@ def train(
         if distributed.is_rank_zero:
             stack.enter_context(lock_run_dir(run_dir))
         stack.enter_context(deterministic_algorithms(settings.deterministic))
-        training = build_training(settings, distributed, workers=workers)
+        training = build_training(settings, distributed, workers=workers, progress=progress)
         record = run_record(training, settings)
         hashes = hash_training_images(training, progress)
         state, finished = start_or_resume(run_dir, training, record, hashes, allow_world_size_change)
