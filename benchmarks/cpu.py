@@ -1,73 +1,100 @@
-"""Training on CPUs: images per second by environment, on a quiet machine and beside a busy process.
+"""Training on CPUs: images per second of timm's train.py and of wavezoo, also beside a busy process."""
 
-python benchmarks/cpu.py --data tiny-imagenet-200
-"""
-
-import argparse
 import contextlib
 import os
+import re
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from commands import json_of
 
 STEPS = Path(__file__).with_name("train_steps.py")
-RECIPES = {  # name in the table: recipe, number of steps
-    "waveletnet_x1, 64 px": ("tiny_imagenet/waveletnet_x1", 24),
-    "mobilenetv2_100, 64 px": ("tiny_imagenet/mobilenetv2_100", 24),
-    "waveletnet_cifar_m2, 32 px": ("cifar10/waveletnet_m2", 8),
+NETWORKS = {  # recipe, pixels, steps
+    "waveletnet_x1": ("tiny_imagenet/waveletnet_x1", 64, 12),
+    "mobilenetv2_100": ("tiny_imagenet/mobilenetv2_100", 64, 12),
+    "waveletnet_cifar_m2": ("cifar10/waveletnet_m2", 32, 6),
 }
-PASSIVE = {"OMP_WAIT_POLICY": "passive"}
-MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "16000000000"}
-ENVIRONMENTS = {
-    "default": {},
-    "passive, spin 0": PASSIVE | {"GOMP_SPINCOUNT": "0"},
-    "passive, spin 1000": PASSIVE | {"GOMP_SPINCOUNT": "1000"},
-    "passive, spin 10000": PASSIVE | {"GOMP_SPINCOUNT": "10000"},
-    "passive, spin 100000": PASSIVE | {"GOMP_SPINCOUNT": "100000"},
-    "memory": MEMORY,
-    "passive, spin 1000, memory": PASSIVE | {"GOMP_SPINCOUNT": "1000"} | MEMORY,
-    "one thread": {"OMP_NUM_THREADS": "1"},
+SETTINGS = {  # of wavezoo
+    "wavezoo, settings of torch": [],
+    "wavezoo": ["--wait-passively", "--keep-memory"],
 }
-ROUNDS = 2
+TIMM = "timm's train.py"
+TIMM_STEP = re.compile(r"Train: 0 \[ *(\d+)/.*?Time: ([\d.]+)s,")
+BATCH_SIZE, WARM_UP, ROUNDS = 128, 4, 2
 
 
-def measure(data: Path, recipes: list[str], environments: list[str]) -> dict:
-    """Train in each environment in turn.
+def measure(data: Path, timm_train: Path | None) -> dict:
+    """Train each network in each way in turn.
 
     Args:
         data: Tiny-ImageNet-200.
-        recipes: Names of :data:`RECIPES`.
-        environments: Names of :data:`ENVIRONMENTS`.
+        timm_train: timm's ``train.py``; None to leave it out.
     """
     rows = []
-    for name in recipes:
-        recipe, steps = RECIPES[name]
+    for network in NETWORKS:
         for busy in (False, True):
-            runs: dict[str, list[dict]] = {environment: [] for environment in environments}
+            runs: dict[str, list[dict]] = {}
             with _busy_process() if busy else contextlib.nullcontext():
                 for _ in range(ROUNDS):
-                    for environment in environments:
-                        variables = [f"{key}={value}" for key, value in ENVIRONMENTS[environment].items()]
-                        command = ["env", *variables, sys.executable, STEPS, recipe, data, "--steps", steps]
-                        runs[environment].append(json_of([*command, "--set", "data.name=tiny-imagenet-200",
-                                                          "--set", "data.validation=val"]))  # fmt: skip
+                    if timm_train is not None:
+                        runs.setdefault(TIMM, []).append(_timm(network, data, timm_train))
+                    for name, flags in SETTINGS.items():
+                        runs.setdefault(name, []).append(_wavezoo(network, data, flags))
             rows += [
                 {
-                    "model": name,
+                    "model": network,
+                    "size": NETWORKS[network][1],
                     "busy": busy,
-                    "environment": environment,
+                    "program": name,
                     "images_per_second": [run["images_per_second"] for run in results],
-                    "peak_bytes": max(run["peak_bytes"] for run in results),
+                    "peak_bytes": max(run.get("peak_bytes", 0) for run in results) or None,
                 }
-                for environment, results in runs.items()
+                for name, results in runs.items()
             ]
-            for row in rows[-len(runs) :]:
-                print(row, file=sys.stderr)
-    return {"rows": rows, "cpus": os.cpu_count()}
+            print(*rows[-len(runs) :], sep="\n", file=sys.stderr)
+    return {"rows": rows, "cpus": os.cpu_count(), "rounds": ROUNDS, "batch_size": BATCH_SIZE}
+
+
+def _wavezoo(network: str, data: Path, flags: list[str]) -> dict:
+    recipe, size, steps = NETWORKS[network]
+    sets = [
+        "data.name=tiny-imagenet-200", "data.validation=val", f"preprocessing.size={size}", f"batch_size={BATCH_SIZE}",
+        "augmentation.crop=resized", "augmentation.scale=[0.08,1.0]",
+    ]  # fmt: skip
+    options = [word for value in sets for word in ("--set", value)]
+    return json_of([sys.executable, STEPS, recipe, data, "--steps", steps, *flags, *options])
+
+
+def _timm(network: str, data: Path, train: Path) -> dict:
+    """Run timm's train.py with the same augmentation, and stop it after the same number of steps."""
+    _, size, steps = NETWORKS[network]
+    code = f"import runpy, sys, wavenet_zoo; runpy.run_path({str(train.resolve())!r}, run_name='__main__')"
+    arguments = [
+        "--data-dir", data, "--model", network, "--num-classes", "200", "--img-size", size, "--batch-size", BATCH_SIZE,
+        "--device", "cpu", "--workers", os.cpu_count(), "--color-jitter", "0", "--opt", "momentum", "--lr", "0.1",
+        "--log-interval", "1", "--epochs", "1",
+    ]  # fmt: skip
+    seconds: dict[int, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", code, *map(str, arguments), "--output", folder]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, start_new_session=True
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if match := TIMM_STEP.search(line):
+                    seconds[int(match[1])] = float(match[2])
+                if len(seconds) > WARM_UP + steps:
+                    break
+            os.killpg(process.pid, 9)
+    taken = list(seconds.values())[WARM_UP : WARM_UP + steps]
+    if len(taken) < steps:
+        raise SystemExit(f"timm's train.py took {len(seconds)} steps; try: {' '.join(command)}")
+    return {"images_per_second": steps * BATCH_SIZE / sum(taken)}
 
 
 @contextlib.contextmanager
@@ -80,22 +107,28 @@ def _busy_process() -> Iterator[None]:
 
 
 def table(result: dict) -> str:
-    """Return the table as Markdown."""
-    rows = {(row["model"], row["busy"], row["environment"]): row for row in result["rows"]}
+    """Return the table as Markdown, with ratios to the first program."""
+    rows = {(row["model"], row["busy"], row["program"]): row for row in result["rows"]}
     lines = []
     for model in dict.fromkeys(row["model"] for row in result["rows"]):
-        for environment in dict.fromkeys(row["environment"] for row in result["rows"]):
-            quiet, busy = rows[model, False, environment], rows[model, True, environment]
-            numbers = [f"{statistics.median(row['images_per_second']):.0f}" for row in (quiet, busy)]
-            lines.append(f"| {model} | {environment} | {' | '.join(numbers)} | {quiet['peak_bytes'] / 1e6:,.0f} |")
-    head = "| model | environment | images/s, quiet | images/s, beside a busy process | peak memory, MB |"
-    return "\n".join([head, "| --- | --- | ---: | ---: | ---: |", *lines])
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="Tiny-ImageNet-200")
-    parser.add_argument("--only", choices=RECIPES, action="append", help="model; may be given several times")
-    parser.add_argument("--environment", choices=ENVIRONMENTS, action="append")
-    options = parser.parse_args()
-    print(table(measure(options.data, options.only or list(RECIPES), options.environment or list(ENVIRONMENTS))))
+        programs = list(dict.fromkeys(row["program"] for row in result["rows"]))
+        for program in programs:
+            cells = []
+            for busy in (False, True):
+                rate = statistics.median(rows[model, busy, program]["images_per_second"])
+                first = statistics.median(rows[model, busy, programs[0]]["images_per_second"])
+                cells += [f"{rate:.0f}", f"{rate / first:.2f}"]
+            quiet = rows[model, False, program]
+            peak = f"{quiet['peak_bytes'] / 1e9:.2f}" if quiet["peak_bytes"] else "-"
+            lines.append(f"| {model}, {quiet['size']} px | {program} | {' | '.join(cells)} | {peak} |")
+    head = "| network | program | images/s, quiet | ratio | images/s, beside a busy process | ratio | peak memory, GB |"
+    return "\n".join(
+        [
+            head,
+            "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+            *lines,
+            "",
+            f"Median of {result['rounds']} rounds, {result['cpus']} CPUs, batches of {result['batch_size']}, fp32; "
+            "ratios to the first program of the network.",
+        ]
+    )

@@ -3,6 +3,7 @@
 python benchmarks/run.py --images imagenet/val --timm-validate timm/validate.py    # 30 minutes on 2 cores
 python benchmarks/run.py --only training --only units                              # some parts
 python benchmarks/run.py --only edge --data tiny-imagenet-200 --exports exports    # exports are kept
+python benchmarks/run.py --only cpu --data tiny-imagenet-200 --timm-train timm/train.py
 python benchmarks/run.py --tables                                                  # from results/, in a second
 python benchmarks/run.py --check                                                   # are the tables those of results/?
 """
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 import batches
 import calibration
+import cpu
 import decoding
 import edge
 import evaluation
@@ -63,6 +65,7 @@ def _measure_inference(options: argparse.Namespace) -> dict:
 PARTS = {
     "startup": Part(lambda options: startup.measure(), startup.table),
     "shards": Part(lambda options: shards.measure(), shards.table),
+    "cpu": Part(lambda options: cpu.measure(options.data, options.timm_train), cpu.table, ("data", "timm_train")),
     "training": Part(lambda options: training.measure(), training.table),
     "evaluation": Part(
         lambda options: evaluation.measure(options.images, options.timm_validate), evaluation.table, ("images",)
@@ -85,7 +88,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, help="full-size images in folders named after ImageNet synsets")
     parser.add_argument("--timm-validate", type=Path, help="checkout of timm, or its validate.py, to compare with")
-    parser.add_argument("--data", type=Path, help="Tiny-ImageNet-200, for the parts edge and calibration")
+    parser.add_argument("--timm-train", type=Path, help="timm's train.py, for the part cpu")
+    parser.add_argument("--data", type=Path, help="Tiny-ImageNet-200, for the parts cpu, edge and calibration")
     parser.add_argument("--exports", type=Path, help="folder of the exported files of the part edge")
     parser.add_argument("--only", choices=PARTS, action="append", help="this part only; may be given several times")
     parser.add_argument("--engine", choices=inference.ENGINES, help="part inference: measure this engine only")
@@ -93,7 +97,9 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="check that the tables are those of results/")
     options = parser.parse_args()
     for name in options.only or PARTS:
-        missing = [f"--{option}" for option in PARTS[name].requires if getattr(options, option) is None]
+        missing = [
+            f"--{option.replace('_', '-')}" for option in PARTS[name].requires if getattr(options, option) is None
+        ]
         if options.tables or options.check:
             _update_table(name, write=options.tables)
         elif missing:

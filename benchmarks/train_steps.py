@@ -1,6 +1,6 @@
 """Take training steps by a recipe as wavezoo train does, loader included, and print images per second as JSON.
 
-python benchmarks/train_steps.py tiny_imagenet/waveletnet_x1 tiny-imagenet-200 --steps 30
+python benchmarks/train_steps.py tiny_imagenet/waveletnet_x1 tiny-imagenet-200 --steps 30 --wait-passively --keep-memory
 """
 
 import argparse
@@ -8,6 +8,8 @@ import itertools
 import json
 import resource
 import time
+
+from wavenet_zoo.runtime.cpus import keep_freed_memory, wait_passively
 
 WARM_UP = 4  # steps
 
@@ -18,13 +20,14 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--mallopt", action="store_true", help="trial: keep freed memory")
+    parser.add_argument("--wait-passively", action="store_true")
+    parser.add_argument("--keep-memory", action="store_true")
     options = parser.parse_args()
-    if options.mallopt:
-        import ctypes
+    if options.wait_passively:
+        wait_passively()
+    if options.keep_memory:
+        keep_freed_memory()
 
-        libc = ctypes.CDLL(None)
-        print(libc.mallopt(-4, 0), libc.mallopt(-1, 2**31 - 1), file=__import__("sys").stderr)
     from wavenet_zoo.data.loaders import batches
     from wavenet_zoo.runtime.distributed import init_distributed
     from wavenet_zoo.training.build import build_training

@@ -320,7 +320,8 @@ class Recipe(_Section):
         batch_size: Images per step, over all processes.
         accumulation: Micro-batches per step (gradient accumulation).
         sync_bn: Synchronize batch norm statistics over the processes (GPUs only).
-        precision: ``bf16`` and ``fp16`` use autocast, ``fp16`` with a gradient scaler.
+        precision: ``bf16`` and ``fp16`` use autocast, ``fp16`` with a gradient scaler. ``auto`` is ``bf16`` on GPUs and
+            CPUs that compute in it, else ``fp32``; the run records which.
         channels_last: Use the channels_last memory format.
         seed: Seed of initial weights, order of the images, augmentation and every other random number.
     """
@@ -336,7 +337,7 @@ class Recipe(_Section):
     batch_size: Count
     accumulation: Count = 1
     sync_bn: bool = False
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
     channels_last: bool = True
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 

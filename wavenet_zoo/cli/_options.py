@@ -10,6 +10,7 @@ import click
 from wavenet_zoo.cli._complete import complete_data, complete_weights
 from wavenet_zoo.data.workers import WORKERS_HELP
 from wavenet_zoo.errors import WavezooError
+from wavenet_zoo.runtime.cpus import keep_freed_memory, use_threads, wait_passively
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Decorator = Callable[[Decorated], Decorated]
@@ -62,9 +63,28 @@ def batch_size_option(default: int) -> Decorator:
 
 
 def workers_option(command: Decorated) -> Decorated:
-    """Add --workers."""
+    """Add --workers, and --threads and --keep-memory, which take effect before torch is imported."""
+    keep_memory = click.option(
+        "--keep-memory/--no-keep-memory",
+        default=True,
+        show_default=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_keep_memory,
+        help="Keep freed memory for the next step, instead of returning it to the system (Linux).",
+    )
+    threads = click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        metavar="N",
+        is_eager=True,
+        expose_value=False,
+        callback=_use_threads,
+        help="CPU threads of the model.  [default: one per available CPU]",
+    )
     help = f"Loader workers.  [default: {WORKERS_HELP}]"
-    return click.option("--workers", type=click.IntRange(min=0), metavar="N", help=help)(command)
+    workers = click.option("--workers", type=click.IntRange(min=0), metavar="N", help=help)
+    return workers(threads(keep_memory(command)))
 
 
 def device_option(command: Decorated) -> Decorated:
@@ -213,6 +233,18 @@ def _parse_points(ctx: click.Context, parameter: click.Parameter, value: str) ->
     if not 0 <= points <= 100:
         raise click.BadParameter(f"'{value}' is neither a number of points from 0 to 100 nor 'none'")
     return points
+
+
+def _use_threads(ctx: click.Context, param: click.Parameter, threads: int | None) -> None:
+    if not ctx.resilient_parsing:
+        wait_passively()
+        if threads is not None:
+            use_threads(threads)
+
+
+def _keep_memory(ctx: click.Context, param: click.Parameter, keep: bool) -> None:
+    if keep and not ctx.resilient_parsing:
+        keep_freed_memory()
 
 
 def _remember_debug(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -84,7 +84,8 @@ def command(
 
     output = Output(as_json, quiet)
     options: dict[str, Any] = {
-        "seeds": seeds, "only": only, "shard": shard, "workers": workers, "device": device, "cache_images": cache_images,
+        "seeds": seeds, "only": only, "shard": shard, "workers": workers, "device": device,
+        "cache_images": cache_images,
     }  # fmt: skip
     if dry_run:
         result = plan_reproduction(int(number), scale, data, out, **options)

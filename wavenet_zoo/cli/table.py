@@ -26,7 +26,12 @@ OPTIONAL = (  # columns that a narrow terminal hides first
         "wavezoo table --check README.md --check docs/tables.md",
     ],
 )
-@click.argument("number", type=click.Choice([*"1234567", "measured", "models"]), required=False, metavar="[NUMBER]")
+@click.argument(
+    "number",
+    type=click.Choice([*"1234567", "measured", "models", "depth", "pairs"]),
+    required=False,
+    metavar="[NUMBER]",
+)
 @click.option(
     "--format", "form", type=click.Choice(["table", "markdown", "csv"]), default="table", show_default=True,
     help="Output format.",
@@ -46,7 +51,8 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Reproduce Table NUMBER of the paper; 'measured' lists all finished runs, 'models' the main models.
+    """Reproduce Table NUMBER of the paper; 'measured' lists all finished runs, 'models' the main models, 'depth' the
+    gain of DFWT by depth, 'pairs' the networks that were compared image by image.
 
     Printed figures are listed beside those counted from the model, with a reason for every difference above 2 %, and
     printed errors beside measured ones, with data set, recipe and seeds (--json adds the hashes of the weights).
@@ -61,7 +67,7 @@ def command(
         _documents(output, check, update)
         return
     if number is None:
-        raise click.UsageError("missing NUMBER: 1 to 7, measured or models")
+        raise click.UsageError("missing NUMBER: 1 to 7, measured, models, depth or pairs")
     from wavenet_zoo import table as reproduce_table
     from wavenet_zoo.paper.plots import check_table_plot, plot_table
     from wavenet_zoo.paper.table import cells, parse_number, remarks_of, to_csv, to_markdown

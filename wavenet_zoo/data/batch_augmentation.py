@@ -1,7 +1,7 @@
 """Random crop and flip of a batch of 8-bit images on their device, with the pixels of the transforms for single images.
 
-The transforms of :func:`~.preprocessing.training_transform` process one Pillow image in a loader worker. These process a
-batch on a GPU, from images that are kept there.
+The transforms of :func:`~.preprocessing.training_transform` process one Pillow image in a loader worker. These process
+a batch on a GPU, from images that are kept there.
 """
 
 import math

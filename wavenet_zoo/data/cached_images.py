@@ -212,9 +212,10 @@ def _allocate(count: int, pixels: torch.Tensor, device: torch.device) -> torch.T
     try:
         return torch.empty(count, height, width, channels, dtype=torch.uint8, device=device)
     except (torch.OutOfMemoryError, RuntimeError) as error:
+        size = count * height * width * channels / 2**30
         raise WavezooError(
-            f"--cache-images: {count:,} images of {width} x {height} px need {count * height * width * channels / 2**30:,.1f} "
-            f"GiB on {device}, which are not available",
+            f"--cache-images: {count:,} images of {width} x {height} px need {size:,.1f} GiB on {device}, which are "
+            "not available",
             "remove --cache-images",
         ) from error
 

@@ -11,7 +11,9 @@ from wavenet_zoo.runtime.files import check_writable, read_regular_file, write_a
 __all__ = ["check_tables", "update_tables"]
 
 MAX_DOCUMENT_BYTES = 1 << 20
-MARKED = re.compile(r"(<!-- wavezoo table (\d{1,4}|measured|models) -->\n)(.*?)(<!-- /wavezoo table \2 -->)", re.DOTALL)
+MARKED = re.compile(
+    r"(<!-- wavezoo table (\d{1,4}|measured|models|depth|pairs) -->\n)(.*?)(<!-- /wavezoo table \2 -->)", re.DOTALL
+)
 
 
 def update_tables(document: str | Path) -> list[Number]:

@@ -16,6 +16,7 @@ from wavenet_zoo.paper.connectivity import Adjacency, Connectivity
 from wavenet_zoo.paper.layer_table import LAYERS, SIZE, count_layer
 from wavenet_zoo.paper.measured import count_epochs, read_history
 from wavenet_zoo.paper.published import printed_value
+from wavenet_zoo.paper.result_plots import plot_depth, plot_pairs
 from wavenet_zoo.paper.statistics import estimate
 from wavenet_zoo.paper.table import Number, PaperTable
 from wavenet_zoo.runtime.figures import check_figure_path, new_figure, save_figure
@@ -38,7 +39,9 @@ def check_table_plot(path: Path, number: Number) -> None:
         WavezooError: If the table has no figure, or the file cannot be written.
     """
     if number in (4, "measured", "models"):
-        raise WavezooError(f"table {number} has no figure", "remove --plot, or use --plot with 1, 2, 3, 5, 6 or 7")
+        raise WavezooError(
+            f"table {number} has no figure", "remove --plot, or use --plot with 1, 2, 3, 5, 6, 7, depth or pairs"
+        )
     check_figure_path(path)
 
 
@@ -49,7 +52,7 @@ def plot_table(path: Path, table: PaperTable) -> None:
 
     Args:
         path: Figure to write.
-        table: Table 1, 2, 3, 5, 6 or 7.
+        table: Table 1, 2, 3, 5, 6, 7, ``depth`` or ``pairs``.
 
     Raises:
         WavezooError: If the table has no figure, or the file cannot be written.
@@ -57,6 +60,10 @@ def plot_table(path: Path, table: PaperTable) -> None:
     check_table_plot(path, table.table)
     if table.table == 1:
         _plot_costs(path)
+    elif table.table == "depth":
+        plot_depth(path, table)
+    elif table.table == "pairs":
+        plot_pairs(path, table)
     elif table.table == 3:
         _plot_gaps(path, table)
     else:

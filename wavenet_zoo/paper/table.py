@@ -8,9 +8,20 @@ from typing import Any, Literal
 from wavenet_zoo.runtime import records
 from wavenet_zoo.runtime.results import NOT_IN_JSON, Result
 
-__all__ = ["Column", "Number", "PaperTable", "cells", "parse_number", "remarks_of", "to_csv", "to_markdown"]
+__all__ = [
+    "NAMED_TABLES",
+    "Column",
+    "Number",
+    "PaperTable",
+    "cells",
+    "parse_number",
+    "remarks_of",
+    "to_csv",
+    "to_markdown",
+]
 
-Number = int | Literal["measured", "models"]
+Number = int | Literal["measured", "models", "depth", "pairs"]
+NAMED_TABLES: tuple[Number, ...] = ("measured", "models", "depth", "pairs")
 Kind = Literal["text", "count", "percent", "decimal", "megabytes", "shape"]
 
 
@@ -37,7 +48,7 @@ class PaperTable(Result):
     """Result of :func:`~wavenet_zoo.paper.tables.table`.
 
     Attributes:
-        table: Number of the table in the paper, ``measured`` or ``models``.
+        table: Number of the table in the paper, or one of :data:`NAMED_TABLES`.
         caption: Caption.
         columns: Columns, in order.
         rows: Plain values by the columns' keys, and ``remark``: why paper and model differ, or None.
@@ -58,11 +69,7 @@ class PaperTable(Result):
 
 def parse_number(text: str) -> Number:
     """Return the number of a table as :func:`~wavenet_zoo.paper.tables.table` takes it."""
-    if text == "measured":
-        return "measured"
-    if text == "models":
-        return "models"
-    return int(text)
+    return next((name for name in NAMED_TABLES if name == text), None) or int(text)
 
 
 def cells(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -1,7 +1,7 @@
 """How this process uses CPUs and memory: available CPUs, threads and how they wait, and freed memory.
 
-The functions set what torch's OpenMP runtime and glibc's allocator read when they start, so they are called before torch
-is imported. What the user has set in the environment takes precedence.
+The functions set what torch's OpenMP runtime and glibc's allocator read when they start, so they are called before
+torch is imported. What the user has set in the environment takes precedence.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from pathlib import Path
 __all__ = ["available_cpus", "keep_freed_memory", "limit_threads", "use_threads", "wait_passively"]
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-SPINS = "10000"  # about 30 microseconds before a waiting thread sleeps, see benchmarks/README.md
+SPINS = "1000"  # before a waiting thread sleeps; 10,000 are slower beside a busy process
 MALLOC = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 CGROUPS = Path("/sys/fs/cgroup")
@@ -51,14 +51,21 @@ def wait_passively() -> None:
     A thread that spins while another process has the CPU of the thread it waits for loses its own time slice: with one
     busy process beside it, training on two CPUs is several times slower.
     """
-    if not any(name in os.environ for name in WAITING):
+    if "torch" not in sys.modules and not any(name in os.environ for name in WAITING):
         os.environ["OMP_WAIT_POLICY"] = "passive"
         os.environ["GOMP_SPINCOUNT"] = SPINS
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next allocation, instead of returning it to the kernel at every step."""
-    if platform.libc_ver()[0] == "glibc" and not any(name in os.environ for name in MALLOC):
+    """Let glibc keep freed memory for the next allocation, instead of returning it to the kernel at every step.
+
+    The process then keeps its peak memory, which grows by less than a tenth, see benchmarks/README.md.
+    """
+    if (
+        "torch" not in sys.modules
+        and platform.libc_ver()[0] == "glibc"
+        and not any(name in os.environ for name in MALLOC)
+    ):
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

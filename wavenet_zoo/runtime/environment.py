@@ -19,6 +19,7 @@ from wavenet_zoo.runtime.resources import CHECKOUT
 __all__ = [
     "available_cpus",
     "choose_device",
+    "computes_in_bf16",
     "describe_environment",
     "deterministic_algorithms",
     "git_state",
@@ -67,6 +68,16 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Return whether a device has instructions for bf16: emulated, it is slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not public, and younger than torch 2.5
+        return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+    return False
 
 
 def package_versions() -> dict[str, str]:

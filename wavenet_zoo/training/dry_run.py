@@ -24,7 +24,7 @@ from wavenet_zoo.runtime.seeds import preserve_rng_state
 from wavenet_zoo.training.build import Training, build_training, log_data
 from wavenet_zoo.training.images import hash_training_images
 from wavenet_zoo.training.run_dir import check_run_dir, check_same_run, run_record
-from wavenet_zoo.training.settings import RunSettings, run_settings
+from wavenet_zoo.training.settings import RunSettings, resolve_precision, run_settings
 from wavenet_zoo.training.step import MicroBatches, train_step
 
 __all__ = ["DryRun", "dry_run"]
@@ -116,8 +116,9 @@ def dry_run(
         WavezooError: If the recipe, the data or the folder is invalid, or an image cannot be opened.
     """
     settings = run_settings(recipe_path, data, out, overrides, compile, form, None, cache_images)
-    recipe = settings.recipe
     with preserve_rng_state(), init_distributed(device) as distributed:
+        settings = resolve_precision(settings, distributed.device)
+        recipe = settings.recipe
         training = build_training(settings, distributed, workers=workers, progress=progress)
         log_data(training)
         folder_state = _folder_state(training, settings)

@@ -1,19 +1,25 @@
 """The settings of a call that trains: of a new run by a recipe, or of the run in a folder."""
 
+import logging
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from wavenet_zoo.data.open import NAMED_DATA, is_named
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.recipes import Recipe, find_recipe, list_recipes, load_recipe, recipe_name
+from wavenet_zoo.runtime.environment import computes_in_bf16
 from wavenet_zoo.runtime.files import expand
 from wavenet_zoo.runtime.records import read_record
 from wavenet_zoo.training.records import RunRecord, TrainingRun
 
-__all__ = ["RunSettings", "evaluation_command", "is_run_dir", "run_settings"]
+__all__ = ["RunSettings", "evaluation_command", "is_run_dir", "resolve_precision", "run_settings"]
+
+logger = logging.getLogger(__name__)
 
 LOCAL_PREFIXES = ("wds/", "hfds/")  # before a folder
 SHORT_NAME = re.compile(r"[\w.,=+-]{1,80}")
@@ -109,6 +115,16 @@ def run_settings(
         deterministic=stored.deterministic if deterministic is None else deterministic,
         cache_images=stored.cache_images if cache_images is None else cache_images,
     )
+
+
+def resolve_precision(settings: RunSettings, device: torch.device) -> RunSettings:
+    """Return the settings with the precision of a device in place of ``auto``, and log which it is."""
+    recipe = settings.recipe
+    if recipe.precision != "auto":
+        return settings
+    precision = "bf16" if computes_in_bf16(device) else "fp32"
+    logger.info("precision: %s, chosen for this %s", precision, device.type.upper())
+    return replace(settings, recipe=recipe.model_copy(update={"precision": precision}))
 
 
 def is_run_dir(recipe: str | Path) -> bool:

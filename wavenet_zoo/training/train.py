@@ -26,7 +26,7 @@ from wavenet_zoo.training.curves import plot_curves
 from wavenet_zoo.training.images import hash_training_images
 from wavenet_zoo.training.records import EpochRecord, TrainingRun
 from wavenet_zoo.training.run_dir import lock_run_dir, run_record
-from wavenet_zoo.training.settings import run_settings
+from wavenet_zoo.training.settings import resolve_precision, run_settings
 from wavenet_zoo.training.signals import watch_signals
 from wavenet_zoo.training.step import MicroBatches, train_step
 from wavenet_zoo.training.tensorboard import check_tensorboard, open_tensorboard
@@ -94,7 +94,7 @@ def train(
     if not checkpoint_minutes >= 0:  # nan too
         raise WavezooError(f"--checkpoint-minutes {checkpoint_minutes}: must be 0 or more")
     settings = run_settings(recipe_path, data, out, overrides, compile, form, deterministic, cache_images)
-    recipe, run_dir = settings.recipe, settings.run_dir
+    run_dir = settings.run_dir
     if tensorboard:
         check_tensorboard()
     with contextlib.ExitStack() as stack:
@@ -104,6 +104,8 @@ def train(
         if distributed.is_rank_zero:
             stack.enter_context(lock_run_dir(run_dir))
         stack.enter_context(deterministic_algorithms(settings.deterministic))
+        settings = resolve_precision(settings, distributed.device)
+        recipe = settings.recipe
         training = build_training(settings, distributed, workers=workers, progress=progress)
         record = run_record(training, settings)
         hashes = hash_training_images(training, progress)
