@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+MODEL = "waveletnet_x1.tiny_in200"
+
 RULES = {"moving average": "moving_average_update", "minimum and maximum": "min_max_update"}
 LOGITS = ("int8", "float32")
 
 
 def measure(data: Path) -> dict:
-    """Quantize waveletnet_x1 in each way, and compare it with fp32.
+    """Quantize :data:`MODEL` in each way, and compare it with fp32.
 
     Args:
         data: Tiny-ImageNet-200, for calibration and top-1.
@@ -38,7 +40,7 @@ def measure(data: Path) -> dict:
             mock.patch.object(tflite, "_build_recipe", recipe),
         ):
             options = {"out": Path(folder, "x1.tflite"), "int8": True, "calibrate": data, "data": data}
-            checks = to_plain(export("waveletnet_x1", "tflite", **options, max_drop=100.0).int8)
+            checks = to_plain(export(MODEL, "tflite", **options, max_drop=100.0).int8)
             rows.append({"ranges": rule, "logits": logits, **checks})
     return {"rows": rows}
 
@@ -65,7 +67,7 @@ def table(result: dict) -> str:
         lines.append(f"| {row['ranges']} | {row['logits']} | {row['top1']:.2f} | {difference} |")
     first = result["rows"][0]
     head = "| ranges of activations | logits | top-1, % | to fp32, points (95 % interval) |"
-    note = f"waveletnet_x1 on {first['images']:,} images of {first['data']}; fp32 has {first['top1_fp32']:.2f} %."
+    note = f"{MODEL} on {first['images']:,} images of {first['data']}; fp32 has {first['top1_fp32']:.2f} %."
     return "\n".join([head, "|---|---|---:|---|", *lines, "", note])
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from commands import json_of
 
 STEPS = Path(__file__).with_name("train_steps.py")
-NETWORKS = {  # recipe, pixels, steps
+NETWORKS = {  # recipe, pixels, steps on a quiet machine
     "waveletnet_x1": ("tiny_imagenet/waveletnet_x1", 64, 12),
     "mobilenetv2_100": ("tiny_imagenet/mobilenetv2_100", 64, 12),
     "waveletnet_cifar_m2": ("cifar10/waveletnet_m2", 32, 6),
@@ -24,7 +25,7 @@ SETTINGS = {  # of wavezoo
 }
 TIMM = "timm's train.py"
 TIMM_STEP = re.compile(r"Train: 0 \[ *(\d+)/.*?Time: ([\d.]+)s,")
-BATCH_SIZE, WARM_UP, ROUNDS = 128, 4, 2
+BATCH_SIZE, WARM_UP, ROUNDS = 128, 2, 2
 
 
 def measure(data: Path, timm_train: Path | None) -> dict:
@@ -38,12 +39,14 @@ def measure(data: Path, timm_train: Path | None) -> dict:
     for network in NETWORKS:
         for busy in (False, True):
             runs: dict[str, list[dict]] = {}
+            steps = NETWORKS[network][2] // (2 if busy else 1)
             with _busy_process() if busy else contextlib.nullcontext():
-                for _ in range(ROUNDS):
+                for number in range(ROUNDS):
+                    print(f"{network}, busy {busy}, round {number + 1} of {ROUNDS}", file=sys.stderr)
                     if timm_train is not None:
-                        runs.setdefault(TIMM, []).append(_timm(network, data, timm_train))
+                        runs.setdefault(TIMM, []).append(_timm(network, steps, data, timm_train))
                     for name, flags in SETTINGS.items():
-                        runs.setdefault(name, []).append(_wavezoo(network, data, flags))
+                        runs.setdefault(name, []).append(_wavezoo(network, steps, data, flags))
             rows += [
                 {
                     "model": network,
@@ -59,8 +62,8 @@ def measure(data: Path, timm_train: Path | None) -> dict:
     return {"rows": rows, "cpus": os.cpu_count(), "rounds": ROUNDS, "batch_size": BATCH_SIZE}
 
 
-def _wavezoo(network: str, data: Path, flags: list[str]) -> dict:
-    recipe, size, steps = NETWORKS[network]
+def _wavezoo(network: str, steps: int, data: Path, flags: list[str]) -> dict:
+    recipe, size, _ = NETWORKS[network]
     sets = [
         "data.name=tiny-imagenet-200", "data.validation=val", f"preprocessing.size={size}", f"batch_size={BATCH_SIZE}",
         "augmentation.crop=resized", "augmentation.scale=[0.08,1.0]",
@@ -69,9 +72,9 @@ def _wavezoo(network: str, data: Path, flags: list[str]) -> dict:
     return json_of([sys.executable, STEPS, recipe, data, "--steps", steps, *flags, *options])
 
 
-def _timm(network: str, data: Path, train: Path) -> dict:
+def _timm(network: str, steps: int, data: Path, train: Path) -> dict:
     """Run timm's train.py with the same augmentation, and stop it after the same number of steps."""
-    _, size, steps = NETWORKS[network]
+    size = NETWORKS[network][1]
     code = f"import runpy, sys, wavenet_zoo; runpy.run_path({str(train.resolve())!r}, run_name='__main__')"
     arguments = [
         "--data-dir", data, "--model", network, "--num-classes", "200", "--img-size", size, "--batch-size", BATCH_SIZE,
@@ -85,12 +88,14 @@ def _timm(network: str, data: Path, train: Path) -> dict:
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, start_new_session=True
         ) as process:
             assert process.stdout is not None
-            for line in process.stdout:
-                if match := TIMM_STEP.search(line):
-                    seconds[int(match[1])] = float(match[2])
-                if len(seconds) > WARM_UP + steps:
-                    break
-            os.killpg(process.pid, 9)
+            try:
+                for line in process.stdout:
+                    if match := TIMM_STEP.search(line):
+                        seconds[int(match[1])] = float(match[2])
+                    if len(seconds) > WARM_UP + steps:
+                        break
+            finally:
+                os.killpg(process.pid, signal.SIGKILL)  # its workers too
     taken = list(seconds.values())[WARM_UP : WARM_UP + steps]
     if len(taken) < steps:
         raise SystemExit(f"timm's train.py took {len(seconds)} steps; try: {' '.join(command)}")

@@ -11,7 +11,7 @@ import time
 
 from wavenet_zoo.runtime.cpus import keep_freed_memory, wait_passively
 
-WARM_UP = 4  # steps
+WARM_UP = 2  # steps
 
 
 def main() -> None:

@@ -320,8 +320,8 @@ class Recipe(_Section):
         batch_size: Images per step, over all processes.
         accumulation: Micro-batches per step (gradient accumulation).
         sync_bn: Synchronize batch norm statistics over the processes (GPUs only).
-        precision: ``bf16`` and ``fp16`` use autocast, ``fp16`` with a gradient scaler. ``auto`` is ``bf16`` on GPUs and
-            CPUs that compute in it, else ``fp32``; the run records which.
+        precision: ``bf16`` and ``fp16`` use autocast, ``fp16`` with a gradient scaler. ``auto`` is ``bf16`` on CUDA
+            GPUs and CPUs that compute in it, else ``fp32``; the run records which.
         channels_last: Use the channels_last memory format.
         seed: Seed of initial weights, order of the images, augmentation and every other random number.
     """

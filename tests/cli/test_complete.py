@@ -28,7 +28,7 @@ def test_list_of_waveletnets_is_complete():
     [
         (("ex",), ["export"]),
         (("recipe", "sh"), ["show"]),
-        (("eval", "waveletnet_x1."), ["waveletnet_x1.tiny_in200"]),
+        (("eval", "waveletnet_x1."), ["waveletnet_x1.modern_tiny_in200", "waveletnet_x1.tiny_in200"]),
         (
             ("info", "waveletnet_cifar_m2"),
             ["waveletnet_cifar_m2", "waveletnet_cifar_m24", "waveletnet_cifar_m2.cifar10_jpeg"],
@@ -73,4 +73,4 @@ def test_completion_of_own_models_does_not_import_torch():
         "print(len(ShellComplete(cli, {}, 'wavezoo', 'X').get_completions(['eval'], 'wave')), 'torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert result.stdout == f"{len(WAVELETNETS) + 3} False\n", result.stderr
+    assert result.stdout == f"{len(WAVELETNETS) + 4} False\n", result.stderr

@@ -6,9 +6,17 @@ import torch
 from PIL import Image
 from timm.data import create_transform
 
-from wavenet_zoo.data.loaders import evaluation_loader
+from wavenet_zoo.data.loaders import evaluation_loader, training_loader
 from wavenet_zoo.data.open import open_data
-from wavenet_zoo.data.preprocessing import CROP_MODES, INTERPOLATIONS, Preprocessing, evaluation_transform, normalize
+from wavenet_zoo.data.preprocessing import (
+    CROP_MODES,
+    INTERPOLATIONS,
+    Preprocessing,
+    evaluation_transform,
+    normalize,
+    training_transform,
+)
+from wavenet_zoo.recipes import load_recipe
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -80,3 +88,25 @@ def test_every_value_of_a_pixel_normalizes_as_in_timm(statistics):
     values = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     expected = by_timm([Image.fromarray(values)], preprocessing)
     assert torch.equal(normalize(torch.from_numpy(values).permute(2, 0, 1)[None], preprocessing), expected)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["augmentation.crop=resized", "augmentation.hflip=0.5", "augmentation.color_jitter=0.3"],
+        ["augmentation.crop=pad", "augmentation.auto_augment=rand-m5-mstd0.5"],
+    ],
+)
+def test_training_batches_normalized_afterwards_have_the_same_bits(images, overrides):
+    recipe = load_recipe("digits", overrides)
+    preprocessing = Preprocessing.from_recipe(recipe.preprocessing)
+    source, batches = open_data(images[0], "val"), []
+    for normalized in (True, False):
+        transform = training_transform(preprocessing, recipe.augmentation, normalized)
+        loader = training_loader(source, transform, len(source.targets), seed=3, workers=0)
+        loader.batch_sampler.start(epoch=1)
+        ((pixels, labels, indices),) = loader
+        batches.append((pixels, labels, indices))
+    expected, eight_bits = batches[0][0], batches[1][0]
+    assert eight_bits.dtype == torch.uint8 and torch.equal(batches[0][2], batches[1][2])
+    assert torch.equal(normalize(eight_bits, preprocessing), expected)

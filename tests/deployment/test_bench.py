@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import textwrap
+import weakref
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from torch.nn import BatchNorm2d
 from wavenet_zoo import WavezooError, bench, export
 from wavenet_zoo.deployment import _entries
 from wavenet_zoo.deployment.bench import Benchmark, Measurement
-from wavenet_zoo.deployment.engines import build_runner
+from wavenet_zoo.deployment.engines import _capture, build_runner
 from wavenet_zoo.deployment.fold import UNIT_FORMS
 from wavenet_zoo.deployment.forms import read_forms
 from wavenet_zoo.deployment.plots import plot_benchmark
@@ -270,6 +272,17 @@ def test_bf16_converts_networks_for_inference_only(train, monkeypatch):
 def test_networks_run_on_cuda(engine):
     result = bench([MODEL], "mobilenetv2_cifar", engines=[engine], device="cuda", batches=[2], seconds=0, memory=True)
     assert all(row.median_ms > 0 and row.peak_bytes > 0 for row in result.rows)
+
+
+def test_captured_graph_holds_the_memory_that_it_reads(monkeypatch):
+    for name in ("Stream", "current_stream", "stream", "graph", "CUDAGraph"):
+        monkeypatch.setattr(torch.cuda, name, MagicMock())
+    network, images = torch.nn.Conv2d(3, 4, 1), torch.zeros(1, 3, 8, 8)
+    read = [weakref.ref(network), weakref.ref(images)]
+    run = _capture(network, images)
+    del network, images
+    assert all(reference() is not None for reference in read)
+    assert run().shape == (1, 4, 8, 8) and run.graph.replay.called
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

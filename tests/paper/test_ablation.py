@@ -167,7 +167,7 @@ def test_paper_setting_selects_the_recipe_of_the_paper(monkeypatch, tmp_path, op
         recipes.append(load_recipe(recipe_path, overrides))
         raise WavezooError("stopped by the test")
 
-    monkeypatch.setattr("wavenet_zoo.paper.ablation.train", record)
+    monkeypatch.setattr("wavenet_zoo.paper.training_runs.train", record)
     with pytest.raises(WavezooError, match="stopped by the test"):
         ablate(out=tmp_path, paper_setting=True, **options)
     assert [(recipe.model.name, recipe.schedule.epochs) for recipe in recipes] == [(model, epochs)]

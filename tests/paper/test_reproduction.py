@@ -1,12 +1,13 @@
 """``wavezoo reproduce``: all runs of a table, trained, resumed and filled into it."""
 
+import json
 import os
 import signal
 import time
 
 import pytest
 
-from wavenet_zoo import reproduce
+from wavenet_zoo import WavezooError, reproduce
 from wavenet_zoo.paper.reproduction import plan_reproduction
 
 SCALE = """# Two epochs of few digits
@@ -48,6 +49,48 @@ def test_shards_train_every_run_once(scale, small_digits, tmp_path):
         trained += [(run.name, run.seed) for run in result.runs]
     assert sorted(trained) == [("m1", 0), ("m1", 1), ("m1", 2)]
     assert len(list(folder.rglob("result.json"))) == 3
+
+
+def test_last_shard_fills_the_table_with_the_runs_of_all(scale, small_digits, tmp_path):
+    for index in (1, 2):
+        result = reproduce(3, scale, small_digits, tmp_path / "runs", seeds=1, shard=(index, 2), workers=0)
+    assert [run.name for run in result.runs] == ["m1_no_dfwt"]
+    assert len(result.filled.rows[-1]["measured"]["gaps"]) == 1
+
+
+def test_shard_without_a_run_is_refused(scale, small_digits, tmp_path):
+    with pytest.raises(WavezooError, match="--shard 5/5: there are only 4 runs"):
+        reproduce(3, scale, small_digits, tmp_path / "runs", shard=(5, 5))
+
+
+def test_dry_run_under_torchrun_is_refused(scale, small_digits, tmp_path, monkeypatch):
+    variables = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(WavezooError, match="run it without torchrun"):
+        plan_reproduction(3, scale, small_digits, tmp_path / "runs")
+
+
+@pytest.mark.long
+def test_processes_of_torchrun_train_one_run_after_the_other(process, scale, small_digits, tmp_path):
+    command = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        2,
+        "-m",
+        "wavenet_zoo",
+        "reproduce",
+        3,
+    ]
+    command += ["--scale", scale, "--data", small_digits, "--workers", 0, "--out", tmp_path / "runs"]
+    run = process(*command)
+    out, err = run.communicate(timeout=300)
+    assert run.returncode == 0, err
+    assert out.count("gap, measured") == 1
+    records = [json.loads(path.read_text()) for path in (tmp_path / "runs").rglob("run.json")]
+    assert len(records) == 4 and {record["world_size"] for record in records} == {2}
 
 
 @pytest.mark.long

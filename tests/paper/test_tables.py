@@ -226,7 +226,7 @@ def test_missing_folder_of_runs_is_named(tmp_path):
         table(3, runs=[tmp_path / "nowhere"])
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 5, 6, 7])
+@pytest.mark.parametrize("number", [1, 2, 3, 5, 6, 7, "depth", "pairs"])
 def test_tables_are_drawn(tmp_path, number, runs):
     plot_table(tmp_path / "figure.svg", table(number, runs=[runs]))
     text = (tmp_path / "figure.svg").read_text()
@@ -258,3 +258,20 @@ def test_command_prints_each_format(wavezoo, tables, tmp_path):
 def test_invalid_arguments_exit_with_one_line(wavezoo, arguments):
     finished = wavezoo("table", *arguments)
     assert finished.code == 2 and len(finished.err.splitlines()) == 1
+
+
+def test_pairs_have_the_runs_of_their_weights():
+    rows = {row["b"]: row for row in table("pairs").rows}
+    assert {rows["waveletnet_x1"][key] for key in ("trained_a", "trained_b")} == {"tiny-imagenet-200, 80 epochs"}
+    newer = rows["waveletnet_x1.modern_tiny_in200"]
+    assert (newer["trained_a"], newer["trained_b"]) == ("tiny-imagenet-200, 15 epochs", "tiny-imagenet-200, 80 epochs")
+    for row in rows.values():
+        low, high = row["interval"]
+        assert low < row["difference_value"] < high
+        assert row["difference_value"] == pytest.approx(row["top1_b"] - row["top1_a"])
+        assert (row["result"] == "not distinguished") == (low < 0 < high)
+
+
+def test_newer_weights_of_x1_are_better_than_older_ones_by_the_rule():
+    (row,) = (row for row in table("pairs").rows if row["a"] == "waveletnet_x1.tiny_in200")
+    assert row["interval"][0] > 0

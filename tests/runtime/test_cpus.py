@@ -1,6 +1,9 @@
 """The number of CPUs that a job may use, by affinity and by real files of control groups."""
 
+import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -65,3 +68,44 @@ def test_threads_are_limited_only_below_a_quota(machine, monkeypatch, quota, var
     machine("0::/\n", {"cpu.max": f"{quota} 100000\n"})
     cpus.limit_threads()
     assert os.environ.get("OMP_NUM_THREADS") == expected
+
+
+STATE = """
+import json, os, sys
+from wavenet_zoo.cli.main import cli
+import wavenet_zoo.runtime.cpus as cpus
+calls = []
+libc = type("libc", (), {"mallopt": staticmethod(lambda *option: calls.append(option))})
+cpus.ctypes = type("ctypes", (), {"CDLL": lambda name: libc})
+try:
+    cli(sys.argv[1:])
+except SystemExit:
+    pass
+import torch
+names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+print(json.dumps([{n: os.environ.get(n) for n in names}, torch.get_num_threads(), calls]))
+"""
+
+
+def state_after(*arguments, **variables):
+    environment = {k: v for k, v in os.environ.items() if k not in (*cpus.WAITING, *cpus.MALLOC)} | variables
+    command = [sys.executable, "-c", STATE, *arguments]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def test_commands_that_train_or_evaluate_wait_passively_and_keep_memory():
+    waiting, threads, calls = state_after("train", "nosuch", "--threads", "1")
+    assert waiting == {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": cpus.SPINS} and threads == 1
+    assert calls == [[cpus.M_MMAP_MAX, 0], [cpus.M_TRIM_THRESHOLD, 2**31 - 1]]
+    assert state_after("eval", "nosuch", "--no-keep-memory")[2] == []
+
+
+def test_settings_of_the_user_take_precedence():
+    waiting, _, calls = state_after("train", "nosuch", OMP_WAIT_POLICY="active", MALLOC_TRIM_THRESHOLD_="1000000")
+    assert waiting == {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": None} and calls == []
+
+
+def test_commands_that_measure_keep_the_settings_of_the_machine():
+    waiting, _, calls = state_after("bench", "nosuch")
+    assert waiting == {"OMP_WAIT_POLICY": None, "GOMP_SPINCOUNT": None} and calls == []

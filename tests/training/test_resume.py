@@ -94,6 +94,25 @@ def test_resumed_run_equals_an_uninterrupted_one(
     assert_same_outcome(whole, stopped)
 
 
+@pytest.mark.reliability(2)
+def test_run_with_cached_images_resumes_to_the_uninterrupted_result(
+    digit_folder, tmp_path, signal_after_step, assert_same_outcome
+):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    overrides = [*PLAIN, "augmentation.hflip=0.5", "ema.decay=0.9", "accumulation=2"]
+    train("digits", digit_folder, whole, overrides, workers=0, cache_images=True)
+    disarm = signal_after_step(7)
+    with pytest.raises(Stopped):
+        train("digits", digit_folder, stopped, overrides, workers=0, cache_images=True)
+    disarm()
+    with pytest.raises(WavezooError, match="the run was started with --cache-images"):
+        train("digits", digit_folder, stopped, overrides, workers=0)
+    run = train(stopped, workers=0)  # with the setting of the run
+    assert json.loads((stopped / "run.json").read_text())["cache_images"] is True
+    assert [part["changes"] for part in run.resumed] == [[]]
+    assert_same_outcome(whole, stopped)
+
+
 @pytest.mark.reliability(4)
 def test_run_stopped_in_validation_repeats_the_validation(digit_folder, tmp_path, monkeypatch, assert_same_outcome):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"

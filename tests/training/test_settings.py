@@ -133,3 +133,17 @@ def test_home_of_an_unknown_user_in_a_recipe_is_one_line(tmp_path):
     recipe.write_text(load_recipe("digits", ["data.path=~nosuchuser/images"]).to_yaml())
     with pytest.raises(WavezooError, match="~nosuchuser/images: the home folder of this user is unknown"):
         train(recipe, out=tmp_path / "run", workers=0)
+
+
+@pytest.mark.parametrize(("supported", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_auto_precision_is_that_of_the_device_and_recorded(
+    supported, precision, small_digits, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("wavenet_zoo.training.settings.computes_in_bf16", lambda device: supported)
+    caplog.set_level("INFO", "wavenet_zoo")
+    train("digits", small_digits, tmp_path / "run", [*SHORT, "precision=auto"], workers=0)
+    assert f"precision: {precision}, chosen for this CPU" in caplog.text
+    assert load_recipe(tmp_path / "run" / "recipe.yaml").precision == precision
+    monkeypatch.setattr("wavenet_zoo.training.settings.computes_in_bf16", lambda device: not supported)
+    with pytest.raises(WavezooError, match=f"precision is {precision}"):
+        train("digits", small_digits, tmp_path / "run", [*SHORT, "precision=auto"], workers=0)

@@ -56,7 +56,10 @@ def test_info_shows_the_origin_of_weights():
     (weights,) = info("waveletnet_cifar_m1").weights
     assert weights["name"] == "waveletnet_cifar_m1.digits" and "shipped" in weights["origin"]
     assert info("mobilenetv2_100").weights[0]["origin"] == "hf-hub:timm/mobilenetv2_100.ra_in1k"
-    assert info("waveletnet_x1").weights[0]["name"] == "waveletnet_x1.tiny_in200"
+    assert [entry["name"] for entry in info("waveletnet_x1").weights] == [
+        "waveletnet_x1.modern_tiny_in200",  # the default
+        "waveletnet_x1.tiny_in200",
+    ]
     assert info("waveletnet_x1_25").weights == []
 
 

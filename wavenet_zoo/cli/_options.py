@@ -80,7 +80,7 @@ def workers_option(command: Decorated) -> Decorated:
         is_eager=True,
         expose_value=False,
         callback=_use_threads,
-        help="CPU threads of the model.  [default: one per available CPU]",
+        help="CPU threads of the model.  [default: that of torch, at most one per available CPU]",
     )
     help = f"Loader workers.  [default: {WORKERS_HELP}]"
     workers = click.option("--workers", type=click.IntRange(min=0), metavar="N", help=help)

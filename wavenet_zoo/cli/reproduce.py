@@ -38,13 +38,17 @@ class Shard(click.ParamType):
         "wavezoo reproduce 3 --scale digits",
         "wavezoo reproduce 3 --scale small --data cifar10 --dry-run",
         "wavezoo reproduce 6 --scale small --data tiny-imagenet-200 --only x1 --seeds 1",
-        "wavezoo reproduce 3 --scale small --data cifar10 --shard $SLURM_ARRAY_TASK_ID/6",
+        "wavezoo reproduce 3 --scale small --data cifar10 --shard 2/6",
         "torchrun --nproc-per-node 8 -m wavenet_zoo reproduce 7 --scale paper --data imagenet",
     ],
 )
 @click.argument("number", type=click.Choice(["2", "3", "5", "6", "7"]), metavar="TABLE")
 @click.option(
-    "--scale", default="small", show_default=True, metavar="NAME|FILE", help="digits, small, paper, or a YAML file."
+    "--scale",
+    default="small",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="digits, small, gpu, paper, or a YAML file.",
 )
 @click.option("--only", multiple=True, metavar="ROW", help="Train this row only. May be repeated.")
 @click.option(
@@ -55,7 +59,7 @@ class Shard(click.ParamType):
 @click.option("--out", metavar="DIR", help="Folder of the runs.  [default: runs/reproduce/SCALE]")
 @click.option("--dry-run", is_flag=True, help="List the runs with their state, time and memory; write no file.")
 @workers_option
-@click.option("--cache-images", is_flag=True, help="Decode all images once, and keep them in the memory of the device.")
+@click.option("--cache-images", is_flag=True, help="Decode all images once, and keep them in the device's memory.")
 @device_option
 @output_options
 def command(
@@ -75,9 +79,9 @@ def command(
 ) -> None:
     """Train every run that TABLE of the paper requires, and fill it with the measured errors.
 
-    A scale states recipes, overrides and seeds: small for CPUs, paper for the paper's setting, digits to see that
-    everything works. The same command resumes a stopped run and reuses finished ones. With torchrun each run uses all
-    processes; --shard splits the list over machines that share the folder of the runs.
+    A scale states recipes, overrides and seeds: small for CPUs, gpu for one GPU, paper for the paper's setting, digits
+    to see that everything works. The same command resumes a stopped run and reuses finished ones. With torchrun each
+    run uses all processes; --shard splits the list over machines that share the folder of the runs.
     """
     from wavenet_zoo import reproduce
     from wavenet_zoo.paper.reproduction import plan_reproduction

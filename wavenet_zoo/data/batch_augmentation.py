@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from wavenet_zoo.data.preprocessing import Preprocessing
+from wavenet_zoo.data.preprocessing import Preprocessing, normalize
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.recipes import AugmentationSection
 
@@ -49,7 +49,6 @@ class BatchAugmentation:
         check_batch_augmentation(augmentation)
         self.preprocessing = preprocessing
         self.augmentation = augmentation
-        self._constants: list[torch.Tensor] | None = None  # mean and standard deviation, on the device
 
     def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """Draw the random numbers of ``count`` images, uniform from 0 to 1, (count, K)."""
@@ -73,12 +72,7 @@ class BatchAugmentation:
         else:
             padding = self.augmentation.padding if self.augmentation.crop == "pad" else 0
             images = _padded_crop(images, padding, flip, numbers)
-        if self._constants is None:  # once: a copy to a GPU waits for the steps in progress
-            values = (self.preprocessing.mean, self.preprocessing.std)
-            self._constants = [torch.tensor(value, device=images.device).view(-1, 1, 1) for value in values]
-        mean, std = self._constants
-        images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
-        return images.div_(255).sub_(mean).div_(std)
+        return normalize(images.permute(0, 3, 1, 2), self.preprocessing)
 
 
 def _padded_crop(images: torch.Tensor, padding: int, flip: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
@@ -94,7 +88,7 @@ def _padded_crop(images: torch.Tensor, padding: int, flip: torch.Tensor, numbers
 
 
 def random_box(height: int, width: int, scale: Any, numbers: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Return the boxes of torchvision's ``RandomResizedCrop.get_params``: the first of ten that lies in the image.
+    """Return the boxes of torchvision's ``RandomResizedCrop.get_params``: the first of ten that is inside the image.
 
     Args:
         height: Height of the images in pixels.
@@ -130,8 +124,13 @@ def _resized_crop(
     columns = crop_weights(left, width, images.shape[2], size, interpolation)
     columns = torch.where(flip[:, None, None], columns.flip(1), columns)
     rows = crop_weights(top, height, images.shape[1], size, interpolation)
-    pixels = torch.einsum("bxw,bhwc->bhxc", columns, images.float()).round_().clamp_(0, 255)
-    return torch.einsum("byh,bhxc->byxc", rows, pixels).round_().clamp_(0, 255)
+    pixels = _to_8_bits(torch.einsum("bxw,bhwc->bhxc", columns, images.float()))
+    return _to_8_bits(torch.einsum("byh,bhxc->byxc", rows, pixels))
+
+
+def _to_8_bits(pixels: torch.Tensor) -> torch.Tensor:
+    """Round to integers from 0 to 255 in place, halves up as Pillow does."""
+    return pixels.add_(0.5).floor_().clamp_(0, 255)
 
 
 def _triangle(x: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from wavenet_zoo.data.batch_augmentation import BatchAugmentation
 from wavenet_zoo.data.decoding import ImageError
 from wavenet_zoo.data.loaders import UNREADABLE, BatchIterator, EpochSampler, batches, evaluation_loader
 from wavenet_zoo.data.preprocessing import Preprocessing, Transform, evaluation_transform
-from wavenet_zoo.data.sources import ImageSource
+from wavenet_zoo.data.sources import ImageSource, read_error
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.recipes import AugmentationSection
 from wavenet_zoo.runtime.progress import Progress
@@ -57,7 +57,6 @@ class CachedLoader:
         self.batch_size = batch_size
         self.batch_sampler = batch_sampler
         self.augmentation = augmentation
-        self._iterator = None  # there are no workers to shut down
 
     def __len__(self) -> int:
         if self.batch_sampler is not None:
@@ -131,7 +130,7 @@ def cached_training_loader(
     """
     batch_augmentation = BatchAugmentation(preprocessing, augmentation)
     if augmentation.crop == "resized":
-        transform: Transform = _SameSize(source.load(0).size)
+        transform: Transform = _SameSize(_size_of_the_first(source))
     else:
         transform = evaluation_transform(preprocessing.with_overrides(crop_pct=1.0), normalized=False)
     images = decode_images(source, transform, workers, device, progress)
@@ -218,6 +217,15 @@ def _allocate(count: int, pixels: torch.Tensor, device: torch.device) -> torch.T
             "not available",
             "remove --cache-images",
         ) from error
+
+
+def _size_of_the_first(source: ImageSource) -> tuple[int, int]:
+    try:
+        return source.load(0).size
+    except ImageError as error:
+        raise WavezooError(f"{source.describe(0)}: {error}", "replace or remove the image") from error
+    except (OSError, MemoryError) as error:
+        raise read_error(source, 0, error) from error
 
 
 class _SameSize:

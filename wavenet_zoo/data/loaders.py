@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from wavenet_zoo.runtime.seeds import mix_seed
 __all__ = [
     "UNREADABLE",
     "BatchIterator",
+    "BatchLoader",
     "EpochSampler",
     "Loader",
     "batches",
@@ -196,8 +197,30 @@ class BatchIterator:
         _shut_down_workers(self._iterator)
 
 
+class BatchLoader(Protocol):
+    """What training and evaluation require of a loader: of :class:`Loader`, and of a loader over cached images."""
+
+    @property
+    def batch_size(self) -> int | None:
+        """Images per batch; None for a loader with a batch sampler."""
+
+    @property
+    def sampler(self) -> Any:
+        """Indices of the images, for evaluation."""
+
+    @property
+    def batch_sampler(self) -> Any:
+        """:class:`EpochSampler`, for training."""
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+
+    def __iter__(self) -> BatchIterator:
+        """Iterate over the batches."""
+
+
 @contextlib.contextmanager
-def batches(loader: Loader) -> Iterator[BatchIterator]:
+def batches(loader: BatchLoader) -> Iterator[BatchIterator]:
     """Iterate over the batches of a loader, and shut down its workers on exit."""
     iterator = iter(loader)
     try:
@@ -207,22 +230,23 @@ def batches(loader: Loader) -> Iterator[BatchIterator]:
         iterator.shut_down_workers()
 
 
-def decoding_seconds(loader: DataLoader) -> float:
+def decoding_seconds(loader: BatchLoader) -> float:
     """Return the seconds that an evaluation loader has spent decoding and transforming, summed over its workers.
 
     It is 0 for a loader over cached images.
     """
-    return float(loader.dataset.seconds.sum()) if hasattr(loader, "dataset") else 0.0
+    seconds = getattr(getattr(loader, "dataset", None), "seconds", None)
+    return 0.0 if seconds is None else float(seconds.sum())
 
 
 @contextlib.contextmanager
-def persistent_workers(loader: Loader) -> Iterator[None]:
+def persistent_workers(loader: BatchLoader) -> Iterator[None]:
     """Keep the workers of a training loader between epochs, and shut them down on exit."""
     try:
         with machine_errors(RuntimeError, MemoryError):
             yield
     finally:
-        _shut_down_workers(loader._iterator)
+        _shut_down_workers(getattr(loader, "_iterator", None))
 
 
 def _shut_down_workers(iterator: Any) -> None:

@@ -4,6 +4,7 @@
 Importing this module imports neither torch nor timm.
 """
 
+import functools
 import math
 import reprlib
 from collections.abc import Callable, Mapping
@@ -207,19 +208,33 @@ def normalize(images: "torch.Tensor", preprocessing: Preprocessing) -> "torch.Te
     """
     import torch
 
-    mean, std = (
-        torch.tensor(values, dtype=torch.float32, device=images.device).view(-1, 1, 1)
-        for values in (preprocessing.mean, preprocessing.std)
-    )
+    mean, std = _constants(preprocessing.mean, preprocessing.std, images.device)
     return images.to(torch.float32, memory_format=torch.channels_last).div_(255).sub_(mean).div_(std)
 
 
-def training_transform(preprocessing: Preprocessing, augmentation: AugmentationSection) -> Transform:
+@functools.lru_cache(maxsize=16)  # a copy to a GPU waits for the steps in progress
+def _constants(
+    mean: tuple[float, ...], std: tuple[float, ...], device: "torch.device"
+) -> tuple["torch.Tensor", "torch.Tensor"]:
+    import torch
+
+    with torch.inference_mode(False):  # a tensor of inference mode cannot be used in training
+        first, second = (
+            torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1) for values in (mean, std)
+        )
+    return first, second
+
+
+def training_transform(
+    preprocessing: Preprocessing, augmentation: AugmentationSection, normalized: bool = True
+) -> Transform:
     """Return the augmentation of a recipe, with the output shape and normalization of :func:`evaluation_transform`.
 
     Args:
         preprocessing: Input size, interpolation and normalization.
         augmentation: The recipe's augmentation section.
+        normalized: False stops before the normalization, as in :func:`evaluation_transform`; not with random erasing,
+            whose noise is drawn after it.
 
     Raises:
         WavezooError: If timm does not support the augmentation policy.
@@ -232,6 +247,7 @@ def training_transform(preprocessing: Preprocessing, augmentation: AugmentationS
         steps = create_transform(  # in three parts: crop and flip, color, tensor and normalization
             **preprocessing.to_dict(),
             is_training=True,
+            use_prefetcher=not normalized,
             scale=tuple(augmentation.scale),
             hflip=augmentation.hflip,
             color_jitter=augmentation.color_jitter or None,

@@ -3,6 +3,7 @@
 import contextlib
 import types
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -146,8 +147,8 @@ def _compile(network: nn.Module, **options: Any) -> Callable[[torch.Tensor], tor
     return torch.compile(separate, dynamic=False, **options)
 
 
-def _capture(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
-    """Capture a forward pass as a CUDA graph, and return a function that replays it."""
+def _capture(network: nn.Module, images: torch.Tensor) -> "_CapturedForward":
+    """Capture a forward pass as a CUDA graph. Called, the result replays it."""
     stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
     stream.wait_stream(current)
     with torch.cuda.stream(stream):
@@ -157,12 +158,21 @@ def _capture(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         logits = network(images)
+    return _CapturedForward(graph, network, images, logits)
 
-    def run() -> object:
-        graph.replay()
-        return logits
 
-    return run
+@dataclass(frozen=True)
+class _CapturedForward:
+    """Replays a CUDA graph. It holds the tensors that the graph reads: once freed, their memory is used by others."""
+
+    graph: Any
+    network: nn.Module
+    images: torch.Tensor
+    logits: torch.Tensor
+
+    def __call__(self) -> torch.Tensor:
+        self.graph.replay()
+        return self.logits
 
 
 def _raised_limits() -> contextlib.AbstractContextManager[Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from wavenet_zoo.data.loaders import UNREADABLE, Loader, batches, decoding_seconds
+from wavenet_zoo.data.loaders import UNREADABLE, BatchLoader, batches, decoding_seconds
 from wavenet_zoo.data.preprocessing import Preprocessing, normalize
 from wavenet_zoo.data.sources import ImageSource
 from wavenet_zoo.runtime.environment import synchronize
@@ -57,7 +57,7 @@ class Outputs:
 @torch.inference_mode()
 def forward_batches(
     model: nn.Module,
-    loader: Loader,
+    loader: BatchLoader,
     source: ImageSource,
     preprocessing: Preprocessing,
     device: torch.device,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from wavenet_zoo.data.loaders import Loader
+from wavenet_zoo.data.loaders import BatchLoader
 from wavenet_zoo.data.preprocessing import Preprocessing
 from wavenet_zoo.data.sources import ImageSource
 from wavenet_zoo.errors import WavezooError
@@ -91,7 +91,7 @@ class Metrics(ForwardLog):
 @torch.inference_mode()
 def evaluate_loader(
     model: nn.Module,
-    loader: Loader,
+    loader: BatchLoader,
     source: ImageSource,
     preprocessing: Preprocessing,
     device: torch.device,

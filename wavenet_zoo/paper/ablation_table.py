@@ -78,7 +78,7 @@ def _uses_dfwt(group: RunGroup) -> bool:
 def _key_without_dfwt(group: RunGroup) -> str:
     values = group.recipe_values.model_dump(exclude={"seed"})
     values["model"]["kwargs"].pop("use_dfwt", None)
-    return json.dumps([values, group.data])
+    return json.dumps([values, group.data, group.cache_images])
 
 
 def _errors_by_seed(group: RunGroup) -> dict[int, float]:

@@ -32,8 +32,11 @@ def depth_table(measured: Sequence[RunGroup]) -> PaperTable:
         match = CIFAR_MODEL.fullmatch(original.title())  # with the paper's depths: without model arguments
         if match:
             values = original.recipe_values.model_dump(exclude={"seed", "model"})
-            protocols.setdefault(json.dumps([values, original.data]), []).append((int(match[1]), original, changed))
-    groups = sorted(max(protocols.values(), key=len, default=[]), key=lambda group: group[0])
+            protocols.setdefault(json.dumps([values, original.data, original.cache_images]), []).append(
+                (int(match[1]), original, changed)
+            )
+    most: list[tuple[int, RunGroup, RunGroup]] = max(protocols.values(), key=len) if protocols else []
+    groups = sorted(most, key=lambda group: group[0])
     rows, gaps = [], {}
     for depth, original, changed in groups:
         seeds, with_dfwt, without, gap = paired_errors(original, changed)
@@ -85,5 +88,6 @@ def _verdict(gaps: dict[int, Estimate]) -> str:
         verdict = "the gap grows with depth" if difference > 0 else "the gap shrinks with depth"
     return (
         f"From M = {low} to M = {high} the gap changes by {difference:+.2f} ± {error:.2f} points: {verdict}, by the "
-        f"rule of {STANDARD_ERRORS} standard errors that was stated before the runs."
+        f"rule of {STANDARD_ERRORS} standard errors (results/README.md), which is weaker than a 95 % interval with so "
+        "few pairs."
     )

@@ -41,12 +41,14 @@ class MeasuredRun:
         recipe: Its recipe, seed included.
         error: Top-1 error in percent on the validation split after the last epoch.
         weights_sha256: Hash of its weights.
+        cache_images: Whether images were augmented on the device, with other random numbers.
     """
 
     metadata: WeightsMetadata
     recipe: Recipe
     error: float
     weights_sha256: str
+    cache_images: bool = False
 
 
 @dataclass
@@ -62,6 +64,7 @@ class RunGroup(Result):
         seeds: Seeds of the runs.
         error: Top-1 error in percent after the last epoch, over the seeds.
         weights_sha256: Hashes of the weights, by seed.
+        cache_images: Whether images were augmented on the device.
         recipe_values: The recipe with the first of the seeds.
     """
 
@@ -74,6 +77,7 @@ class RunGroup(Result):
     error: Estimate
     weights_sha256: list[str]
     recipe_values: Recipe = field(repr=False, metadata=NOT_IN_JSON)
+    cache_images: bool = False
 
     def describe(self) -> str:
         """Return data set, recipe, epochs, overrides, initial weights and seeds."""
@@ -84,11 +88,12 @@ class RunGroup(Result):
         return ", ".join([*parts, seeds])
 
     def overrides(self) -> list[str]:
-        """Return the overrides of the recipe's values, apart from model, data, epochs and seed."""
+        """Return ``--cache-images`` if used, and overrides of the recipe, apart from model, data, epochs and seed."""
+        options = ["--cache-images"] if self.cache_images else []
         if self.recipe not in list_recipes():
-            return []
+            return options
         differing = self.recipe_values.differing(load_recipe(self.recipe))
-        return [
+        return options + [
             f"{key}={_short(value)}" for key, (value, _) in differing.items() if not key.startswith(NAMED_ELSEWHERE)
         ]
 
@@ -125,12 +130,12 @@ def read_runs(folders: Iterable[Path]) -> list[MeasuredRun]:
 
 
 def group_runs(runs: Iterable[MeasuredRun]) -> list[RunGroup]:
-    """Group runs that differ only in the seed."""
+    """Group runs that differ only in the seed. Runs with and without cached images differ in more."""
     groups: dict[str, list[MeasuredRun]] = {}
     for run in runs:
         metadata = run.metadata
         fingerprints = (metadata.data_fingerprint, metadata.validation_fingerprint)
-        key = json.dumps([run.recipe.model_dump(exclude={"seed"}), metadata.data, fingerprints])
+        key = json.dumps([run.recipe.model_dump(exclude={"seed"}), metadata.data, fingerprints, run.cache_images])
         groups.setdefault(key, []).append(run)
     return [_group(sorted(group, key=lambda run: run.recipe.seed)) for group in groups.values()]
 
@@ -182,6 +187,7 @@ def _group(runs: list[MeasuredRun]) -> RunGroup:
         error=estimate([run.error for run in runs]),
         weights_sha256=[run.weights_sha256 for run in runs],
         recipe_values=first.recipe,
+        cache_images=first.cache_images,
     )
 
 
@@ -196,7 +202,7 @@ def _read_run(folder: Path) -> MeasuredRun:
         recipe = load_recipe(folder / "recipe.yaml")
     except WavezooError as error:
         raise WavezooError(error.message, hint) from error
-    return MeasuredRun(record.metadata, recipe, 100 - top1, result.weights_sha256)
+    return MeasuredRun(record.metadata, recipe, 100 - top1, result.weights_sha256, record.cache_images)
 
 
 def _short(value: Any) -> str:

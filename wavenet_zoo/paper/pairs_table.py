@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from wavenet_zoo.evaluation.compare import SIGNIFICANT
 from wavenet_zoo.paper.measured import RunGroup, count_epochs
 from wavenet_zoo.paper.table import Column, PaperTable
+from wavenet_zoo.runtime.manifest import read_manifest
 from wavenet_zoo.runtime.records import read_record
 from wavenet_zoo.runtime.resources import shipped_folder
 
@@ -18,11 +19,12 @@ COMPARISON_FILE = "comparison.json"
 COLUMNS = (
     Column("a", "A"),
     Column("b", "B"),
-    Column("trained", "trained on"),
+    Column("trained_a", "A trained on"),
+    Column("trained_b", "B trained on"),
     Column("top1_a", "top-1 of A, %", "decimal"),
     Column("top1_b", "top-1 of B, %", "decimal"),
     Column("difference", "B - A, points"),
-    Column("p", "p (Holm)"),
+    Column("p", "p"),
     Column("result", "result"),
 )
 
@@ -60,7 +62,7 @@ class ComparisonRecord(BaseModel):
 
 def pairs_table(measured: Sequence[RunGroup]) -> PaperTable:
     """Build the table of all pairs of networks in the comparisons below ``results/``."""
-    runs = {sha256: group for group in measured for sha256 in group.weights_sha256}
+    trained = _training_of_weights(measured)
     rows: list[dict[str, Any]] = []
     images: set[int] = set()
     for path in find_comparisons():
@@ -69,14 +71,14 @@ def pairs_table(measured: Sequence[RunGroup]) -> PaperTable:
         models = {model.name: model for model in record.models}
         for pair in record.pairs:
             a, b = models[pair.a], models[pair.b]
-            group = runs.get(a.weights_sha256)
             low, high = pair.interval
             rows.append(
                 {
                     "question": record.question,
                     "a": pair.a,
                     "b": pair.b,
-                    "trained": "-" if group is None else f"{group.data}, {count_epochs(group.epochs)}",
+                    "trained_a": trained.get(a.weights_sha256),
+                    "trained_b": trained.get(b.weights_sha256),
                     "top1_a": a.top1,
                     "top1_b": b.top1,
                     "difference": f"{pair.difference:+.2f} ({low:+.2f} to {high:+.2f})",
@@ -89,10 +91,22 @@ def pairs_table(measured: Sequence[RunGroup]) -> PaperTable:
             )
     notes = [
         f"Top-1 on the same {', '.join(f'{n:,}' for n in sorted(images)) or 'no'} validation images, with the 95 % "
-        "interval of paired proportions and the p-value of McNemar's test after Holm's correction. One run of each "
-        "network: the interval contains the chance of the images, not that of the seed.",
+        "interval of paired proportions and the p-value of McNemar's test, after Holm's correction for the pairs of "
+        "one comparison. One run of each network: the interval contains the chance of the images, not that of the "
+        "seed.",
     ]
     return PaperTable("pairs", "Networks compared image by image", list(COLUMNS), rows, notes)
+
+
+def _training_of_weights(measured: Sequence[RunGroup]) -> dict[str, str]:
+    """Return data set and number of epochs by the hash of weights: of runs, and of the shipped files."""
+    shipped = {
+        entry["sha256"]: f"{entry['data']}, {count_epochs(entry['epoch'])}"
+        for entry in read_manifest().values()
+        if entry.get("epoch") is not None
+    }
+    runs = {sha256: f"{g.data}, {count_epochs(g.epochs)}" for g in measured for sha256 in g.weights_sha256}
+    return {**shipped, **runs}
 
 
 def find_comparisons() -> list[Path]:

@@ -1,5 +1,6 @@
 """Figures: the tables of the paper, ablations and connectivity. Every function draws a result."""
 
+import textwrap
 from math import log
 from pathlib import Path
 from statistics import fmean
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["check_table_plot", "plot_ablation", "plot_connectivity", "plot_table"]
 
 COST_CHANNELS = [2**k for k in range(3, 12)]
+LABEL_CHARACTERS = 64  # of a line
 MIN_ERROR_RANGE = 2.0  # points of an axis of measured errors; a shorter axis would magnify chance
 EXAMPLE_CHANNELS = 8  # of equations (8) and (9)
 MAX_COLUMNS = 160  # of a drawn matrix; single entries of a larger one would fall between pixels
@@ -160,7 +162,7 @@ def _color(row: dict[str, Any]) -> str:
 
 
 def _plot_gaps(path: Path, table: PaperTable) -> None:
-    figure = new_figure(9, 1.6 + 0.6 * (len(table.rows) + 1))
+    figure = new_figure(10, 1.6 + 0.7 * (len(table.rows) + 1))
     axes = figure.subplots()
     labels: list[str] = []
     for row in table.rows:
@@ -168,15 +170,16 @@ def _plot_gaps(path: Path, table: PaperTable) -> None:
             axes.plot(row["gap_paper"], len(labels), "o", mfc="none", color="C0")
             labels.append(f"{row['model']}\nprinted, CIFAR-10: {row['original_paper']} and {row['no_dfwt_paper']} %")
         if row.get("measured"):
-            original, gaps = row["measured"]["original"], row["measured"]["gaps"]
+            gaps = row["measured"]["gaps"]
             axes.plot(gaps, [len(labels)] * len(gaps), ".", color="C3", alpha=0.4)
             gap = estimate(gaps)
             axes.errorbar(gap.mean, len(labels), xerr=gap.standard_error, capsize=3, color="C3", fmt="o")
-            budget = f"{original['data']}, {_epochs(original)}"
-            labels.append(f"{row['model']}\n{budget}: {row['original']} and {row['no_dfwt']} %")
+            pairs = f"{len(gaps)} pair{'s' * (len(gaps) != 1)}"
+            measured_on = textwrap.fill(row["measured_on"], LABEL_CHARACTERS, break_on_hyphens=False)
+            labels.append(f"{row['model']}, {pairs}: {row['original']} and {row['no_dfwt']} %\n{measured_on}")
     axes.axvline(0, color="0.5", linewidth=1)
-    axes.set_yticks(range(len(labels)), labels, fontsize=8)
-    axes.margins(y=0.3)
+    axes.set_yticks(range(len(labels)), labels, fontsize=7)
+    axes.margins(y=0.06)
     axes.invert_yaxis()
     axes.set_xlabel("gap, points: every pair, mean and standard error")
     axes.grid(alpha=0.3)

@@ -14,6 +14,7 @@ from wavenet_zoo.paper.scales import Row, Scale, load_scale
 from wavenet_zoo.paper.table import PaperTable
 from wavenet_zoo.paper.tables import build_table
 from wavenet_zoo.paper.training_runs import PlannedRun, train_runs
+from wavenet_zoo.runtime.launch import read_launch
 from wavenet_zoo.runtime.records import read_record
 from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.training.records import TrainingRun
@@ -54,7 +55,8 @@ class ReproductionRun(Result):
         """``finished``, ``epoch 3 of 10`` or ``not started``."""
         if self.error is not None:
             return "finished"
-        return f"epoch {self.finished_epochs + 1} of {self.epochs}" if Path(self.out).exists() else "not started"
+        current = min(self.finished_epochs + 1, self.epochs)
+        return f"epoch {current} of {self.epochs}" if Path(self.out).exists() else "not started"
 
 
 @dataclass
@@ -68,7 +70,7 @@ class Reproduction(Result):
         runs: The runs, in the order of training.
         shard: Part of the runs that this call trains, ``1/2`` for example; None for all.
         out: Folder of the runs.
-        filled: The table with the errors of these runs; None if none is finished.
+        filled: The table with the errors of all finished runs in the folder; None if none is finished.
     """
 
     table: int
@@ -111,7 +113,8 @@ def reproduce(
         out: Folder of the runs. Default: ``runs/reproduce/`` and the name of the scale.
         seeds: Number of runs per row. Default: that of the scale.
         only: Names of the rows to train. Default: all.
-        shard: (i, n): train every n-th run, starting at the i-th, on one of n machines.
+        shard: (i, n): train every n-th run, starting at the i-th, on one of n machines. The table is filled with the
+            finished runs of all.
         workers: Loader workers.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         cache_images: Keep decoded images in the memory of the device, as in :func:`wavenet_zoo.train`.
@@ -122,12 +125,12 @@ def reproduce(
 
     Source: paper, section 5, Tables 2, 3, 5, 6 and 7.
     """
-    loaded, plans, folder = _plan(table, scale, out, seeds, only, shard)
+    loaded, every, plans, folder = _plan(table, scale, out, seeds, only, shard)
     for _ in train_runs(
         plans, data, workers=workers, device=device, cache_images=cache_images, progress=progress
     ):  # fmt: skip
         pass
-    return _result(table, loaded, plans, shard, folder)
+    return _result(table, loaded, every, plans, shard, folder)
 
 
 def plan_reproduction(
@@ -160,8 +163,10 @@ def plan_reproduction(
     Raises:
         WavezooError: If the scale is invalid or does not have the table, or a dry run fails.
     """
-    loaded, plans, folder = _plan(table, scale, out, seeds, only, shard)
-    result = _result(table, loaded, plans, shard, folder)
+    if read_launch().world_size > 1:
+        raise WavezooError("--dry-run estimates the time of a single process", "run it without torchrun")
+    loaded, every, plans, folder = _plan(table, scale, out, seeds, only, shard)
+    result = _result(table, loaded, every, plans, shard, folder)
     estimates: dict[str, dict[str, Any]] = {}
     for run, plan in zip(result.runs, plans):
         if run.error is None and plan.name not in estimates:
@@ -177,16 +182,19 @@ def plan_reproduction(
 def _plan(
     table: int, scale: str | Path, out: str | Path | None, seeds: int | None, only: Sequence[str],
     shard: tuple[int, int],
-) -> tuple[Scale, list[PlannedRun], Path]:  # fmt: skip
+) -> tuple[Scale, list[PlannedRun], list[PlannedRun], Path]:  # fmt: skip
+    """Return the scale, all runs of the table, those of the shard, and their folder."""
     loaded = load_scale(scale)
     rows = [row if seeds is None else replace(row, seeds=seeds) for row in loaded.rows(table, only)]
     folder = Path(out) if out is not None else Path("runs") / "reproduce" / loaded.name
     index, count = shard
     if not 1 <= index <= count:
         raise WavezooError(f"--shard {index}/{count}: expected a number from 1 to {count}", "for example --shard 1/2")
-    plans = [_planned(row, number, folder) for number in range(max(row.seeds for row in rows)) for row in rows
+    every = [_planned(row, number, folder) for number in range(max(row.seeds for row in rows)) for row in rows
              if number < row.seeds]  # fmt: skip
-    return loaded, plans[index - 1 :: count], folder
+    if index > len(every):
+        raise WavezooError(f"--shard {index}/{count}: there are only {len(every)} runs")
+    return loaded, every, every[index - 1 :: count], folder
 
 
 def _planned(row: Row, number: int, folder: Path) -> PlannedRun:
@@ -195,10 +203,12 @@ def _planned(row: Row, number: int, folder: Path) -> PlannedRun:
 
 
 def _result(
-    table: int, scale: Scale, plans: Sequence[PlannedRun], shard: tuple[int, int], folder: Path
-) -> Reproduction:
+    table: int, scale: Scale, every: Sequence[PlannedRun], plans: Sequence[PlannedRun], shard: tuple[int, int],
+    folder: Path,
+) -> Reproduction:  # fmt: skip
+    """Describe the runs of a shard, and fill the table with all finished runs, those of other shards too."""
     runs = [_describe(plan) for plan in plans]
-    finished = [Path(run.out) for run in runs if run.error is not None]
+    finished = [plan.out for plan in every if (plan.out / "result.json").is_file()]
     filled = build_table(table, group_runs(read_runs(finished))) if finished else None
     part = None if shard == (1, 1) else f"{shard[0]}/{shard[1]}"
     return Reproduction(table, scale.name, scale.title, runs, part, str(folder), filled)
@@ -228,6 +238,7 @@ def _dry_run(
 ) -> dict[str, Any]:
     """Estimate time and memory of a run, in a process of its own: the peak memory of a process only grows."""
     command = [sys.executable, "-m", "wavenet_zoo", "train", str(plan.recipe), "--dry-run", "--json", "--quiet"]
+    command += ["--out", str(plan.out)]
     command += ["--device", device, *(word for value in plan.values for word in ("--set", value))]
     if data is not None:
         command += ["--data", str(data)]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -36,7 +36,7 @@ class _Table(_Section):
 
 
 class _Scale(_Section):
-    tables: Annotated[dict[int, _Table], Field(min_length=1)]
+    tables: Annotated[dict[Literal[2, 3, 5, 6, 7], _Table], Field(min_length=1)]
     seeds: Seeds = 1
 
 
@@ -115,14 +115,17 @@ def load_scale(name: str | Path) -> Scale:
         text = read_regular_file(path, MAX_CHARACTERS).decode("utf-8-sig")
         scale = _Scale.model_validate(parse_yaml(text).value)
     except OSError as error:
-        raise WavezooError(f"{path}: cannot be read: {error.strerror}") from error
+        hint = f"use {', '.join(list_scales())}, or a YAML file"
+        raise WavezooError(f"{path}: cannot be read: {error.strerror}", hint) from error
     except (InvalidYaml, UnicodeDecodeError) as error:
         raise WavezooError(f"{path}: not valid YAML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise WavezooError(f"{path}: {key or 'scale'}: {first['msg']}", "see the scales in recipes/scales") from None
-    tables = {number: _rows_of(table, scale.seeds, path.parent) for number, table in scale.tables.items()}
+    tables: dict[int, list[Row]] = {
+        number: _rows_of(table, scale.seeds, path.parent) for number, table in scale.tables.items()
+    }
     known: dict[str, tuple[str, tuple[str, ...]]] = {}
     for row in (row for rows in tables.values() for row in rows):
         if known.setdefault(row.name, (row.recipe, row.overrides)) != (row.recipe, row.overrides):

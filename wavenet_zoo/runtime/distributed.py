@@ -1,6 +1,7 @@
 """Distributed training and evaluation: the processes that torchrun starts, on one machine or on several."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from wavenet_zoo.runtime.launch import read_launch
 __all__ = ["SINGLE_PROCESS", "Distributed", "init_distributed"]
 
 TIMEOUT = timedelta(minutes=30)  # of a collective: the others wait while rank 0 downloads data
+_groups = itertools.count()  # of this process, equal in all: they make the same calls
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,10 @@ def init_distributed(device: str = "auto") -> Iterator[Distributed]:
         backend = "cpu:gloo,cuda:nccl"  # control messages use gloo, so that they never synchronize a GPU
     try:
         with _stdout_to_stderr():
-            dist.init_process_group(backend, timeout=TIMEOUT)
+            store, rank, world_size = next(dist.rendezvous("env://", timeout=TIMEOUT))
+            # several runs, one after the other: a process must not find the addresses of the previous group
+            store = dist.PrefixStore(f"wavenet_zoo/{next(_groups)}", store)
+            dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=TIMEOUT)
         yield Distributed(target, launch.rank, launch.world_size, launch.local_world_size)
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or "gloo" in str(error)):

@@ -16,11 +16,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from wavenet_zoo.data.agreement import check_same_images
-from wavenet_zoo.data.cached_images import CachedLoader, cached_evaluation_loader, cached_training_loader
+from wavenet_zoo.data.cached_images import cached_evaluation_loader, cached_training_loader
 from wavenet_zoo.data.classes import match_classes
-from wavenet_zoo.data.loaders import Loader, evaluation_loader, training_loader
+from wavenet_zoo.data.loaders import BatchLoader, evaluation_loader, training_loader
 from wavenet_zoo.data.open import is_named, open_data
-from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, training_transform
+from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, normalize, training_transform
 from wavenet_zoo.data.sources import FolderImages, ImageSource
 from wavenet_zoo.data.splits import SplitError
 from wavenet_zoo.data.workers import default_workers
@@ -68,8 +68,8 @@ class Training:
     distributed: Distributed
     train_images: ImageSource
     val_images: ImageSource
-    train_loader: Loader | CachedLoader
-    val_loader: Loader | CachedLoader
+    train_loader: BatchLoader
+    val_loader: BatchLoader
     model: Any
     forward: Any
     ema: ModelEmaV3 | None
@@ -90,6 +90,13 @@ class Training:
     def memory_format(self) -> torch.memory_format:
         """Memory format of images and weights."""
         return torch.channels_last if self.recipe.channels_last else torch.contiguous_format
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the images (B, C, H, W) of a batch on the device, normalized if they have 8 bits."""
+        images = images.to(self.distributed.device, non_blocking=True)
+        if images.dtype == torch.uint8:
+            images = normalize(images, Preprocessing.from_recipe(self.recipe.preprocessing))
+        return images.to(memory_format=self.memory_format)
 
     def autocast(self) -> Any:
         """Return the autocast context of a forward pass."""
@@ -155,8 +162,8 @@ def build_training(
     workers = default_workers(train_images.in_memory, distributed.local_world_size) if workers is None else workers
     pin_memory = device.type == "cuda"
     shard = {"rank": distributed.rank, "world_size": distributed.world_size}
-    train_loader: Loader | CachedLoader
-    val_loader: Loader | CachedLoader
+    train_loader: BatchLoader
+    val_loader: BatchLoader
     if settings.cache_images:
         train_loader = cached_training_loader(
             train_images,
@@ -176,7 +183,7 @@ def build_training(
     else:
         train_loader = training_loader(
             train_images,
-            training_transform(preprocessing, recipe.augmentation),
+            training_transform(preprocessing, recipe.augmentation, normalized=recipe.augmentation.random_erasing > 0),
             recipe.batch_size,
             recipe.seed,
             workers,

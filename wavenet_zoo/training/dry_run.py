@@ -158,7 +158,7 @@ def _time_steps(training: Training) -> tuple[list[int], float, float]:
     """Return the shape of the images, the loss of the first step, and the mean time of the steps after it."""
     device, accumulation = training.distributed.device, training.recipe.accumulation
     training.model.train()
-    training.train_loader.batch_sampler.start(epoch=1)  # type: ignore[union-attr]
+    training.train_loader.batch_sampler.start(epoch=1)
     timed = min(TIMED_STEPS, training.steps_per_epoch - 1)
     with batches(training.train_loader) as iterator:
         micro_batches = MicroBatches(iterator)
@@ -191,7 +191,7 @@ def _time_validation(training: Training) -> float:
             if number == TIMED_STEPS:
                 break
     models = 1 if training.ema is None else 2
-    return models * (time.perf_counter() - started) * len(training.val_loader.sampler) / done  # type: ignore[arg-type]
+    return models * (time.perf_counter() - started) * len(training.val_loader.sampler) / done
 
 
 def _open_every_image(source: ImageSource, progress: bool) -> None:

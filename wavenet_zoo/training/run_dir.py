@@ -148,7 +148,7 @@ def check_same_run(run_dir: Path, recipe: Recipe, record: RunRecord, allow_world
         Differences that may change the result: world size, versions, commit and machine.
 
     Raises:
-        WavezooError: If recipe or data differ, or the world size differs and that is not accepted.
+        WavezooError: If recipe, data or ``cache_images`` differ, or the world size differs and that is not accepted.
     """
     stored = read_record(run_dir / RUN, RunRecord, NEW_RUN_HINT)
     differences = _recipe_of(run_dir, stored, recipe).differing(recipe)
@@ -165,6 +165,12 @@ def check_same_run(run_dir: Path, recipe: Recipe, record: RunRecord, allow_world
                 f"that of {record.data} is {_short(here)}",
                 "pass the data of the run, or another --out",
             )
+    if record.cache_images != stored.cache_images:  # the augmentation draws other random numbers
+        option = "--cache-images" if stored.cache_images else "--no-cache-images"
+        raise WavezooError(
+            f"{run_dir}: the run was started {'with' if stored.cache_images else 'without'} --cache-images",
+            f"pass {option}, or another --out",
+        )
     if record.world_size != stored.world_size and not allow_world_size_change:
         raise WavezooError(
             f"{run_dir}: the run was started with {stored.world_size} processes, not {record.world_size}",
@@ -283,7 +289,6 @@ def _facts(record: RunRecord) -> dict[str, Any]:
         "compile": record.compile,
         "form": record.form,
         "deterministic": record.deterministic,
-        "cache_images": record.cache_images,
         "device": environment.get("accelerator") or environment.get("device"),
         "machine": environment.get("machine"),
         "torch threads": environment.get("torch_threads"),

@@ -118,7 +118,7 @@ def run_settings(
 
 
 def resolve_precision(settings: RunSettings, device: torch.device) -> RunSettings:
-    """Return the settings with the precision of a device in place of ``auto``, and log which it is."""
+    """Replace the precision ``auto`` by that of a device, and log it."""
     recipe = settings.recipe
     if recipe.precision != "auto":
         return settings

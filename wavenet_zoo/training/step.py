@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from timm.utils import dispatch_clip_grad
 
-from wavenet_zoo.data.loaders import UNREADABLE, BatchIterator, Loader
+from wavenet_zoo.data.loaders import UNREADABLE, BatchIterator, BatchLoader
 from wavenet_zoo.training.build import Training
 from wavenet_zoo.training.optim import seed_step
 
@@ -29,7 +29,7 @@ class MicroBatches:
         last_shape: Shape of the last images, (B, C, H, W).
     """
 
-    def __init__(self, loader: Loader | BatchIterator):
+    def __init__(self, loader: BatchLoader | BatchIterator):
         self._iterator = iter(loader)
         self.waiting_seconds = 0.0
         self.last_shape: list[int] = []
@@ -66,7 +66,7 @@ def train_step(training: Training, micro_batches: Iterable[Batch], step: int) ->
     seed_step(recipe.seed, step, training.distributed.rank)
     loss = torch.zeros((), device=device)
     for number, (images, labels) in enumerate(micro_batches, start=1):
-        images = images.to(device, memory_format=training.memory_format, non_blocking=True)
+        images = training.prepare(images)
         targets = labels.to(device, non_blocking=True)
         if mixup is not None:
             images, targets = mixup(images, targets)

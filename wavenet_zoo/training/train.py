@@ -158,7 +158,7 @@ def _train_epoch(trainer: Trainer) -> float:
     training, state, optimizer = trainer.training, trainer.state, trainer.training.optimizer
     log_every = 1 if training.distributed.device.type == "cpu" else LOG_EVERY_ON_GPU
     training.model.train()
-    training.train_loader.batch_sampler.start(state.epoch, state.step)  # type: ignore[union-attr]
+    training.train_loader.batch_sampler.start(state.epoch, state.step)
     if state.step == 0:
         state.lr = optimizer.param_groups[0]["lr"]
     first_step, started = state.step, time.perf_counter()

@@ -13,15 +13,12 @@ Then run ``wavezoo weights verify`` and ``wavezoo table --check``, and commit. W
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from wavenet_zoo.data.image_hashes import IMAGES_FILE
 from wavenet_zoo.errors import WavezooError
-from wavenet_zoo.evaluation.compare import compare
 from wavenet_zoo.evaluation.evaluate import evaluate
-from wavenet_zoo.paper.pairs_table import COMPARISON_FILE, ComparisonRecord, PairRecord
-from wavenet_zoo.runtime.files import sha256_of, write_atomically
+from wavenet_zoo.runtime.files import write_atomically
 from wavenet_zoo.runtime.manifest import SCHEMA, checkpoints_folder, read_manifest
 from wavenet_zoo.runtime.records import check_record, read_json, read_record, write_json
 from wavenet_zoo.runtime.resources import CHECKOUT
@@ -31,7 +28,7 @@ from wavenet_zoo.weights.manifest import ManifestEntry
 from wavenet_zoo.weights.metadata import WeightsMetadata
 from wavenet_zoo.zoo.record import EvaluationRecord
 
-__all__ = ["archive_comparison", "archive_run", "manifest_entry", "release_weights", "write_entry"]
+__all__ = ["archive_run", "manifest_entry", "release_weights", "write_entry"]
 
 MAX_TOP1_CHANGE = 0.1  # percentage points of top-1 that storing weights in 16 bits may change
 STATED = ("top1", "top5", "loss", "images", "correct_top1", "correct_top5")
@@ -66,51 +63,6 @@ def archive_run(run_dir: str | Path, name: str, results_dir: str | Path | None =
     write_json(target / "run.json", {**record, "data": record["metadata"]["data"]})
     write_json(target / "result.json", {**result, "out": name, "weights": None})
     return target
-
-
-def archive_comparison(
-    question: str,
-    models: Mapping[str, str | Path],
-    data: str | Path,
-    name: str,
-    results_dir: str | Path | None = None,
-) -> Path:
-    """Compare networks image by image, and write ``comparison.json`` to ``results/``, without the paths of images.
-
-    Args:
-        question: What the comparison answers.
-        models: Weights files of finished runs, by the name of the network. The first is the baseline.
-        data: Validation images.
-        name: Folder below ``results/``, for example ``tiny_imagenet/modern``.
-        results_dir: Overrides the checkout's ``results/``.
-
-    Returns:
-        The file.
-
-    Raises:
-        WavezooError: If a file is not of weights, or the data is missing.
-    """
-    comparison = compare(list(models.values()), data)
-    names = dict(zip((model.name for model in comparison.models), models))
-    record = ComparisonRecord.model_validate(
-        {
-            "question": question,
-            "data": str(read_metadata(Path(next(iter(models.values())))).data),
-            "images": comparison.images,
-            "models": [
-                {"name": names[m.name], "weights_sha256": sha256_of(path), "top1": m.top1, "correct": m.correct}
-                for m, path in zip(comparison.models, map(Path, models.values()))
-            ],
-            "pairs": [
-                {**{key: getattr(pair, key) for key in PairRecord.model_fields}, "a": names[pair.a], "b": names[pair.b]}
-                for pair in comparison.pairs
-            ],
-        }
-    )
-    folder = (Path(results_dir) if results_dir is not None else CHECKOUT / "results") / name
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / COMPARISON_FILE, record.model_dump(mode="json"))
-    return folder / COMPARISON_FILE
 
 
 def release_weights(
