@@ -37,7 +37,14 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert commands[1] in (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("name", "numbers"), [("README.md", {"models"}), ("docs/tables.md", {*"1234567", "measured"})])
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("README.md", {"models"}),
+        ("docs/tables.md", {*"1234567", "measured"}),
+        ("docs/results.md", {"3", "depth", "pairs"}),
+    ],
+)
 def test_tables_in_documents_are_what_the_command_prints(name, numbers):
     pytest.importorskip("pytorchcv", reason="needs the extra peers, which counts NASNet")
     text = (REPOSITORY / name).read_text(encoding="utf-8")
