@@ -1,6 +1,7 @@
 """Reproduce a table of the paper from nothing: train every run that it requires, and fill it."""
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from wavenet_zoo.runtime.results import Result
 from wavenet_zoo.training.records import TrainingRun
 
 __all__ = ["Reproduction", "ReproductionRun", "plan_reproduction", "reproduce"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -170,6 +173,7 @@ def plan_reproduction(
     estimates: dict[str, dict[str, Any]] = {}
     for run, plan in zip(result.runs, plans):
         if run.error is None and plan.name not in estimates:
+            logger.info("dry run: %s", plan.name)
             estimates[plan.name] = _dry_run(plan, data, workers, device, cache_images)
     for run in result.runs:
         if run.error is None:
