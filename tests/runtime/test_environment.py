@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from wavenet_zoo.runtime import environment
-from wavenet_zoo.runtime.environment import describe_environment, deterministic_algorithms, git_state
+from wavenet_zoo.runtime.environment import (
+    computes_in_bf16,
+    describe_environment,
+    deterministic_algorithms,
+    git_state,
+)
 
 
 @pytest.fixture
@@ -53,3 +58,10 @@ def test_deterministic_algorithms_are_restored(monkeypatch):
     with deterministic_algorithms(True):
         assert torch.are_deterministic_algorithms_enabled() and "CUBLAS_WORKSPACE_CONFIG" in os.environ
     assert not torch.are_deterministic_algorithms_enabled() and "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+@pytest.mark.parametrize(("supported", "expected"), [("_is_amx_tile_supported", True), ("_is_avx2_supported", False)])
+def test_cpu_computes_in_bf16_only_with_instructions_for_it(supported, expected, monkeypatch):
+    for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_avx2_supported"):
+        monkeypatch.setattr(torch.cpu, probe, lambda probe=probe: probe == supported, raising=False)
+    assert computes_in_bf16(torch.device("cpu")) is expected
