@@ -155,7 +155,7 @@ def test_quiet_leaves_stderr_empty(wavezoo, digit_folder):
         ),
         (
             ["eval", "waveletnet_x1", "--data", "digits"],
-            "waveletnet_x1.modern_tiny_in200 is for the 200 classes of tiny-imagenet-200; use weights trained on these",
+            "waveletnet_x1.modern_tiny_in200 is for the 200 classes of tiny-imagenet-200; waveletnet_x1.tiny_in200 is",
         ),
         (["train", "digit"], "error: digit: recipe not found (did you mean 'digits'?)"),
         (["train", "digits", "--set", "schedule.epoch=1"], "unknown key 'schedule.epoch' (did you mean 'epochs'"),
