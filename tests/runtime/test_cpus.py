@@ -81,9 +81,12 @@ try:
     cli(sys.argv[1:])
 except SystemExit:
     pass
-import torch
+threads = None
+if "--threads" in sys.argv:
+    import torch
+    threads = torch.get_num_threads()
 names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-print(json.dumps([{n: os.environ.get(n) for n in names}, torch.get_num_threads(), calls]))
+print(json.dumps([{n: os.environ.get(n) for n in names}, threads, calls]))
 """
 
 
