@@ -59,7 +59,7 @@ def wait_passively() -> None:
 def keep_freed_memory() -> None:
     """Let glibc keep freed memory for the next allocation, instead of returning it to the kernel at every step.
 
-    The process then keeps its peak memory, which grows by about a tenth, see benchmarks/README.md.
+    The process then keeps its peak memory, which grows too, see benchmarks/README.md.
     """
     if (
         "torch" not in sys.modules
