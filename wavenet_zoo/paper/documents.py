@@ -4,16 +4,15 @@ import re
 from pathlib import Path
 
 from wavenet_zoo.errors import BELOW_THRESHOLD, WavezooError
-from wavenet_zoo.paper.table import Number, parse_number, to_markdown
+from wavenet_zoo.paper.table import NAMED_TABLES, Number, parse_number, to_markdown
 from wavenet_zoo.paper.tables import table
 from wavenet_zoo.runtime.files import check_writable, read_regular_file, write_atomically
 
 __all__ = ["check_tables", "update_tables"]
 
 MAX_DOCUMENT_BYTES = 1 << 20
-MARKED = re.compile(
-    r"(<!-- wavezoo table (\d{1,4}|measured|models|depth|pairs) -->\n)(.*?)(<!-- /wavezoo table \2 -->)", re.DOTALL
-)
+NUMBER = "|".join((r"\d{1,4}", *map(str, NAMED_TABLES)))
+MARKED = re.compile(rf"(<!-- wavezoo table ({NUMBER}) -->\n)(.*?)(<!-- /wavezoo table \2 -->)", re.DOTALL)
 
 
 def update_tables(document: str | Path) -> list[Number]:

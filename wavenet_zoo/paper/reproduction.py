@@ -15,6 +15,7 @@ from wavenet_zoo.paper.scales import Row, Scale, load_scale
 from wavenet_zoo.paper.table import PaperTable
 from wavenet_zoo.paper.tables import build_table
 from wavenet_zoo.paper.training_runs import PlannedRun, train_runs
+from wavenet_zoo.recipes import load_recipe
 from wavenet_zoo.runtime.launch import read_launch
 from wavenet_zoo.runtime.records import read_record
 from wavenet_zoo.runtime.results import Result
@@ -219,14 +220,13 @@ def _result(
 
 
 def _describe(plan: PlannedRun) -> ReproductionRun:
-    row = Row(plan.name, str(plan.recipe), plan.overrides, seeds=1)
     run = ReproductionRun(
         name=plan.name,
         seed=plan.seed,
         recipe=str(plan.recipe),
         overrides=list(plan.overrides),
         out=str(plan.out),
-        epochs=row.load().schedule.epochs,
+        epochs=load_recipe(plan.recipe, plan.overrides).schedule.epochs,
         finished_epochs=0,
     )
     if (plan.out / "result.json").is_file():

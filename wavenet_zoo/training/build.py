@@ -1,6 +1,7 @@
 """Build everything that a training run consists of from its recipe: data, model, optimizer, schedule."""
 
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -91,11 +92,16 @@ class Training:
         """Memory format of images and weights."""
         return torch.channels_last if self.recipe.channels_last else torch.contiguous_format
 
+    @functools.cached_property
+    def preprocessing(self) -> Preprocessing:
+        """How an image becomes a tensor."""
+        return Preprocessing.from_recipe(self.recipe.preprocessing)
+
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """Return the images (B, C, H, W) of a batch on the device, normalized if they have 8 bits."""
         images = images.to(self.distributed.device, non_blocking=True)
         if images.dtype == torch.uint8:
-            images = normalize(images, Preprocessing.from_recipe(self.recipe.preprocessing))
+            images = normalize(images, self.preprocessing)
         return images.to(memory_format=self.memory_format)
 
     def autocast(self) -> Any:
