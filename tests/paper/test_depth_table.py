@@ -4,7 +4,7 @@ import pytest
 
 from wavenet_zoo.paper.depth_table import depth_table
 from wavenet_zoo.paper.measured import RunGroup
-from wavenet_zoo.paper.statistics import estimate
+from wavenet_zoo.paper.statistics import T_975, estimate
 from wavenet_zoo.recipes import load_recipe
 
 
@@ -52,3 +52,16 @@ def test_runs_of_another_protocol_are_left_out():
         *groups(3, [10.0, 10.0], [11.0, 11.1], "schedule.epochs=3"),
     ]
     assert [row["depth"] for row in depth_table(measured).rows] == [1, 2, 24]
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_interval_is_that_of_students_t(count):
+    stats = pytest.importorskip("scipy.stats", reason="needs scipy, which scikit-learn installs")
+    values = [0.3 * i**2 for i in range(count)]
+    expected = stats.t.interval(0.95, count - 1, loc=sum(values) / count, scale=estimate(values).standard_error)
+    assert estimate(values).interval == pytest.approx(expected, rel=1e-3)
+
+
+def test_interval_of_more_values_is_never_too_narrow():
+    assert list(T_975) == sorted(T_975, reverse=True) and T_975[-1] > 1.96
+    assert estimate([1.0]).interval is None and estimate([1.0]).describe_interval() == "-"

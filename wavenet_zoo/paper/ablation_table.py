@@ -13,7 +13,7 @@ from wavenet_zoo.paper.table import Column, PaperTable
 __all__ = ["ablation_table", "pair_groups", "paired_errors"]
 
 PRINTED_MODEL = "waveletnet_cifar_m24"
-NOT_MEASURED = {"original": "not measured", "no_dfwt": "not measured", "gap": "not measured"}
+NOT_MEASURED = {"original": "not measured", "no_dfwt": "not measured", "gap": "not measured", "interval": "-"}
 COLUMNS = (
     Column("model", "model"),
     Column("original_paper", "original, paper", "decimal"),
@@ -22,6 +22,8 @@ COLUMNS = (
     Column("original", "original, measured"),
     Column("no_dfwt", "no DFWT, measured"),
     Column("gap", "gap, measured"),
+    Column("interval", "95 % interval"),
+    Column("pairs", "pairs", "count"),
     Column("measured_on", "measured on"),
 )
 
@@ -37,7 +39,8 @@ def ablation_table(measured: Sequence[RunGroup]) -> PaperTable:
     rows = [{**first, **printed}, *same_model, *(row for row in pairs if row["model"] != PRINTED_MODEL)]
     notes = [
         "Errors in percent. Printed errors are on CIFAR-10.",
-        "Measured: mean over the seeds ± its standard error; the gap is that of pairs with equal seeds.",
+        "Measured: mean over the seeds ± its standard error; the gap is that of pairs with equal seeds, its interval "
+        "by Student's t.",
     ]
     caption = "WaveletNet with and without DFWT"
     return PaperTable(3, caption, list(COLUMNS), [{"remark": None, **row} for row in rows], notes)
@@ -66,6 +69,8 @@ def _row(original: RunGroup, changed: RunGroup) -> dict[str, Any]:
         "original": str(with_dfwt),
         "no_dfwt": str(without),
         "gap": str(gap),
+        "interval": gap.describe_interval(),
+        "pairs": len(seeds),
         "measured_on": replace(original, seeds=seeds).describe(),
         "measured": {"original": original.to_dict(), "no_dfwt": changed.to_dict(), "gaps": gap.values},
     }

@@ -21,6 +21,7 @@ COLUMNS = (
     Column("original", "error %, DFWT"),
     Column("no_dfwt", "error %, no DFWT"),
     Column("gap", "gap, measured"),
+    Column("interval", "95 % interval of the gap"),
     Column("gap_paper", "gap, paper", "decimal"),
 )
 
@@ -48,6 +49,7 @@ def depth_table(measured: Sequence[RunGroup]) -> PaperTable:
                 "original": str(with_dfwt),
                 "no_dfwt": str(without),
                 "gap": str(gap),
+                "interval": gap.describe_interval(),
                 "gap_values": gap.values,
                 "gap_paper": None,
                 "remark": None,
@@ -67,8 +69,8 @@ def depth_table(measured: Sequence[RunGroup]) -> PaperTable:
     if groups:
         first = groups[0][1]
         notes.append(
-            f"Measured on {first.data}, {count_epochs(first.epochs)}: mean over the seeds ± its standard error. The "
-            "paper trains on CIFAR-10, 164 epochs by its schedule."
+            f"Measured on {first.data}, {count_epochs(first.epochs)}: mean over the seeds ± its standard error, and "
+            "the interval of the gap by Student's t. The paper trains on CIFAR-10, 164 epochs by its schedule."
         )
         notes.append(_verdict(gaps))
     return PaperTable("depth", "Gap between the errors without and with DFWT, by depth", list(COLUMNS), rows, notes)

@@ -1,4 +1,4 @@
-"""Mean and standard error over seeds."""
+"""Mean, standard error and 95 % interval over seeds."""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 __all__ = ["Estimate", "estimate"]
+
+# 97.5 % quantiles of Student's t distribution by degrees of freedom; of more, that of the last, which is wider
+T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 @dataclass
@@ -21,6 +24,18 @@ class Estimate:
     mean: float
     standard_error: float | None
     values: list[float]
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the mean, by Student's t distribution; None for a single value."""
+        if self.standard_error is None:
+            return None
+        half = T_975[min(len(self.values) - 1, len(T_975)) - 1] * self.standard_error
+        return self.mean - half, self.mean + half
+
+    def describe_interval(self) -> str:
+        """Return the interval as text, ``-`` for a single value."""
+        return "-" if self.interval is None else f"{self.interval[0]:+.2f} to {self.interval[1]:+.2f}"
 
     def __str__(self) -> str:
         error = "" if self.standard_error is None else f" ± {self.standard_error:.2f}"

@@ -45,7 +45,7 @@ class Column:
 
 @dataclass
 class PaperTable(Result):
-    """Result of :func:`~wavenet_zoo.paper.tables.table`.
+    """Result of :func:`~wavenet_zoo.table`.
 
     Attributes:
         table: Number of the table in the paper, or one of :data:`NAMED_TABLES`.
@@ -68,7 +68,7 @@ class PaperTable(Result):
 
 
 def parse_number(text: str) -> Number:
-    """Return the number of a table as :func:`~wavenet_zoo.paper.tables.table` takes it."""
+    """Return the number of a table as :func:`~wavenet_zoo.table` takes it."""
     return next((name for name in NAMED_TABLES if name == text), None) or int(text)
 
 
