@@ -77,10 +77,10 @@ PARTS = {
     "inference": Part(_measure_inference, inference.table),
     "edge": Part(lambda options: edge.measure(options.data, options.exports), edge.table, ("data", "exports")),
     "calibration": Part(
-        lambda options: calibration.measure(options.data), calibration.table, ("data",), DOCS / "deployment.md"
+        lambda options: calibration.measure(options.data), calibration.table, ("data",), DOCS / "guides" / "deploy.md"
     ),
-    "extras": Part(lambda options: sizes.measure_extras(), sizes.table_of_extras, page=DOCS / "deployment.md"),
-    "runtimes": Part(lambda options: sizes.measure_runtimes(), sizes.table_of_runtimes, page=DOCS / "device.md"),
+    "extras": Part(lambda options: sizes.measure_extras(), sizes.table_of_extras, page=DOCS / "guides" / "deploy.md"),
+    "runtimes": Part(lambda options: sizes.measure_runtimes(), sizes.table_of_runtimes, page=DOCS / "guides" / "device.md"),
 }
 
 

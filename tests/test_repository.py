@@ -43,6 +43,7 @@ def test_ci_runs_the_test_command_of_the_readme():
         ("README.md", {"models"}),
         ("docs/tables.md", {*"1234567", "measured"}),
         ("docs/results.md", {"3", "depth", "pairs"}),
+        ("docs/reference/models.md", {"models"}),
     ],
 )
 def test_tables_in_documents_are_what_the_command_prints(name, numbers):

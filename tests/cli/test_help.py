@@ -144,7 +144,7 @@ def test_texts_use_the_words_of_the_field():
 
 DOCUMENTS = sorted(
     str(path.relative_to(REPOSITORY))
-    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "results/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "results/*.md")
     for path in REPOSITORY.glob(pattern)
 )
 
@@ -154,3 +154,25 @@ def test_documents_use_the_words_of_the_field(name):
     text = (REPOSITORY / name).read_text(encoding="utf-8")
     text = re.sub(r"## Glossary.*?(?=\n## |\Z)", "", text, flags=re.DOTALL)
     assert not dialect_in((f"{name}:{i}", line) for i, line in enumerate(re.split(r"\n\n|\n- ", text)))
+
+
+def command_lines(text):
+    """Yield the wavezoo commands in the shell blocks of a document, continued lines joined."""
+    for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            line = re.sub(r".*(&&|\|) (?=wavezoo )", "", line)
+            if line.startswith(("wavezoo ", "torchrun ")):
+                yield line
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_commands_in_documents_parse(name):
+    for line in command_lines((REPOSITORY / name).read_text(encoding="utf-8")):
+        parse(line)
+
+
+def test_command_with_a_wrong_option_in_a_document_is_found():
+    lines = list(command_lines("```sh\ncd x && wavezoo eval m \\\n    --no-such-option\n```\n"))
+    assert lines == ["wavezoo eval m      --no-such-option"]
+    with pytest.raises(WavezooError, match="no option '--no-such-option'"):
+        parse(lines[0])

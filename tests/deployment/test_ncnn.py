@@ -107,7 +107,7 @@ def test_uint8_input_is_refused_before_the_export(wavezoo, monkeypatch):
     monkeypatch.delattr("wavenet_zoo.edge.export.load_model")
     finished = wavezoo("export", MODEL, "--to", "ncnn", "--input", "uint8")
     assert finished.code == 2
-    hint = "remove --input; device code normalizes, see docs/deployment.md"
+    hint = "remove --input; device code normalizes, see docs/guides/deploy.md"
     assert f"'ncnn' does not support uint8 input ({hint})" in finished.err
 
 

@@ -158,7 +158,7 @@ def export(
     if input_dtype not in file_format.inputs:
         raise WavezooError(
             f"format '{to}' does not support {input_dtype} input",
-            "remove --input; device code normalizes, see docs/deployment.md",
+            "remove --input; device code normalizes, see docs/guides/deploy.md",
         )
     if isinstance(form, str):
         check_form(form)

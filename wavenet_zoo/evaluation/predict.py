@@ -182,7 +182,7 @@ def predict(
         progress: Show progress on stderr.
 
     Returns:
-        The predictions: as arrays ``outputs`` and ``probabilities``, or as dicts in ``predictions``; or ``features``.
+        Predictions, as arrays ``outputs`` and ``probabilities`` or as dicts in ``predictions``, or ``features``.
 
     Raises:
         WavezooError: If the model, the weights or the images are missing or damaged, or do not match.

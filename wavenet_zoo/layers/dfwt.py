@@ -14,8 +14,8 @@ __all__ = ["DFWT", "dfwt", "fold_dfwt", "haar_matrix", "halve"]
 def dfwt(x: torch.Tensor, depth: int, haar: str = "halves") -> torch.Tensor:
     """Apply ``depth`` steps of the modified Haar transform along the channels.
 
-    Each step splits T in two, emits ``second - first`` and goes on with ``second + first``; the output is the
-    differences in order, then what is left of T. Halves and not neighbouring pairs: Figure 4's caption and the matrix
+    Each step splits T in two, outputs ``second - first`` and continues with ``second + first``; the output is the
+    differences in order, then the remaining T. Halves and not neighbouring pairs: Figure 4's caption and the matrix
     in equation (9) say so, against the reshape in Algorithm 2; the two differ by a permutation of the channels.
 
     Args:
@@ -87,7 +87,7 @@ class DFWT(nn.Module):
 
     Args:
         channels: Number of channels, C.
-        kappa: Logarithmic depth asked for.
+        kappa: Logarithmic depth, an upper bound of ``depth``.
         haar: ``halves``, as in equation (9), or ``neighbours``, the other reading of Algorithm 2.
 
     Attributes:

@@ -66,7 +66,7 @@ class WConv2d(nn.Module):
         in_channels: Number of input channels, D.
         out_channels: Number of output channels, D'.
         kernel_size: Side of the kernel, or (height, width).
-        kappa: Logarithmic depth asked for.
+        kappa: Logarithmic depth, an upper bound of ``depth``.
         bias: Adds a learnable bias per output channel.
         padding: Zeros added at both ends of H and of W; by default (K - 1) // 2, which keeps the size for odd K.
 

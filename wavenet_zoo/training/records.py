@@ -64,8 +64,18 @@ class RunRecord(BaseModel):
 class EpochRecord(TypedDict, total=False):
     """Record of an epoch, one line of ``log.jsonl``.
 
-    ``loss``, ``top1`` and ``top5`` (percent) are those of the validation images with the weights that are exported,
-    ``raw_loss`` and ``raw_top1`` those without the moving average, ``seconds`` is the time since the start of the run.
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        step: Optimizer steps since the start of the run.
+        lr: Learning rate of the last step.
+        train_loss: Mean training loss of the epoch, with augmentation and regularization.
+        loss: Cross entropy on the validation images, with the weights that are exported.
+        top1: Top-1 on the validation images in percent, with the same weights.
+        top5: Top-5 on the validation images in percent, with the same weights.
+        train_images_per_second: Training throughput of the epoch.
+        raw_loss: ``loss`` without the moving average of the weights, if the recipe has one.
+        raw_top1: ``top1`` without it.
+        seconds: Seconds since the start of the run.
     """
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]

@@ -23,7 +23,7 @@ __all__ = ["convert", "load", "quantize", "scheme"]
 MAX_BYTES = 2**31  # of a flatbuffer
 SIGNATURE = "serving_default"
 PINS = {"litert-torch": "torch", "xdsl": "typing-extensions"}  # packages with upper bounds, and what they bound
-SEPARATE_ENVIRONMENT = "export to tflite in a separate environment, see docs/deployment.md"
+SEPARATE_ENVIRONMENT = "export to tflite in a separate environment, see docs/guides/deploy.md"
 NORMALIZATION = "normalization_"
 
 
