@@ -19,6 +19,7 @@ release = version = __version__
 extensions = [
     "click_examples",
     "field_tables",
+    "mathml",
     "repository_links",
     "myst_nb",
     "sphinx.ext.autodoc",
@@ -35,7 +36,7 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
 
-nb_execution_mode = "cache"
+nb_execution_mode = "auto"  # notebooks are stored without outputs, so each is executed
 nb_execution_timeout = 300  # seconds per cell: a hang guard
 nb_execution_raise_on_error = True
 nb_merge_streams = True
@@ -66,6 +67,7 @@ html_theme = "furo"
 html_title = f"wavenet_zoo {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_math_renderer = "mathml"
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {
