@@ -52,6 +52,6 @@ def test_notebook_runs_in_two_minutes_and_writes_no_file(path, tmp_path, monkeyp
     started, used = time.monotonic(), _seconds_of_children()
     client.execute()  # ends the kernel too
     elapsed, used = time.monotonic() - started, _seconds_of_children() - used
-    assert min(elapsed, used) < SECONDS  # beside other programs, the elapsed time is longer
+    assert 0 < min(elapsed, used) < SECONDS  # beside other programs, the elapsed time is longer
     assert not list(working.iterdir())
     assert not list(temporary.glob("fine-tuning-*"))
