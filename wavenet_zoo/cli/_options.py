@@ -134,7 +134,10 @@ def inference_options(command: Decorated) -> Decorated:
 def evaluation_options(command: Decorated) -> Decorated:
     """Add the options of an evaluation: data, labels and the forward pass."""
     split = click.option(
-        "--split", default="val", show_default=True, help="Split of the data: train, val, test, or its own name."
+        "--split",
+        default="val",
+        show_default=True,
+        help="Split of the data: train, val, test, its own name, or a fraction of train: 0.1.",
     )
     limit = click.option(
         "--limit", metavar="N|FRACTION", help="Evaluate every k-th image of every class: N images, or a fraction."
