@@ -44,7 +44,7 @@ __all__ = ["Training", "build_training", "check_recipe", "log_data"]
 
 logger = logging.getLogger(__name__)
 
-HOLD_OUT_HINT = "--set data.validation=0.1 holds out 10 % of train"
+HOLD_OUT_HINT = "--set data.validation=0.1 to hold out 10 % of train"
 
 
 @dataclass
@@ -351,7 +351,12 @@ def _initial_model(recipe: Recipe, classes: list[str]) -> tuple[nn.Module, Weigh
 
 
 def _pretrained_model(recipe: Recipe) -> tuple[Any, Weights]:
-    model, weights = load_model(recipe.model.name, recipe.model.pretrained, _model_kwargs(recipe))
+    try:
+        model, weights = load_model(recipe.model.name, recipe.model.pretrained, _model_kwargs(recipe))
+    except WavezooError as error:
+        hint = error.hint.replace("pass --weights FILE", "--set model.pretrained=FILE")
+        hint = hint.replace("--weights none", "--set model.pretrained=null")
+        raise WavezooError(error.message, hint, error.exit_code) from error
     missing = {k: v for k, v in weights.metadata.model_kwargs.items() if k not in _model_kwargs(recipe)}
     if missing:
         raise WavezooError(
