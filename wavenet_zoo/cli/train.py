@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     examples=[
         "wavezoo train digits",
         "wavezoo train runs/digits",
+        "wavezoo train finetune --data photos",
         "wavezoo train cifar10/waveletnet_m1 --data cifar10-jpeg --dry-run",
         "wavezoo train digits --set schedule.epochs=5 --set optimizer.lr=0.05 --out runs/short",
         "torchrun --nproc-per-node 4 -m wavenet_zoo train imagenet/waveletnet_x1 --data imagenet",
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     deprecated_options={"--inexact": "--allow-world-size-change"},
 )
 @click.argument("recipe", metavar="RECIPE|RUN_DIR", shell_complete=complete_recipes)
-@data_option("Data set: a name, or a folder with train/ and val/.", default="the recipe's")
+@data_option("Data set: a name, or a folder with train/ and val/ (train/ only with data.validation=0.1).", default="the recipe's")
 @click.option("--out", metavar="DIR", help="Folder of the run.  [default: runs/RECIPE, with the values set]")
 @set_option
 @click.option("--dry-run", is_flag=True, help="Check data and memory and estimate the time; write no file.")

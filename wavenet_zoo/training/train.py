@@ -72,7 +72,8 @@ def train(
     Args:
         recipe_path: A YAML file, the name of a shipped recipe, or the folder of a run, which is resumed with its data
             and settings.
-        data: Data set; overrides the recipe's. A name, or a folder with ``train/`` and ``val/`` or ``test/``.
+        data: Data set; overrides the recipe's. A name, or a folder with ``train/`` and ``val/`` or ``test/``; training
+            images are enough if ``data.validation`` is a fraction.
         out: Folder of the run. Default: ``runs/`` and the recipe's name with the overridden values, for example
             ``runs/digits-seed=1``.
         overrides: Overrides of the recipe's values, each ``section.key=value``.
