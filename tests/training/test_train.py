@@ -441,6 +441,17 @@ def test_too_few_images_for_a_batch_name_the_largest_batch_size(digit_folder, ou
     assert error.value.hint == "--set batch_size=20"
 
 
+def test_unreachable_initial_weights_name_the_recipe_key(small_digits, out, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise RuntimeError("cannot be reached (check the connection, or pass --weights FILE)")
+
+    monkeypatch.setattr("wavenet_zoo.weights.loading.check_reachable", refuse)
+    values = ["model.name=mobilenetv2_100", "model.pretrained=ra_in1k"]
+    with pytest.raises(WavezooError) as error:
+        train("finetune", small_digits, out, values, workers=0)
+    assert "or --set model.pretrained=FILE" in str(error.value) and "--weights" not in str(error.value)
+
+
 def test_unknown_optimizer_gets_the_closest_name(digit_folder, out):
     with pytest.raises(WavezooError, match=r"timm has no optimizer 'momentun' .did you mean 'momentum'"):
         train("digits", digit_folder, out, ["optimizer.name=momentun"])

@@ -354,9 +354,8 @@ def _pretrained_model(recipe: Recipe) -> tuple[Any, Weights]:
     try:
         model, weights = load_model(recipe.model.name, recipe.model.pretrained, _model_kwargs(recipe))
     except WavezooError as error:
-        hint = error.hint.replace("pass --weights FILE", "--set model.pretrained=FILE")
-        hint = hint.replace("--weights none", "--set model.pretrained=null")
-        raise WavezooError(error.message, hint, error.exit_code) from error
+        message, hint = (_name_recipe_key(text) for text in (error.message, error.hint))
+        raise WavezooError(message, hint, error.exit_code) from error
     missing = {k: v for k, v in weights.metadata.model_kwargs.items() if k not in _model_kwargs(recipe)}
     if missing:
         raise WavezooError(
@@ -364,6 +363,12 @@ def _pretrained_model(recipe: Recipe) -> tuple[Any, Weights]:
             "add them to model.kwargs",
         )
     return model, weights
+
+
+def _name_recipe_key(text: str) -> str:
+    """Replace the option for weights, which commands that train do not have, by the key of a recipe."""
+    text = text.replace("pass --weights FILE", "--set model.pretrained=FILE")
+    return text.replace("--weights none", "--set model.pretrained=null")
 
 
 def _model_kwargs(recipe: Recipe) -> dict[str, Any]:
