@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     deprecated_options={"--inexact": "--allow-world-size-change"},
 )
 @click.argument("recipe", metavar="RECIPE|RUN_DIR", shell_complete=complete_recipes)
-@data_option(
-    "Data set: a name, or a folder with train/ and val/.", default="the recipe's"
-)
+@data_option("Data set: a name, or a folder with train/ and val/.", default="the recipe's")
 @click.option("--out", metavar="DIR", help="Folder of the run.  [default: runs/RECIPE, with the values set]")
 @set_option
 @click.option("--dry-run", is_flag=True, help="Check data and memory and estimate the time; write no file.")
