@@ -188,7 +188,7 @@ def test_recipes_of_the_papers_rows_state_its_error():
         assert f"error {error} in the paper" in headers[name]
         assert "Inferred" in headers[name]
     for name, header in headers.items():
-        if load_recipe(name).schedule.epochs in (15, 16):
+        if "/" in name and load_recipe(name).schedule.epochs in (15, 16):  # a small form of a row
             assert "shortened" in header and "Not a row of the paper" in header
 
 
