@@ -1,7 +1,7 @@
 """Run the code blocks of the documents: ``pytest docs``.
 
-Blocks of a page run in order in one empty folder with a photograph, a folder of photographs and a small stand-in for
-Tiny-ImageNet. ``<!-- skip: next "reason" -->`` before a block skips it.
+Blocks of a page run in order in one folder with a photograph, a folder of photographs in three classes and a small
+stand-in for Tiny-ImageNet. ``<!-- skip: next "reason" -->`` before a block skips it.
 """
 
 import json
@@ -22,8 +22,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def write_photos() -> None:
-    """Write ``photo.jpg``, ``photos/`` and ``more/`` to the current folder."""
-    for path in ("photo.jpg", "photos/flower.jpg", "more/flower.png"):
+    """Write ``photo.jpg`` and ``more/`` to the current folder."""
+    for path in ("photo.jpg", "more/flower.png"):
         Path(path).parent.mkdir(exist_ok=True)
         name = "flower.jpg" if "flower" in path else "china.jpg"
         Image.fromarray(load_sample_image(name)).save(path)
@@ -42,16 +42,16 @@ def write_tiny_imagenet() -> None:
                 Image.fromarray(noise.integers(0, 256, (64, 64, 3), np.uint8)).save(folder / f"{i}.png")
 
 
-def write_own_images() -> None:
-    """Write ``flowers/`` to the current folder: three classes, each with crops of a photograph in its own tint."""
+def write_classes() -> None:
+    """Write ``photos/`` to the current folder: three classes, each with crops of a photograph in its own tint."""
     photo = load_sample_image("flower.jpg").astype(float)
     for tint, name in enumerate(("daisy", "rose", "tulip")):
-        folder = Path("flowers", name)
+        folder = Path("photos", name)
         folder.mkdir(parents=True)
         for i in range(40):
             crop = photo[8 * i : 8 * i + 96, 12 * i : 12 * i + 96].copy()
             crop[..., tint] *= 0.5
-            Image.fromarray(crop.astype(np.uint8)).save(folder / f"{i}.png")
+            Image.fromarray(crop.astype(np.uint8)).save(folder / f"{i}.jpg")
 
 
 def run_shell(example: Example) -> str | None:
@@ -69,7 +69,7 @@ def folder() -> Iterator[None]:
         os.chdir(path)
         write_photos()
         write_tiny_imagenet()
-        write_own_images()
+        write_classes()
         yield
         os.chdir(before)
 

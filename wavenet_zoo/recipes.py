@@ -18,8 +18,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     JsonValue,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
@@ -93,6 +95,10 @@ def _check_split(value: str) -> str:
     return value
 
 
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and not SCIENTIFIC.fullmatch(value)
+
+
 Number = Annotated[float, BeforeValidator(_read_scientific), AfterValidator(_check_magnitude)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
 Positive = Annotated[Number, Field(gt=0)]
@@ -100,6 +106,10 @@ NotNegative = Annotated[Number, Field(ge=0)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Text = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_check_text)]
 Split = Annotated[Text, AfterValidator(_check_split)]
+Validation = Annotated[
+    Annotated[Split, Tag("name")] | Annotated[Number, Field(gt=0, lt=1), Tag("fraction")],
+    Discriminator(lambda value: "name" if _is_name(value) else "fraction"),
+]
 
 
 class _Section(BaseModel):
@@ -147,13 +157,20 @@ class DataSection(_Section):
         path: Where the data is on this machine; a relative path starts at the recipe's folder. It is not part of the
             recipe's hash, and ``recipe.yaml`` of a run does not contain it.
         train: Training split.
-        validation: Validation split, evaluated after every epoch.
+        validation: Validation split, evaluated after every epoch; or the fraction of the training images of every
+            class that are held out for it, ``0.1`` for example, see :func:`wavenet_zoo.data.held_out.hold_out`.
     """
 
     name: Text
     path: Text | None = None
     train: Split = "train"
-    validation: Split = "val"
+    validation: Validation = "val"
+
+    @model_validator(mode="after")
+    def _check_held_out(self) -> "DataSection":
+        if isinstance(self.validation, float) and self.train != "train":
+            raise ValueError(f"a fraction for validation is held out of the split train, not of {self.train}")
+        return self
 
 
 class PreprocessingSection(_Section):
@@ -245,6 +262,10 @@ class OptimizerSection(_Section):
         weight_decay: Weight decay; decoupled in ``adamw`` and similar optimizers.
         betas: Betas of Adam and similar optimizers; null for the optimizer's default.
         clip_grad: Maximum norm of the gradient; null disables clipping.
+        layer_decay: Layer-wise learning rates, as timm's ``layer_decay``: the classifier has the rate ``lr``, and each
+            layer below it ``layer_decay`` times that of the layer above; null for one rate.
+        freeze_backbone: Train the classifier only. All other parameters and the statistics of batch norm keep the
+            values of ``model.pretrained``.
     """
 
     name: Text = "momentum"
@@ -253,6 +274,16 @@ class OptimizerSection(_Section):
     weight_decay: NotNegative = 0.0
     betas: Annotated[list[Annotated[Number, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] | None = None
     clip_grad: Positive | None = None
+    layer_decay: Annotated[Number, Field(gt=0, le=1)] | None = None
+    freeze_backbone: bool = False
+
+    @model_validator(mode="after")
+    def _check_frozen(self) -> "OptimizerSection":
+        if self.freeze_backbone and self.layer_decay is not None:
+            raise ValueError(
+                "freeze_backbone and layer_decay are exclusive, since only the classifier is trained: remove one"
+            )
+        return self
 
 
 class ScheduleSection(_Section):
@@ -348,6 +379,8 @@ class Recipe(_Section):
             raise ValueError(f"batch_size {self.batch_size} is not divisible by accumulation {self.accumulation}")
         if part % 2 and (self.augmentation.mixup or self.augmentation.cutmix):
             raise ValueError(f"mixup and cutmix require an even number of images per process and part, got {part}")
+        if self.optimizer.freeze_backbone and self.model.pretrained is None:
+            raise ValueError("optimizer.freeze_backbone requires model.pretrained: random weights would be frozen")
         return self
 
     def sha256(self) -> str:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from wavenet_zoo.data.digits import open_digits
 from wavenet_zoo.data.folders import open_folder
+from wavenet_zoo.data.open import open_data
 from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform
 from wavenet_zoo.deployment.calibration import (
     check_calibration,
@@ -61,6 +62,17 @@ def test_images_of_the_evaluation_are_refused(folder):
     with pytest.raises(WavezooError, match=r"1 calibration images are among the evaluation images, .*cat/2\.png") as e:
         check_calibration(open_calibration(folder, 256), evaluated)
     assert "--calibrate DIR" in e.value.hint
+
+
+@pytest.mark.parametrize("count", [2, 256])
+def test_images_that_a_fraction_evaluates_are_not_chosen(folder, count):
+    calibration, evaluated = open_calibration(folder, count, "0.3"), open_data(folder, "0.3")
+    check_calibration(calibration, evaluated)
+    chosen = [*paths(calibration.source), *paths(calibration.held_out)]
+    assert len(chosen) == len(set(chosen)) == min(2 * count, 8) and len(evaluated.targets) == 4
+    assert not set(chosen) & set(paths(evaluated))
+    with pytest.raises(WavezooError, match="calibration images are among the evaluation images"):
+        check_calibration(open_calibration(folder, 256), evaluated)
 
 
 def test_evaluation_split_as_calibration_data_is_refused(folder):

@@ -44,6 +44,17 @@ def test_data_of_the_weights_is_opened_only_for_an_evaluation(tmp_path):
         Int8(**options, max_drop=1.0).open_calibration(missing)
 
 
+def test_held_out_images_are_evaluated_and_not_calibrated_on(small_digits, wavezoo):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    train = small_digits / "train"
+    options = ["export", MODEL, "--to", "onnx", "--int8", "--calibrate", train, "--data", train, "--max-drop", 100]
+    finished = wavezoo(*options, "--split", "0.2", "--json")
+    assert finished.code == 0, finished.err
+    checks = finished.json["int8"]
+    assert checks["images"] == 20 and checks["held_out_images"] == finished.json["quantization"]["images"] == 40
+    assert "calibration images are among the evaluation images" in wavezoo(*options, "--out", "x.onnx").err
+
+
 def test_evaluation_data_is_required_unless_it_has_a_name(wavezoo, tmp_path):
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     finished = wavezoo("export", "waveletnet_x1", "--to", "onnx", "--int8", "--calibrate", "digits")

@@ -168,6 +168,29 @@ def test_two_processes_train_as_one_and_stop_together(torchrun, digit_folder, tm
     assert "the run was started with 2 processes, not 1 (pass --allow-world-size-change" in err
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model.pretrained=digits", "optimizer.freeze_backbone=true", "data.validation=0.2"],  # batch norm is frozen
+        ["model.kwargs.norm_layer=layernorm2d", "optimizer.layer_decay=0.5"],
+    ],
+    ids=["frozen backbone", "layer-wise rates"],
+)
+def test_two_processes_fine_tune_as_one(ranks, digit_folder, tmp_path, overrides):
+    plan = ["schedule.epochs=2", "batch_size=20", "optimizer.lr=1e-3", "regularization.label_smoothing=0.1", *overrides]
+
+    def run():
+        train("digits", digit_folder, tmp_path / "run", plan, workers=0)
+
+    assert ranks(run, run) == ["", ""]
+    train("digits", digit_folder, tmp_path / "alone", plan, workers=0)
+    for epoch in (1, 2):
+        together, alone = (losses_of_epoch(tmp_path / name, epoch) for name in ("run", "alone"))
+        assert len(alone) >= 4 and together == pytest.approx(alone, rel=1e-5)
+    one, two = (json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[-1]) for name in ("alone", "run"))
+    assert one["loss"] == pytest.approx(two["loss"], rel=1e-5)
+
+
 def losses_of_epoch(folder, epoch):
     steps = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
     return [step["loss"] for step in steps if step["epoch"] == epoch]

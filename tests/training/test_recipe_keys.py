@@ -71,6 +71,7 @@ ROWS = [
     Row("data.name", "numerals", "label", ("data.name=figures",)),  # --data has the images
     Row("data.train", "test", "first loss"),
     Row("data.validation", "test", "validation"),
+    Row("data.validation", "0.25", "rates"),  # 30 images remain, a step fewer
     Row("preprocessing.size", "12", "first loss"),
     Row("preprocessing.interpolation", "bilinear", "first loss"),
     Row("preprocessing.crop_pct", "0.5", "validation"),  # the crop of training, also "none", has all of the image
@@ -110,6 +111,8 @@ ROWS = [
     Row("optimizer.weight_decay", "0.5", "losses"),
     Row("optimizer.betas", "[0.5, 0.9]", "weights", ("optimizer.name=lion", "optimizer.lr=1e-3")),
     Row("optimizer.clip_grad", "0.1", "losses"),
+    Row("optimizer.layer_decay", "0.5", "losses"),
+    Row("optimizer.freeze_backbone", "true", "first loss", ("model.pretrained=digits",)),  # batch norm is frozen
     Row("schedule.name", "linear", "rates"),
     Row("schedule.name", "cosine", "rates"),
     Row("schedule.epochs", "2", "rates"),

@@ -37,6 +37,7 @@ EVERYTHING = [
     "regularization.drop_path=0.2",
     "regularization.dropout=0.1",
 ]
+FROZEN = [*PLAIN, "model.pretrained=digits", "optimizer.freeze_backbone=true", "ema.decay=0.9", "accumulation=2"]
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +74,8 @@ def signal_after_step(monkeypatch):
         pytest.param(PLAIN, 5, 2, id="at the end of an epoch, with 2 workers"),
         pytest.param(EVERYTHING, 7, 0, id="with everything that draws at random"),
         pytest.param(EVERYTHING, 8, 2, id="with everything that draws at random and 2 workers"),
+        pytest.param([*EVERYTHING, "optimizer.layer_decay=0.7"], 7, 0, id="with layer-wise rates"),
+        pytest.param([*FROZEN, "data.validation=0.2"], 6, 2, id="with a frozen backbone and held-out images"),
         pytest.param([*PLAIN, "precision=bf16", "ema.decay=0.99"], 6, 0, id="with bf16", marks=pytest.mark.long),
         pytest.param([*PLAIN, "precision=fp16"], 6, 0, id="with fp16 and its scaler", marks=pytest.mark.long),
     ],

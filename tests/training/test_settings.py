@@ -96,6 +96,19 @@ def test_printed_evaluation_command_works_and_names_the_data(wavezoo, digit_fold
     assert evaluated.json["top1"] == result["last"]["top1"]
 
 
+def test_printed_evaluation_command_names_the_held_out_part(wavezoo, digit_folder, tmp_path):
+    shutil.rmtree(digit_folder / "val")
+    settings = [part for value in (*SHORT, "data.validation=0.2") for part in ("--set", value)]
+    trained = wavezoo("train", "digits", "--data", digit_folder, "--workers", 0, *settings)
+    assert trained.code == 0, trained.err
+    words = shlex.split(next(line for line in trained.out.splitlines() if line.startswith("evaluate")))
+    evaluated = wavezoo(*words[2:], "--workers", 0)
+    assert "20 of 20 images were validated on" in evaluated.out, evaluated.err
+    assert f"{digit_folder / 'train'}, 20 % of train: 20 images of 10 classes" in evaluated.out
+    result = json.loads(next((tmp_path / "runs").glob("*/result.json")).read_text())
+    assert f"top-1          {result['last']['top1']:.2f} %" in evaluated.out
+
+
 def test_recipe_names_its_data_by_path(small_digits, tmp_path):
     recipe = tmp_path / "recipes" / "mine.yaml"
     recipe.parent.mkdir()

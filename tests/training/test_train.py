@@ -12,6 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from wavenet_zoo import WavezooError, evaluate, train
+from wavenet_zoo.data.held_out import hold_out
+from wavenet_zoo.data.image_hashes import hash_images
+from wavenet_zoo.data.open import open_data
 from wavenet_zoo.models import read_manifest
 from wavenet_zoo.recipes import load_recipe
 from wavenet_zoo.training import tensorboard
@@ -392,6 +395,61 @@ def test_recipe_that_validates_on_test_uses_val_where_no_test_is(digit_folder, o
     assert load_recipe("digits").data.validation == "test" and not (digit_folder / "test").exists()
     train("digits", digit_folder, out, ["schedule.epochs=1", "batch_size=25"], workers=0)
     assert json.loads((out / "run.json").read_text())["validation_images"] == 30
+
+
+@pytest.mark.parametrize(("seed", "batch_size", "workers", "cache_images"), [(0, 25, 0, False), (1, 30, 2, True)])
+def test_held_out_images_are_validated_on_and_not_trained_on(
+    digit_folder, out, caplog, seed, batch_size, workers, cache_images
+):
+    shutil.rmtree(digit_folder / "val")
+    caplog.set_level("INFO", "wavenet_zoo")
+    overrides = ["data.validation=0.2", "schedule.epochs=1", f"batch_size={batch_size}", f"seed={seed}"]
+    run = train("digits", digit_folder, out, overrides, workers=workers, cache_images=cache_images)
+    assert "80 training images, 20 validation images: 20 % of train, held out" in caplog.text
+    record = json.loads((out / "run.json").read_text())
+    assert (record["training_images"], record["validation_images"]) == (80, 20)
+    assert record["validation_split"] == "20 % of train"
+    hashes = load_file(out / "images.safetensors")
+    expected = [hash_images(part) for part in hold_out(open_data(digit_folder, "train"), 0.2)]
+    for name, own in zip(("training", "validation"), expected):
+        assert hashes[name].tolist() == sorted(own.tolist())
+    result = evaluate(run.model, out, digit_folder, split="0.2", workers=0)
+    assert result.top1 == run.last["top1"] and result.loss == pytest.approx(run.last["loss"], rel=1e-5)
+    assert result.data["overlap"] == {"training": 0, "validation": 20} and result.data["seen"] == "validation"
+
+
+def test_digits_are_held_out_of_the_training_split(out):
+    train("digits", None, out, ["data.validation=0.1", "schedule.epochs=1", "batch_size=600"], workers=0)
+    record = json.loads((out / "run.json").read_text())
+    assert (record["training_images"], record["validation_images"]) == (1294, 143)
+
+
+@pytest.mark.parametrize("layout", ["train", "flat"])
+@pytest.mark.parametrize("validation", ["val", "test"])
+def test_missing_validation_split_recommends_a_fraction(digit_folder, out, layout, validation):
+    shutil.rmtree(digit_folder / "val")
+    data = digit_folder / "train" if layout == "flat" else digit_folder
+    with pytest.raises(WavezooError) as error:
+        train("digits", data, out, [*SHORT, f"data.validation={validation}"], workers=0)
+    assert "--set data.validation=0.1 to hold out 10 % of train" in error.value.hint
+    assert not out.exists()
+
+
+def test_too_few_images_for_a_batch_name_the_largest_batch_size(digit_folder, out):
+    with pytest.raises(WavezooError, match="batch_size is 32, but there are only 20 training images") as error:
+        train("finetune", digit_folder / "val", out, ["data.validation=0.01"], workers=0)
+    assert error.value.hint == "--set batch_size=20"
+
+
+def test_unreachable_initial_weights_name_the_recipe_key(small_digits, out, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise RuntimeError("cannot be reached (check the connection, or pass --weights FILE)")
+
+    monkeypatch.setattr("wavenet_zoo.weights.loading.check_reachable", refuse)
+    values = ["model.name=mobilenetv2_100", "model.pretrained=ra_in1k"]
+    with pytest.raises(WavezooError) as error:
+        train("finetune", small_digits, out, values, workers=0)
+    assert "or --set model.pretrained=FILE" in str(error.value) and "--weights" not in str(error.value)
 
 
 def test_unknown_optimizer_gets_the_closest_name(digit_folder, out):

@@ -13,11 +13,12 @@ __all__ = ["describe_evaluation", "interval", "summarize", "table_of_classes"]
 
 def describe_evaluation(result: "Evaluation") -> Facts:
     """Return the result of one evaluation as names and values."""
+    from wavenet_zoo.data.splits import describe_split
     from wavenet_zoo.evaluation.overlap import describe_overlap
 
     data = result.data
     is_split = data["name"].rpartition("/")[2] == data["split"]  # the folder of a split, for example imagenet/val
-    split = f", {data['split']}" if data["split"] and not is_split else ""
+    split = f", {describe_split(data['split'])}" if data["split"] and not is_split else ""
     rows = [
         ("model", result.model),
         ("weights", result.weights["description"]),

@@ -131,11 +131,16 @@ def inference_options(command: Decorated) -> Decorated:
     return batch_size_option(64)(preprocessing_options(precision(form(fold_option(workers_option(last))))))
 
 
+def split_option(command: Decorated) -> Decorated:
+    """Add --split."""
+    return click.option(
+        "--split", default="val", show_default=True,
+        help="Split of the data: train, val, test, its own name, or a fraction held out of train: 0.1.",
+    )(command)  # fmt: skip
+
+
 def evaluation_options(command: Decorated) -> Decorated:
     """Add the options of an evaluation: data, labels and the forward pass."""
-    split = click.option(
-        "--split", default="val", show_default=True, help="Split of the data: train, val, test, or its own name."
-    )
     limit = click.option(
         "--limit", metavar="N|FRACTION", help="Evaluate every k-th image of every class: N images, or a fraction."
     )
@@ -146,7 +151,7 @@ def evaluation_options(command: Decorated) -> Decorated:
     labels = click.option(
         "--labels", type=click.Choice(["real"]), help="Labels of ImageNet-ReaL instead of the class folders."
     )
-    return data_option(DATA_HELP)(split(limit(among(labels(inference_options(command))))))
+    return data_option(DATA_HELP)(split_option(limit(among(labels(inference_options(command))))))
 
 
 def set_option(command: Decorated) -> Decorated:

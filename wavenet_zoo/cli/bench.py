@@ -90,7 +90,7 @@ def _parse_integers(ctx: click.Context, parameter: click.Parameter, value: str |
 @click.option("--memory", is_flag=True, help="Measure peak memory and load time too, each in its own process.")
 @click.option("--accuracy", is_flag=True, help="Add size, top-1, memory and load time: the edge table.")
 @data_option(f"With --accuracy: {DATA_HELP}")
-@click.option("--split", default="val", show_default=True, help="With --accuracy: split of the data.")
+@click.option("--split", default="val", show_default=True, help="With --accuracy: split of the data, as in eval.")
 @click.option("--limit", metavar="N|FRACTION", help="With --accuracy: evaluate N images, or a fraction.")
 @click.option("--save-forms", metavar="FILE", help="Write the forms that auto chose, for --form FILE.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the result as CSV.")

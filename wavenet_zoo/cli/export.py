@@ -13,6 +13,7 @@ from wavenet_zoo.cli._options import (
     model_kwargs_option,
     output_options,
     size_option,
+    split_option,
     weights_option,
 )
 from wavenet_zoo.cli._output import Output, facts
@@ -55,6 +56,7 @@ INT8_OPTIONS = {
 @form_option()
 @size_option()
 @data_option("Images for the comparison; for --int8, images to evaluate.", default="crops of a photograph")
+@split_option
 @click.option("--int8", is_flag=True, help="Quantize weights and activations to int8.")
 @click.option("--calibrate", metavar="DIR|NAME", help="Calibration data for --int8; its training images are used.")
 @click.option(
@@ -80,6 +82,7 @@ def command(
     form: str | None,
     size: int | None,
     data: str | None,
+    split: str,
     int8: bool,
     calibrate: str | None,
     calibration_images: int,
@@ -114,6 +117,7 @@ def command(
         form=form or "dense",
         size=size,
         data=data,
+        split=split,
         int8=int8,
         calibrate=calibrate,
         calibration_images=calibration_images,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     examples=[
         "wavezoo train digits",
         "wavezoo train runs/digits",
+        "wavezoo train finetune --data photos",
         "wavezoo train cifar10/waveletnet_m1 --data cifar10-jpeg --dry-run",
         "wavezoo train digits --set schedule.epochs=5 --set optimizer.lr=0.05 --out runs/short",
         "torchrun --nproc-per-node 4 -m wavenet_zoo train imagenet/waveletnet_x1 --data imagenet",

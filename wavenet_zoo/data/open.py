@@ -6,9 +6,11 @@ from wavenet_zoo.data.archives import ARCHIVE_SUFFIXES
 from wavenet_zoo.data.cifar import CIFAR_FOLDERS, open_cifar
 from wavenet_zoo.data.digits import open_digits
 from wavenet_zoo.data.folders import open_folder
+from wavenet_zoo.data.held_out import hold_out
 from wavenet_zoo.data.labels import check_labels
 from wavenet_zoo.data.shards import open_shards
 from wavenet_zoo.data.sources import ImageSource
+from wavenet_zoo.data.splits import fraction_of
 from wavenet_zoo.data.tars import find_split_tar, open_tar
 from wavenet_zoo.data.timm_sources import PREFIXES, STREAMED, open_timm_dataset
 from wavenet_zoo.errors import WavezooError, did_you_mean
@@ -33,7 +35,8 @@ def open_data(data: str | Path, split: str) -> ImageSource:
             with ``train.tar`` and ``val.tar``. ``wds/FOLDER`` reads WebDataset shards. A name takes precedence over a
             folder of that name: write ``./digits`` for the folder.
         split: ``train``, ``val`` or ``test``. ``val`` is the test split if the data has no validation split, as
-            ``digits`` and CIFAR. Data without splits is read as it is.
+            ``digits`` and CIFAR. Data without splits is read as it is. A fraction, ``0.1`` for example, is the part of
+            the training split that ``data.validation: 0.1`` of a recipe holds out, see :func:`~.held_out.hold_out`.
 
     Returns:
         The source. Its ``split`` is the one that is read.
@@ -41,6 +44,8 @@ def open_data(data: str | Path, split: str) -> ImageSource:
     Raises:
         WavezooError: If the data or the split does not exist, or cannot be read, or an image has no valid label.
     """
+    if (fraction := fraction_of(split)) is not None:
+        return hold_out(open_data(data, "train"), fraction)[1]
     source = _open(data, split)
     check_labels(source, str(data))
     return source

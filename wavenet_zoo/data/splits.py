@@ -5,7 +5,16 @@ from collections.abc import Collection
 
 from wavenet_zoo.errors import WavezooError
 
-__all__ = ["ALL_SPLIT_NAMES", "SPLIT_NAMES", "SplitError", "find_split", "natural_key", "split_named"]
+__all__ = [
+    "ALL_SPLIT_NAMES",
+    "SPLIT_NAMES",
+    "SplitError",
+    "describe_split",
+    "find_split",
+    "fraction_of",
+    "natural_key",
+    "split_named",
+]
 
 # `val` may be the test split, because many data sets have no other; `test` is never the validation split
 SPLIT_NAMES = {
@@ -38,3 +47,18 @@ def natural_key(name: str) -> tuple[list[tuple[int, int | str]], str]:
 def _part_key(part: str) -> tuple[int, int | str]:
     is_number = part.isdecimal() and len(part) < 4000  # Python converts up to 4300 digits
     return (0, int(part)) if is_number else (1, part.lower())
+
+
+def fraction_of(split: str) -> float | None:
+    """Return the fraction that a split names, 0.1 for ``0.1``; None for the name of a split."""
+    try:
+        fraction = float(split)
+    except ValueError:
+        return None
+    return fraction if 0 < fraction < 1 else None
+
+
+def describe_split(split: str) -> str:
+    """Return a split in words: ``val``, or ``10 % of train`` for ``0.1``."""
+    fraction = fraction_of(split)
+    return split if fraction is None else f"{100 * fraction:g} % of train"

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 
 from wavenet_zoo.data.decoding import IMAGE_EXTENSIONS
+from wavenet_zoo.data.held_out import hold_out
 from wavenet_zoo.data.image_hashes import UNREADABLE, hash_images
 from wavenet_zoo.data.open import is_named, open_data
 from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, normalize
 from wavenet_zoo.data.sources import ImageSource
-from wavenet_zoo.data.splits import split_named
+from wavenet_zoo.data.splits import fraction_of, split_named
 from wavenet_zoo.data.subsets import SubsetImages, limit_images
 from wavenet_zoo.data.unlabelled import find_images
 from wavenet_zoo.errors import WavezooError
@@ -36,30 +37,36 @@ class Calibration:
     held_out: ImageSource
 
 
-def open_calibration(data: str | Path, images: int) -> Calibration:
+def open_calibration(data: str | Path, images: int, split: str = "val") -> Calibration:
     """Choose images for calibration, and as many held-out ones, evenly from all classes of the training split.
 
     Args:
         data: Folder or name, see :func:`wavenet_zoo.data.open.open_data`; or a folder of images without labels.
         images: Number of images for calibration. If the data has fewer than twice as many, half of them are used.
+        split: Split of the evaluation. If it is a fraction of the training split, these images are not chosen.
 
     Raises:
         WavezooError: If the data does not exist, or has fewer than two images.
     """
     if images < 1:
         raise WavezooError(f"--calibration-images {images}: must be at least 1")
-    source = find_images([data]) if _is_folder_of_images(data) else open_data(data, "train")
+    source = find_images([data]) if _is_folder_of_images(data) else _open_training_images(data, split)
     count = len(source.targets)
     if count < 2:
         raise WavezooError(f"{data}: calibration requires at least 2 images", "pass more images")
     images = min(images, count // 2)
     chosen = limit_images(source, str(2 * images))
-    chosen_indices = chosen.indices if isinstance(chosen, SubsetImages) else range(count)
+    chosen_indices = chosen.indices if isinstance(chosen, SubsetImages) and chosen is not source else range(count)
     return Calibration(
         name=portable_name(data),
         source=SubsetImages(source, chosen_indices[0::2]),
         held_out=SubsetImages(source, chosen_indices[1::2]),
     )
+
+
+def _open_training_images(data: str | Path, split: str) -> ImageSource:
+    source, fraction = open_data(data, "train"), fraction_of(split)
+    return source if fraction is None else hold_out(source, fraction)[0]
 
 
 def _is_folder_of_images(data: str | Path) -> bool:

@@ -104,6 +104,7 @@ def export(
     form: str | Mapping[str, str] = "dense",
     size: int | None = None,
     data: str | Path | None = None,
+    split: str = "val",
     int8: bool = False,
     calibrate: str | Path | None = None,
     calibration_images: int = 256,
@@ -132,8 +133,10 @@ def export(
         form: How WaveletNet's units compute DFWT and WConv: ``factored``, ``dense``, ``split``, ``split2``,
             ``halves``, ``auto``, a file of forms, or a form by name of the unit. int8 requires ``dense``.
         size: Input size in pixels. Default: that of the weights.
-        data: Data to compare on: its first images, or for int8 all images of its validation split. Default: crops of a
-            photograph, or for int8 the data set of the weights.
+        data: Data to compare on: the first images of a split, or for int8 all of them. Default: crops of a photograph,
+            or for int8 the data set of the weights.
+        split: Split of ``data``, or a fraction, as in :func:`wavenet_zoo.evaluate`; for int8, the images of a fraction
+            are not used for calibration.
         int8: Quantize weights and activations to int8.
         calibrate: Calibration data for int8, of which training images are used.
         calibration_images: Number of images for calibration.
@@ -173,7 +176,17 @@ def export(
     if with_example:
         check_examples_writable(path, file_format, overwrite)
     request = Int8(
-        given, given_weights, model_kwargs, size, calibrate, calibration_images, data, max_drop, full_range, progress
+        given,
+        given_weights,
+        model_kwargs,
+        size,
+        calibrate,
+        calibration_images,
+        data,
+        max_drop,
+        full_range,
+        progress,
+        split,
     )
     if int8:
         request.check(file_format, form)
@@ -201,7 +214,7 @@ def export(
             int8_checks = check_int8(candidate, network, calibration, metadata, request)
             checks = to_plain(int8_checks)
         else:
-            pixels, description = _comparison_images(preprocessing, data)
+            pixels, description = _comparison_images(preprocessing, data, split)
             example = to_input(pixels, preprocessing, metadata.input.dtype, metadata.input.layout)
             files = file_format.module.convert(device_model, example, metadata)
             _write(candidate, file_format, files, metadata)
@@ -276,11 +289,11 @@ def _compare(network: nn.Module, file: Path, pixels: torch.Tensor, preprocessing
     return difference
 
 
-def _comparison_images(preprocessing: Preprocessing, data: str | Path | None) -> tuple[torch.Tensor, str]:
+def _comparison_images(preprocessing: Preprocessing, data: str | Path | None, split: str) -> tuple[torch.Tensor, str]:
     """Return 8-bit images, (N, C, H, W), and their description."""
     transform = evaluation_transform(preprocessing, normalized=False)
     if data is not None:
-        source = open_data(data, "val")
+        source = open_data(data, split)
         count = min(COMPARED_IMAGES, len(source.targets))
         images = [source.load(index) for index in range(count)]
         description = f"{count} images of {portable_name(data)}"

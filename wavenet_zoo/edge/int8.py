@@ -47,6 +47,7 @@ class Int8:
     max_drop: float | None
     full_range: bool
     progress: bool
+    split: str = "val"
 
     def check(self, file_format: Format, form: str | Mapping[str, str]) -> None:
         """Check the request before the model is loaded.
@@ -88,9 +89,9 @@ class Int8:
                 "int8 is evaluated before the file is written, and the weights' data is not included",
                 "pass --data DIR, or --max-drop none to write the file without evaluating it",
             )
-        calibration = open_calibration(self.calibrate, self.images)
+        calibration = open_calibration(self.calibrate, self.images, self.split)
         if self.data is not None:
-            check_calibration(calibration, open_data(self.data, "val"), self.progress)
+            check_calibration(calibration, open_data(self.data, self.split), self.progress)
         return calibration
 
 
@@ -176,6 +177,7 @@ def check_int8(
         [request.model, str(file)],
         request.data,
         weights=request.weights,
+        split=request.split,
         size=request.size,
         model_kwargs=request.model_kwargs,
         device="cpu",

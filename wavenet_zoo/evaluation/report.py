@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from wavenet_zoo.data.splits import describe_split
 from wavenet_zoo.evaluation.confusion import ConfusedPair, classes_of_data, most_confused
 from wavenet_zoo.evaluation.overlap import describe_overlap
 from wavenet_zoo.evaluation.page import check_report_path, render_page
@@ -130,7 +131,7 @@ def evaluation_notices(evaluation: Evaluation) -> list[str]:
 
 def _summary(evaluation: Evaluation) -> list[tuple[str, str]]:
     data, weights, label_set = evaluation.data, evaluation.weights, evaluation.label_set
-    split = f", split {data['split']}" if data["split"] else ""
+    split = f", split {describe_split(data['split'])}" if data["split"] else ""
     network = f"form {evaluation.form}, " + ("batch norms folded" if evaluation.folded else "batch norms not folded")
     rows = [
         ("model", evaluation.model + (f", {evaluation.param_count:,} parameters" if evaluation.param_count else "")),

@@ -19,11 +19,13 @@ from torch.nn.parallel import DistributedDataParallel
 from wavenet_zoo.data.agreement import check_same_images
 from wavenet_zoo.data.cached_images import cached_evaluation_loader, cached_training_loader
 from wavenet_zoo.data.classes import match_classes
+from wavenet_zoo.data.held_out import hold_out
 from wavenet_zoo.data.loaders import BatchLoader, evaluation_loader, training_loader
 from wavenet_zoo.data.open import is_named, open_data
 from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, normalize, training_transform
 from wavenet_zoo.data.sources import FolderImages, ImageSource
-from wavenet_zoo.data.splits import SplitError
+from wavenet_zoo.data.splits import SplitError, describe_split
+from wavenet_zoo.data.subsets import SubsetImages
 from wavenet_zoo.data.workers import default_workers
 from wavenet_zoo.deployment.forms import check_unfolded_form
 from wavenet_zoo.errors import WavezooError
@@ -31,6 +33,7 @@ from wavenet_zoo.models import set_form
 from wavenet_zoo.recipes import InvalidRecipe, Mistake, Recipe, load_recipe
 from wavenet_zoo.runtime.distributed import Distributed
 from wavenet_zoo.runtime.environment import git_state, package_versions
+from wavenet_zoo.training.freeze import freeze_backbone, train_mode
 from wavenet_zoo.training.optim import build_ema, build_mixup, build_optimizer, build_scheduler
 from wavenet_zoo.training.settings import RunSettings
 from wavenet_zoo.training.trial import check_compiler, check_forward
@@ -40,6 +43,8 @@ from wavenet_zoo.weights.metadata import WeightsMetadata
 __all__ = ["Training", "build_training", "check_recipe", "log_data"]
 
 logger = logging.getLogger(__name__)
+
+HOLD_OUT_HINT = "--set data.validation=0.1 to hold out 10 % of train"
 
 
 @dataclass
@@ -104,6 +109,10 @@ class Training:
             images = normalize(images, self.preprocessing)
         return images.to(memory_format=self.memory_format)
 
+    def train_mode(self) -> None:
+        """Set the model to training mode, without the backbone if the recipe freezes it."""
+        train_mode(self.model, self.recipe.optimizer.freeze_backbone)
+
     def autocast(self) -> Any:
         """Return the autocast context of a forward pass."""
         precision = self.recipe.precision
@@ -149,6 +158,8 @@ def build_training(
     set_form(model, form)
     if recipe.sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if recipe.optimizer.freeze_backbone:
+        freeze_backbone(model)
     device = distributed.device
     memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
     model = model.to(device).to(memory_format=memory_format)
@@ -248,9 +259,12 @@ def build_training(
 def log_data(training: Training) -> None:
     """Log what a run trains on, and the weights that it starts from."""
     counts = (len(training.train_images.targets), len(training.val_images.targets))
+    validation = training.recipe.data.validation
+    held_out = f": {describe_split(str(validation))}, held out" if isinstance(validation, float) else ""
     logger.info(
-        "data: %s, %s training images, %s validation images", training.train_images.name, *map("{:,}".format, counts)
-    )
+        "data: %s, %s training images, %s validation images%s",
+        training.train_images.name, *map("{:,}".format, counts), held_out,
+    )  # fmt: skip
     logger.info("preprocessing: %s", training.metadata.preprocessing)
     if training.initial_weights is not None:
         logger.info("initial weights: %s", training.initial_weights.describe())
@@ -284,6 +298,8 @@ def check_recipe(recipe_path: str | Path, overrides: Sequence[str] = ()) -> dict
         if recipe.model.pretrained is not None:
             _pretrained_model(recipe)
     with checking("optimizer"):
+        if recipe.optimizer.freeze_backbone and not mistakes:
+            freeze_backbone(model)
         build_scheduler(recipe, build_optimizer(recipe, model), steps_per_epoch=1)
     with checking("augmentation"):
         training_transform(Preprocessing.from_recipe(recipe.preprocessing), recipe.augmentation)
@@ -335,7 +351,11 @@ def _initial_model(recipe: Recipe, classes: list[str]) -> tuple[nn.Module, Weigh
 
 
 def _pretrained_model(recipe: Recipe) -> tuple[Any, Weights]:
-    model, weights = load_model(recipe.model.name, recipe.model.pretrained, _model_kwargs(recipe))
+    try:
+        model, weights = load_model(recipe.model.name, recipe.model.pretrained, _model_kwargs(recipe))
+    except WavezooError as error:
+        message, hint = (_name_recipe_key(text) for text in (error.message, error.hint))
+        raise WavezooError(message, hint, error.exit_code) from error
     missing = {k: v for k, v in weights.metadata.model_kwargs.items() if k not in _model_kwargs(recipe)}
     if missing:
         raise WavezooError(
@@ -343,6 +363,12 @@ def _pretrained_model(recipe: Recipe) -> tuple[Any, Weights]:
             "add them to model.kwargs",
         )
     return model, weights
+
+
+def _name_recipe_key(text: str) -> str:
+    """Replace the option for weights, which commands that train do not have, by the key of a recipe."""
+    text = text.replace("pass --weights FILE", "--set model.pretrained=FILE")
+    return text.replace("--weights none", "--set model.pretrained=null")
 
 
 def _model_kwargs(recipe: Recipe) -> dict[str, Any]:
@@ -354,13 +380,16 @@ def _open_splits(recipe: Recipe, data: str | Path | None, distributed: Distribut
     if data is None and not is_named(recipe.data.name):
         raise WavezooError(f"the recipe's data set {recipe.data.name} must be passed as a folder", "pass --data DIR")
     location = data if data is not None else recipe.data.name
+    validation = recipe.data.validation
     with distributed.rank_zero_first(is_named(str(location))):
         train_images = open_data(location, recipe.data.train)
-        val_images = _open_validation(location, recipe.data.validation)
+        if isinstance(validation, float):
+            return hold_out(train_images, validation)
+        val_images = _open_validation(location, validation)
     if (train_images.name, train_images.split) == (val_images.name, val_images.split):
         raise WavezooError(
             f"{train_images.name}: training requires two splits",
-            f"pass data with {recipe.data.train} and val or test; a tar file can contain split folders",
+            f"pass data with {recipe.data.train} and val or test, or {HOLD_OUT_HINT}",
         )
     return train_images, val_images
 
@@ -368,10 +397,12 @@ def _open_splits(recipe: Recipe, data: str | Path | None, distributed: Distribut
 def _open_validation(location: str | Path, split: str) -> ImageSource:
     try:
         return open_data(location, split)
-    except SplitError:
-        if split != "test":
-            raise
-        return open_data(location, "val")  # the recipe is for data without a validation split
+    except SplitError as error:
+        missing = error
+    if split == "test":
+        with contextlib.suppress(SplitError):
+            return open_data(location, "val")  # the recipe is for data without a validation split
+    raise SplitError(missing.message, f"{HOLD_OUT_HINT}; {missing.hint}") from missing
 
 
 def _check_outside(images: ImageSource, run_dir: Path) -> None:
@@ -380,8 +411,9 @@ def _check_outside(images: ImageSource, run_dir: Path) -> None:
     Raises:
         WavezooError: If it does.
     """
+    folder = images.source if isinstance(images, SubsetImages) else images
     target = run_dir.resolve()
-    if isinstance(images, FolderImages) and images.root.resolve() in (target, *target.parents):
+    if isinstance(folder, FolderImages) and folder.root.resolve() in (target, *target.parents):
         raise WavezooError(f"{run_dir}: is inside the images of {images.name}", "pass another folder with --out")
 
 

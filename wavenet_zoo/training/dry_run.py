@@ -15,6 +15,8 @@ from wavenet_zoo.data.decoding import ImageError
 from wavenet_zoo.data.loaders import batches
 from wavenet_zoo.data.preprocessing import Preprocessing, normalize
 from wavenet_zoo.data.sources import FolderImages, ImageSource, read_error
+from wavenet_zoo.data.splits import describe_split
+from wavenet_zoo.data.subsets import SubsetImages
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.runtime.distributed import init_distributed
 from wavenet_zoo.runtime.environment import describe_environment, synchronize
@@ -157,7 +159,7 @@ def dry_run(
 def _time_steps(training: Training) -> tuple[list[int], float, float]:
     """Return the shape of the images, the loss of the first step, and the mean time of the steps after it."""
     device, accumulation = training.distributed.device, training.recipe.accumulation
-    training.model.train()
+    training.train_mode()
     training.train_loader.batch_sampler.start(epoch=1)
     timed = min(TIMED_STEPS, training.steps_per_epoch - 1)
     with batches(training.train_loader) as iterator:
@@ -195,23 +197,27 @@ def _time_validation(training: Training) -> float:
 
 
 def _open_every_image(source: ImageSource, progress: bool) -> None:
-    if not isinstance(source, FolderImages):
+    indices: Sequence[int] = range(len(source.targets))
+    folder = source
+    if isinstance(source, SubsetImages):
+        folder, indices = source.source, source.indices
+    if not isinstance(folder, FolderImages):
         return
 
     def reason_of(index: int) -> str:
         try:
-            source.check(index)
+            folder.check(index)
         except ImageError as error:
             return str(error)
         except (OSError, MemoryError) as error:
-            raise read_error(source, index, error) from error
+            raise read_error(folder, index, error) from error
         return ""
 
-    count = len(source.files)
-    with Progress(f"opening {source.split} images", count, enabled=progress) as bar, ThreadPoolExecutor(4) as pool:
-        for index, reason in enumerate(pool.map(reason_of, range(count))):
+    title = f"opening images of {describe_split(source.split)}"
+    with Progress(title, len(indices), enabled=progress) as bar, ThreadPoolExecutor(4) as pool:
+        for index, reason in zip(indices, pool.map(reason_of, indices)):
             if reason:
-                raise WavezooError(f"{source.describe(index)}: {reason}", "replace or remove the image")
+                raise WavezooError(f"{folder.describe(index)}: {reason}", "replace or remove the image")
             bar.advance(1)
 
 

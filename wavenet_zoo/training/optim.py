@@ -15,14 +15,17 @@ from wavenet_zoo.errors import WavezooError, did_you_mean
 from wavenet_zoo.recipes import Recipe
 from wavenet_zoo.runtime.seeds import mix_seed
 
-__all__ = ["build_ema", "build_mixup", "build_optimizer", "build_scheduler", "seed_step"]
+__all__ = ["build_ema", "build_mixup", "build_optimizer", "build_scheduler", "learning_rate", "seed_step"]
 
 
 def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     """Build the optimizer. Weight decay does not apply to biases and normalization layers, as in timm.
 
+    With ``layer_decay``, each layer has a parameter group, whose ``lr_scale`` the schedule multiplies the rate by.
+
     Raises:
-        WavezooError: If timm does not have the optimizer, or it does not accept the recipe's values.
+        WavezooError: If timm does not have the optimizer, or it does not accept the recipe's values, or the model does
+            not support ``layer_decay``.
     """
     section = recipe.optimizer
     if section.name not in timm.optim.list_optimizers():
@@ -35,6 +38,11 @@ def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
             f"optimizer: lr {section.lr:g} with weight_decay {section.weight_decay:g} exceeds the range of float32",
             "--set optimizer.lr=0.1",
         )
+    if section.layer_decay is not None and not hasattr(model, "group_matcher"):  # timm would split the layers by number
+        raise WavezooError(
+            f"optimizer.layer_decay: {recipe.model.name} does not support it: it has no group_matcher",
+            "--set optimizer.layer_decay=null",
+        )
     betas = {"betas": tuple(section.betas)} if section.betas else {}
     try:
         return timm.optim.create_optimizer_v2(
@@ -43,6 +51,7 @@ def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
             lr=section.lr,
             momentum=section.momentum,
             weight_decay=section.weight_decay,
+            layer_decay=section.layer_decay,
             **betas,
         )
     except (TypeError, ValueError, AssertionError) as error:
@@ -72,6 +81,11 @@ def build_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer, steps_per_
     )
     scheduler.step_update(0)
     return scheduler
+
+
+def learning_rate(optimizer: torch.optim.Optimizer) -> float:
+    """Return the learning rate of the next step; with ``layer_decay``, that of the classifier, which is the highest."""
+    return max(float(group["lr"]) for group in optimizer.param_groups)
 
 
 def build_mixup(recipe: Recipe, num_classes: int) -> Mixup | None:

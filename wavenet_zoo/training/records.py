@@ -35,6 +35,7 @@ class RunRecord(BaseModel):
         data_location: Where the data is on this machine: a name, or an absolute path.
         training_images: Number of training images.
         validation_images: Number of validation images.
+        validation_split: Name of the validation split, or the part of the training split that is held out for it.
         world_size: Number of processes.
         compile: Whether the model is compiled.
         form: Form of WaveletNet's units.
@@ -51,6 +52,7 @@ class RunRecord(BaseModel):
     data_location: str | None = None  # never published
     training_images: int | None = None  # the first runs did not record these two
     validation_images: int | None = None
+    validation_split: str | None = None  # nor, for a while, this one
     world_size: int
     compile: bool
     form: str = "factored"  # the first runs did not record it either

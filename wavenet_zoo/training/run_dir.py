@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from wavenet_zoo.data.splits import describe_split
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.recipes import Recipe, load_recipe
 from wavenet_zoo.runtime.environment import describe_environment
@@ -57,6 +58,7 @@ def run_record(training: Training, settings: RunSettings) -> RunRecord:
         data_location=settings.data_location,
         training_images=len(training.train_images.targets),
         validation_images=len(training.val_images.targets),
+        validation_split=describe_split(str(training.recipe.data.validation)),
         world_size=training.distributed.world_size,
         compile=settings.compile,
         form=settings.form,

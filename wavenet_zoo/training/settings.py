@@ -159,7 +159,7 @@ def evaluation_command(run: TrainingRun) -> str:
     if record.data_location is not None and record.data_location not in NAMED_DATA:
         words += ["--data", record.data_location]
     if recipe.data.validation != "val":
-        words += ["--split", recipe.data.validation]
+        words += ["--split", str(recipe.data.validation)]
     return shlex.join(words)
 
 

@@ -24,6 +24,7 @@ from wavenet_zoo.runtime.seeds import preserve_rng_state
 from wavenet_zoo.training.build import build_training, log_data
 from wavenet_zoo.training.curves import plot_curves
 from wavenet_zoo.training.images import hash_training_images
+from wavenet_zoo.training.optim import learning_rate
 from wavenet_zoo.training.records import EpochRecord, TrainingRun
 from wavenet_zoo.training.run_dir import lock_run_dir, run_record
 from wavenet_zoo.training.settings import resolve_precision, run_settings
@@ -71,7 +72,8 @@ def train(
     Args:
         recipe_path: A YAML file, the name of a shipped recipe, or the folder of a run, which is resumed with its data
             and settings.
-        data: Data set; overrides the recipe's. A name, or a folder with ``train/`` and ``val/`` or ``test/``.
+        data: Data set; overrides the recipe's. A name, or a folder with ``train/`` and ``val/`` or ``test/``; training
+            images are enough if ``data.validation`` is a fraction.
         out: Folder of the run. Default: ``runs/`` and the recipe's name with the overridden values, for example
             ``runs/digits-seed=1``.
         overrides: Overrides of the recipe's values, each ``section.key=value``.
@@ -157,14 +159,14 @@ def _train_epoch(trainer: Trainer) -> float:
     """Take the remaining steps of the epoch; return the throughput in images per second."""
     training, state, optimizer = trainer.training, trainer.state, trainer.training.optimizer
     log_every = 1 if training.distributed.device.type == "cpu" else LOG_EVERY_ON_GPU
-    training.model.train()
+    training.train_mode()
     training.train_loader.batch_sampler.start(state.epoch, state.step)
     if state.step == 0:
-        state.lr = optimizer.param_groups[0]["lr"]
+        state.lr = learning_rate(optimizer)
     first_step, started = state.step, time.perf_counter()
     batches = MicroBatches(training.train_loader)
     while state.step < training.steps_per_epoch:
-        lr = optimizer.param_groups[0]["lr"]
+        lr = learning_rate(optimizer)
         loss = train_step(training, itertools.islice(batches, training.recipe.accumulation), state.total_steps)
         trainer.end_step(lr, loss)
         if state.step % log_every == 0 or state.step == training.steps_per_epoch:

@@ -8,6 +8,7 @@ from torch import nn
 
 from wavenet_zoo.errors import WavezooError
 from wavenet_zoo.recipes import Recipe
+from wavenet_zoo.training.freeze import train_mode
 
 __all__ = ["check_compiler", "check_forward"]
 
@@ -35,7 +36,7 @@ def check_forward(
     images = torch.zeros(min(micro_batch_size, 2), 3, size, size, device=device)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     was_training = model.training
-    model.train()
+    train_mode(model, recipe.optimizer.freeze_backbone)
     try:
         with torch.no_grad(), autocast:
             scores = model.forward(images)  # without the hooks of a caller, who observes training
