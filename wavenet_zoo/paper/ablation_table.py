@@ -67,6 +67,7 @@ def _row(original: RunGroup, changed: RunGroup) -> dict[str, Any]:
         "no_dfwt": str(without),
         "gap": str(gap),
         "measured_on": replace(original, seeds=seeds).describe(),
+        "training": original.training(),
         "measured": {"original": original.to_dict(), "no_dfwt": changed.to_dict(), "gaps": gap.values},
     }
 
