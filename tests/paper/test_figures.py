@@ -19,6 +19,11 @@ def tables():
     return {number: table(number) for number in NUMBERS}
 
 
+@pytest.fixture(scope="module")
+def figures(tables):
+    return {number: DRAW[number](tables[number]) for number in NUMBERS}
+
+
 def texts_of(part):
     return [text.get_text() for text in part.findobj(Text) if text.get_text()]
 
@@ -36,23 +41,23 @@ def rows_of(figure):
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_texts_of_a_figure_do_not_overlap(tables, number, assert_legible):
-    assert_legible(DRAW[number](tables[number]))
+def test_texts_of_a_figure_do_not_overlap(figures, number, assert_legible):
+    assert_legible(figures[number])
 
 
 @pytest.mark.parametrize("number", [2, 3, 5, 6, 7, "pairs"])
-def test_every_row_of_a_table_has_a_mark(tables, number):
+def test_every_row_of_a_table_has_a_mark(tables, figures, number):
     rows = tables[number].rows
     printed = [row for row in rows if row.get("error_paper") is not None or row.get("gap_paper") is not None]
     measured = [row for row in rows if row.get("measured") or number == "pairs"]
     panels = 2 if number in (2, 5) else 1  # printed errors by MACs and by parameters
-    drawn = rows_of(DRAW[number](tables[number]))
+    drawn = rows_of(figures[number])
     assert len(drawn) == panels * len(printed) + len(measured)
     assert all(marks == 1 for _, marks in drawn), drawn
 
 
-def test_printed_and_measured_errors_share_no_axis(tables):
-    upper, lower = DRAW[7](tables[7]).subfigs
+def test_printed_and_measured_errors_share_no_axis(figures):
+    upper, lower = figures[7].subfigs
     assert [len(part.axes) for part in (upper, lower)] == [1, 1]
     assert max(upper.axes[0].get_xlim()) < 40 < max(lower.axes[0].get_xlim())
     assert any("not to be compared" in text for text in texts_of(lower))
@@ -60,16 +65,16 @@ def test_printed_and_measured_errors_share_no_axis(tables):
     assert any("95 % interval of 10,000 images" in text for text in texts_of(lower))
 
 
-def test_several_seeds_have_a_standard_error_and_their_number(tables):
-    _, lower = DRAW[2](tables[2]).subfigs
+def test_several_seeds_have_a_standard_error_and_their_number(figures):
+    _, lower = figures[2].subfigs
     assert "30.26 ± 0.09, n = 3" in texts_of(lower)
     (line,) = [line for line in lower.axes[0].get_lines() if line.get_marker() == "." and min(line.get_xdata()) > 40]
     assert len(line.get_xdata()) == 3
     assert any("number of images not recorded" in text for text in texts_of(lower))
 
 
-def test_line_of_the_lowest_errors_never_rises(tables):
-    for axes in DRAW[5](tables[5]).subfigs[0].axes:
+def test_line_of_the_lowest_errors_never_rises(figures):
+    for axes in figures[5].subfigs[0].axes:
         line = next(line for line in axes.get_lines() if len(line.get_xdata()) > 2)
         lowest = list(line.get_xdata())
         assert lowest == sorted(lowest, reverse=True) and lowest[-1] == 24.0

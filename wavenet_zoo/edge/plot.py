@@ -20,7 +20,7 @@ __all__ = ["plot_edge_table"]
 MAX_AREA = 900  # square points, of the largest model
 LOGARITHMIC = 4  # ratio of times above which their axis is logarithmic
 MAX_LABEL = 34  # characters of a model's name
-MARKERS = "osD^vPX"
+MARKERS = "osD^vPX*"
 
 
 @figure_style()
@@ -40,7 +40,7 @@ def plot_edge_table(path: Path, result: EdgeTable) -> None:
     styles = list(dict.fromkeys((row.model, row.form, row.engine) for row in result.rows if row.bytes is not None))
     largest = max(row.bytes or 0 for row in result.rows)
     figure = new_figure(4.0 * len(panels) + 4.0, 4.2)
-    set_heading(figure, "What does a faster model cost in accuracy?", "area: size; line to the right: 90th percentile")
+    set_heading(figure, "Top-1 by latency and size", "area: size; line to the right: 90th percentile")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     handles = {}
     for panel, (threads, batch_size) in zip(axes, panels):
@@ -49,8 +49,8 @@ def plot_edge_table(path: Path, result: EdgeTable) -> None:
                 label = f"floor: {_short(row.model)} without projections"
                 handles[label] = panel.axvline(row.median_ms, color=GREY, linewidth=1, linestyle="--", label=label)
                 continue
-            style = styles.index((row.model, row.form, row.engine)) % len(PALETTE)
-            color = PALETTE[style]
+            style = styles.index((row.model, row.form, row.engine))
+            color = PALETTE[style % len(PALETTE)]
             form = "" if row.form == "dense" else f"{row.form}, "
             label = f"{_short(row.model)}, {form}{row.engine}, {row.precision}: {row.bytes / 1e6:.2f} MB"
             low, high = row.top1_interval
@@ -60,7 +60,7 @@ def plot_edge_table(path: Path, result: EdgeTable) -> None:
             )  # fmt: skip
             handles[label] = panel.scatter(
                 row.median_ms, row.top1, s=MAX_AREA * row.bytes / largest, facecolor=(color, 0.35), edgecolor=color,
-                marker=MARKERS[style], label=label,
+                marker=MARKERS[style % len(MARKERS)], label=label,
             )  # fmt: skip
         panel.margins(0.15)
         times = [row.median_ms for row in result.rows]

@@ -12,7 +12,7 @@ __all__ = ["draw_costs"]
 
 CHANNELS = [2**k for k in range(3, 12)]
 MARKERS = "osD^v"
-TEXT_FACTOR = 1.6  # ratio of values at which texts on the axis do not overlap
+TEXT_FACTOR = 1.8  # ratio of values at which texts on the axis do not overlap
 
 
 @figure_style()
