@@ -37,7 +37,7 @@ def draw():
 
 
 def test_style_does_not_depend_on_the_parameters_of_the_caller(tmp_path):
-    dark = {"figure.facecolor": "black", "font.size": 30, "text.color": "white", "lines.linewidth": 9}
+    dark = {"figure.facecolor": "black", "axes.facecolor": "black", "font.size": 30, "xtick.direction": "in"}
     save_figure(draw(), tmp_path / "one.svg")
     with matplotlib.rc_context(dark):
         save_figure(draw(), tmp_path / "two.svg")
