@@ -1,10 +1,11 @@
 """Inference: waveletnet_x1 in each form and engine, against mobilenetv2_100."""
 
+import sys
 from pathlib import Path
 
-from commands import bench_table, wavezoo
+from commands import bench_table, run, wavezoo
 
-PLOT = Path(__file__).with_name("inference.png")
+DRAW = Path(__file__).resolve().parent.parent / "docs" / "images" / "draw.py"
 ENGINES = ["openvino", "torch", "onnxruntime", "compile", "executorch"]
 FORMS = {  # auto takes minutes in the other engines, which export or compile every candidate
     "openvino": "factored,dense,auto",
@@ -31,10 +32,6 @@ def table(result: dict) -> str:
     return bench_table(result)
 
 
-def plot(result: dict) -> None:
-    """Draw inference.png."""
-    from wavenet_zoo.deployment.bench import Benchmark, Measurement
-    from wavenet_zoo.deployment.plots import plot_benchmark
-
-    rows = [Measurement(**row) for row in result["rows"]]
-    plot_benchmark(PLOT, Benchmark(**{**result, "rows": rows}))
+def plot() -> None:
+    """Draw docs/images/inference.svg from the stored result."""
+    run([sys.executable, DRAW, "inference"])

@@ -1,4 +1,4 @@
-"""Measure the figures of benchmarks/README.md and docs/, and update their tables, results/ and inference.png.
+"""Measure the figures of benchmarks/README.md and docs/, and update their tables, results/ and the figure.
 
 python benchmarks/run.py --images imagenet/val --timm-validate timm/validate.py    # 30 minutes on 2 cores
 python benchmarks/run.py --only training --only units                              # some parts
@@ -58,7 +58,7 @@ def _measure_inference(options: argparse.Namespace) -> dict:
     for engine in [options.engine] if options.engine else inference.ENGINES:
         result = inference.measure(engine, result)
         _write("inference", result)
-        inference.plot(result)
+        inference.plot()
     return result
 
 

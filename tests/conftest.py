@@ -276,3 +276,33 @@ def unchanged_state():
         assert not [key for key in before if before[key] != after[key]]
 
     return check
+
+
+@pytest.fixture
+def assert_legible(monkeypatch):
+    """A function that asserts that the texts of a figure neither overlap nor leave it."""
+    from matplotlib.text import Text
+
+    from wavenet_zoo.runtime.figures import figure_style
+
+    drawn = {}
+    draw = Text.draw
+
+    def record(self, renderer):
+        if self.get_visible() and self.get_text().strip():
+            drawn[self] = self.get_window_extent(renderer).padded(-1)
+        draw(self, renderer)
+
+    def check(figure):
+        with figure_style(), monkeypatch.context() as patch:
+            patch.setattr(Text, "draw", record)
+            drawn.clear()
+            figure.canvas.draw()
+        assert len(drawn) > 3
+        page = figure.bbox.padded(2)
+        for place, (text, box) in enumerate(drawn.items()):
+            assert page.containsx(box.x0) and page.containsx(box.x1), text
+            assert page.containsy(box.y0) and page.containsy(box.y1), text
+            assert not [other for other, taken in list(drawn.items())[:place] if box.overlaps(taken)], text
+
+    return check

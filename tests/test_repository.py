@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,23 @@ def test_tables_in_documents_are_what_the_command_prints(name, numbers):
     text = (REPOSITORY / name).read_text(encoding="utf-8")
     assert set(re.findall(r"<!-- wavezoo table (\w+) -->", text)) == numbers
     check_tables(REPOSITORY / name)
+
+
+def test_figures_in_documents_exist_and_have_a_command():
+    """Every figure of the documents exists, and ``draw.py`` draws all of them but the picture of a report."""
+    embedded = {
+        (document.parent / name).resolve()
+        for document in tracked_files()
+        if document.suffix == ".md"
+        for name in re.findall(r"!\[[^\]]*\]\(([^)]+\.(?:svg|png))\)", document.read_text(encoding="utf-8"))
+        if not name.startswith("http")
+    }
+    images = REPOSITORY / "docs" / "images"
+    assert embedded == {path for path in images.iterdir() if path.suffix in (".svg", ".png")}
+    listed = subprocess.run([sys.executable, images / "draw.py", "nothing"], capture_output=True, text=True).stderr
+    names = re.findall(r"\w+", listed.partition("use ")[2])
+    assert {path.stem for path in embedded} - {"report"} == set(names)
+    assert all(path.stat().st_size < 150_000 for path in embedded if path.suffix == ".svg")
 
 
 def test_every_result_has_a_shipped_recipe_and_no_local_path():

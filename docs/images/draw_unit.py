@@ -5,7 +5,6 @@ lower half are computed from the layers: pieces from the weights of ``WConv2d``,
 ``wavenet_zoo.layers.connectivity``, signs from ``DFWT.matrix``.
 """
 
-import re
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
@@ -38,9 +37,7 @@ def main() -> None:
     axes.add_patch(_box(0.03, 0.03, WIDTH - 0.06, HEIGHT - 0.06, CARD, GRID, 0.12))
     draw_unit(axes, middle=4.52)
     draw_connections(axes, top=2.62)
-    path = Path(__file__).with_name("unit.svg")
-    save_figure(figure, path)
-    path.write_text(re.sub(r"\s*\n\s*", "\n", path.read_text(encoding="utf-8")), encoding="utf-8")  # no indentation
+    save_figure(figure, Path(__file__).with_name("unit.svg"))
 
 
 def draw_unit(axes: Axes, middle: float) -> None:

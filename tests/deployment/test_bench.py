@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import weakref
+from dataclasses import replace
 from unittest.mock import MagicMock
 
 import pytest
@@ -17,7 +18,7 @@ from wavenet_zoo.deployment.bench import Benchmark, Measurement
 from wavenet_zoo.deployment.engines import _capture, build_runner
 from wavenet_zoo.deployment.fold import UNIT_FORMS
 from wavenet_zoo.deployment.forms import read_forms
-from wavenet_zoo.deployment.plots import plot_benchmark
+from wavenet_zoo.deployment.plots import draw_benchmark, plot_benchmark
 
 MODEL = "waveletnet_cifar_m1"
 UNITS = {"blocks.0.0", "blocks.1.0", "blocks.2.0"}
@@ -164,10 +165,33 @@ def test_table_names_the_baseline_and_what_was_measured(wavezoo):
     assert [line for line in messages if not line.startswith("warning: ")] == ["figure: b.png"]  # of wide quartiles
 
 
-def test_plot_has_a_panel_per_engine_and_batch_size(tmp_path):
-    times = (1.0, 2.0, 10.0, 5, 1.0, 0.9, 1.1, 7_000_000, True)
-    rows = [Measurement("m", "dense", {}, engine, batch, 32, *times, 1, "fp32") for engine in "ab" for batch in (1, 2)]
-    plot_benchmark(tmp_path / "b.png", Benchmark("inference", "m, folded", rows, 1, {}, {}, 1.0))
+def benchmark_of(**ratios):
+    """Return a benchmark in which each form has a ratio with quartiles, in two engines at two batch sizes."""
+    rows = [
+        Measurement("m", form, {}, engine, batch, 32, 1.0, 2.0, 10.0, 5, ratio, low, high, 7_000_000, True, 1, "fp32")
+        for engine in ("torch", "openvino")
+        for batch in (1, 2)
+        for form, (ratio, low, high) in ratios.items()
+    ]
+    return Benchmark("inference", "m, folded", rows, 1, {}, {}, 1.0)
+
+
+def test_plot_has_a_bar_per_form_with_quartiles_of_the_ratio(assert_legible):
+    figure = draw_benchmark(benchmark_of(plain=(1.0, 1.0, 1.0), factored=(1.5, 1.4, 1.7), dense=(0.9, 0.8, 0.95)))
+    assert_legible(figure)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["1 thread, batch size 1", "1 thread, batch size 2"]
+    for axes in figure.axes:
+        assert [bar.get_width() for bar in axes.patches] == [1.0, 1.5, 0.9] * 2
+        ends = [tuple(path.vertices[:, 0]) for bars in axes.collections for path in bars.get_paths()]
+        assert ends == [pytest.approx((1.4, 1.7)), pytest.approx((0.8, 0.95))] * 2  # none for the baseline
+        colors = [bar.get_facecolor() for bar in axes.patches]
+        assert colors[:3] == colors[3:] and len(set(colors)) == 3
+
+
+def test_plot_of_files_has_a_panel_per_number_of_threads(tmp_path):
+    result = benchmark_of(dense=(1.0, 1.0, 1.0))
+    rows = [replace(row, threads=threads, model="a$b_" + "c" * 90) for threads in (1, 2) for row in result.rows]
+    plot_benchmark(tmp_path / "b.png", replace(result, rows=rows))
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -4,11 +4,12 @@ import json
 
 import pytest
 import torch
+from matplotlib.text import Text
 
 from wavenet_zoo import WavezooError, connectivity
 from wavenet_zoo.models import WaveletNetUnit
 from wavenet_zoo.paper import connectivity as module
-from wavenet_zoo.paper.plots import plot_connectivity
+from wavenet_zoo.paper.connectivity_figure import draw_connectivity, name_units, plot_connectivity
 
 
 @pytest.mark.long
@@ -83,6 +84,31 @@ def test_figure_has_equal_bytes_each_time(tmp_path, suffix):
         plot_connectivity(tmp_path / f"{name}.{suffix}", result)
     one, two = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in ("one", "two"))
     assert one == two and len(one) > 5000
+
+
+def test_units_that_look_alike_are_drawn_once(assert_legible):
+    figure = draw_connectivity(connectivity("waveletnet_cifar_m1"))
+    assert_legible(figure)
+    assert [part.get_suptitle() for part in figure.subfigs[1:]] == ["Units 0.0 to 2.0, κ = 0, 3, 3; drawn: 0.0"]
+    assert len(figure.subfigs[1].axes) == 4
+
+
+def test_names_of_units_are_ranges_of_the_network():
+    units = connectivity("waveletnet_cifar_m3").units
+    names = [unit.unit.removeprefix("blocks.") for unit in units]
+    assert name_units(units[:1], units) == f"unit {names[0]}"
+    assert name_units([*units[:3], units[5]], units) == f"units {names[0]} to {names[2]}, {names[5]}"
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"kappas": (3, 3, 3)}])
+def test_figure_without_dfwt_does_not_show_one(kwargs, assert_legible):
+    figure = draw_connectivity(connectivity("waveletnet_cifar_m1", model_kwargs={**kwargs, "use_dfwt": False}))
+    assert_legible(figure)
+    texts = [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+    assert [text for text in texts if "DFWT" in text] == [figure.get_suptitle()]
+    assert figure.get_suptitle().startswith("waveletnet_cifar_m1 without DFWT")
+    assert {len(part.axes) for part in figure.subfigs} == {2}
+    assert "−1" not in texts  # no H of Algorithm 2
 
 
 @pytest.mark.parametrize("path", ["figure.jpeg", "nowhere/figure.png"])

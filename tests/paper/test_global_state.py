@@ -3,7 +3,9 @@
 import pytest
 
 from wavenet_zoo import ablate, connectivity, table
-from wavenet_zoo.paper.plots import plot_ablation, plot_connectivity, plot_table
+from wavenet_zoo.paper.ablation_figure import plot_ablation
+from wavenet_zoo.paper.connectivity_figure import plot_connectivity
+from wavenet_zoo.paper.plots import plot_table
 
 
 def run_table(folder, data):

@@ -88,7 +88,7 @@ def command(
     The default recipe, digits, shows that everything works; it supports no claim about the paper's setting.
     """
     from wavenet_zoo import ablate
-    from wavenet_zoo.paper.plots import plot_ablation
+    from wavenet_zoo.paper.ablation_figure import plot_ablation
     from wavenet_zoo.runtime.records import write_json
 
     output = Output(as_json, quiet)

@@ -41,7 +41,7 @@ def command(
     equal. Nonzeros of WConv are listed beside Claim 6.2, D D' (κ + 3) / 2^(κ + 2).
     """
     from wavenet_zoo import connectivity
-    from wavenet_zoo.paper.plots import plot_connectivity
+    from wavenet_zoo.paper.connectivity_figure import plot_connectivity
     from wavenet_zoo.runtime.figures import check_figure_path
 
     output = Output(as_json, quiet)

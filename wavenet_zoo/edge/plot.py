@@ -4,15 +4,26 @@ from pathlib import Path
 
 from wavenet_zoo.edge.table import EdgeTable
 from wavenet_zoo.errors import one_line
-from wavenet_zoo.runtime.figures import import_matplotlib, new_figure, save_figure
+from wavenet_zoo.runtime.figures import (
+    GREY,
+    PALETTE,
+    SMALL,
+    figure_style,
+    import_matplotlib,
+    new_figure,
+    save_figure,
+    set_heading,
+)  # fmt: skip
 
 __all__ = ["plot_edge_table"]
 
 MAX_AREA = 900  # square points, of the largest model
 LOGARITHMIC = 4  # ratio of times above which their axis is logarithmic
 MAX_LABEL = 34  # characters of a model's name
+MARKERS = "osD^vPX*"
 
 
+@figure_style()
 def plot_edge_table(path: Path, result: EdgeTable) -> None:
     """Plot top-1, with its interval, against the median latency. The area of a point is its size in bytes.
 
@@ -28,16 +39,18 @@ def plot_edge_table(path: Path, result: EdgeTable) -> None:
     panels = list(dict.fromkeys((row.threads, row.batch_size) for row in result.rows))
     styles = list(dict.fromkeys((row.model, row.form, row.engine) for row in result.rows if row.bytes is not None))
     largest = max(row.bytes or 0 for row in result.rows)
-    figure = new_figure(4.4 * len(panels) + 3.2, 4.2)
+    figure = new_figure(4.0 * len(panels) + 4.0, 4.2)
+    set_heading(figure, "Top-1 by latency and size", "area: size; line to the right: 90th percentile")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     handles = {}
     for panel, (threads, batch_size) in zip(axes, panels):
         for row in (row for row in result.rows if (row.threads, row.batch_size) == (threads, batch_size)):
             if row.bytes is None or row.top1 is None or row.top1_interval is None:
                 label = f"floor: {_short(row.model)} without projections"
-                handles[label] = panel.axvline(row.median_ms, color="0.5", linewidth=1, linestyle="--", label=label)
+                handles[label] = panel.axvline(row.median_ms, color=GREY, linewidth=1, linestyle="--", label=label)
                 continue
-            color = f"C{styles.index((row.model, row.form, row.engine)) % 10}"
+            style = styles.index((row.model, row.form, row.engine))
+            color = PALETTE[style % len(PALETTE)]
             form = "" if row.form == "dense" else f"{row.form}, "
             label = f"{_short(row.model)}, {form}{row.engine}, {row.precision}: {row.bytes / 1e6:.2f} MB"
             low, high = row.top1_interval
@@ -47,7 +60,7 @@ def plot_edge_table(path: Path, result: EdgeTable) -> None:
             )  # fmt: skip
             handles[label] = panel.scatter(
                 row.median_ms, row.top1, s=MAX_AREA * row.bytes / largest, facecolor=(color, 0.35), edgecolor=color,
-                label=label,
+                marker=MARKERS[style % len(MARKERS)], label=label,
             )  # fmt: skip
         panel.margins(0.15)
         times = [row.median_ms for row in result.rows]
@@ -59,11 +72,10 @@ def plot_edge_table(path: Path, result: EdgeTable) -> None:
         else:
             panel.set_xlim(left=0)
         panel.set_xlim(right=1.25 * max(times))  # the 90th percentile of a busy machine may be far outside
-        panel.grid(alpha=0.3)
-        panel.set_title(f"{threads} thread{'s' * (threads != 1)}, batch size {batch_size}", fontsize=9)
+        panel.set_title(f"{threads} thread{'s' * (threads != 1)}, batch size {batch_size}", fontweight="normal")
         panel.set_xlabel("ms per run, median to p90")
     axes[0].set_ylabel(f"top-1, %, with 95 % interval, on {result.images:,} images")
-    legend = figure.legend(handles=list(handles.values()), loc="outside right upper", fontsize=8, title="area: size")
+    legend = figure.legend(handles=list(handles.values()), loc="outside right upper", fontsize=SMALL)
     for handle in legend.legend_handles:
         if isinstance(handle, PathCollection):
             handle.set_sizes([40])

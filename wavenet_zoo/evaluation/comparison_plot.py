@@ -1,13 +1,28 @@
 """Forest plot of a comparison: the difference of every pair of models with its interval."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wavenet_zoo.errors import one_line
-from wavenet_zoo.evaluation.compare import Comparison
+from wavenet_zoo.evaluation.compare import Comparison, Pair
 from wavenet_zoo.evaluation.paired import format_p
-from wavenet_zoo.runtime.figures import new_figure, save_figure
+from wavenet_zoo.runtime.dot_plot import LINE, DotGroup, DotRow, count_lines, draw_rows
+from wavenet_zoo.runtime.figures import (
+    BLUE,
+    GREY,
+    INK,
+    VERMILION,
+    WIDTH,
+    figure_style,
+    new_figure,
+    save_figure,
+    set_heading,
+)  # fmt: skip
 
-__all__ = ["plot_comparison"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["MIN_RANGE", "draw_comparison", "pair_label", "plot_comparison"]
 
 MAX_LABEL = 40  # characters of a model's name
 MIN_RANGE = 0.5  # points; a shorter axis would magnify chance
@@ -24,41 +39,48 @@ def plot_comparison(path: Path, result: Comparison, max_drop: float | None = Non
     Raises:
         WavezooError: If the file cannot be written, or its suffix is not supported.
     """
-    pairs = result.pairs
-    figure = new_figure(8.5, 1.5 + 0.55 * len(pairs))
+    save_figure(draw_comparison(result, max_drop), path)
+
+
+@figure_style()
+def draw_comparison(result: Comparison, max_drop: float | None = None) -> "Figure":
+    """Draw the figure of :func:`plot_comparison`."""
+    rows = [
+        DotRow(pair_label(pair.a, pair.b), pair.difference, _text(pair), pair.interval, color=_color(pair), marker="s")
+        for pair in result.pairs
+    ]
+    figure = new_figure(WIDTH, 1.25 + LINE * count_lines([DotGroup("", rows)]))
+    holm = f"; p after Holm's correction for {len(rows)} pairs" if len(rows) > 1 else ""
+    set_heading(
+        figure,
+        f"Difference in top-1 on the same {result.images:,} images",
+        f"blue: better; orange-red: worse; grey: no significant difference{holm}",
+    )
     axes = figure.subplots()
-    for row, pair in enumerate(pairs):
-        low, high = pair.interval
-        color = "C3" if pair.is_significant and pair.difference < 0 else "C0" if pair.is_significant else "0.35"
-        axes.plot([low, high], [row, row], color=color, linewidth=1.6, solid_capstyle="butt")
-        axes.plot([low, high], [row, row], "|", color=color, markersize=8)
-        axes.plot(pair.difference, row, "s", color=color, markersize=6)
-    axes.axvline(0, color="0.2", linewidth=1)
+    draw_rows(axes, [DotGroup("", rows)], zero=0, min_range=MIN_RANGE)
     if max_drop is not None:
-        rows = [-0.6, len(result.baseline_pairs) - 0.5]  # the baseline's pairs are the first
-        label = f"allowed loss, {max_drop:g} points"
-        axes.plot([-max_drop] * 2, rows, color="C1", linewidth=1.4, linestyle="--", label=label)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8, frameon=False)
-    axes.set_yticks(range(len(pairs)), [f"{_short(pair.b)}\nagainst {_short(pair.a)}" for pair in pairs], fontsize=8)
-    axes.set_ylim(len(pairs) - 0.4, -0.6)
-    right = axes.secondary_yaxis("right")
-    right.set_yticks(range(len(pairs)), [_text(pair.difference, pair.interval, pair.p_holm) for pair in pairs])
-    right.tick_params(length=0, labelsize=8)
-    axes.margins(x=0.08)
-    left, end = axes.get_xlim()
-    if end - left < MIN_RANGE:
-        axes.set_xlim((left + end - MIN_RANGE) / 2, (left + end + MIN_RANGE) / 2)
-    axes.grid(axis="x", alpha=0.3)
+        bottom = sum(row.lines for row in rows[: len(result.baseline_pairs)])  # the baseline's pairs are the first
+        axes.plot([-max_drop] * 2, [0, bottom], color=INK, linewidth=1.4, linestyle="--")
+        axes.set_title(f"dashed: allowed loss, {max_drop:g} points", fontweight="normal")
     axes.set_xlabel(f"difference in top-1, percentage points, with {100 * result.confidence:g} % interval")
-    holm = f", p after Holm's correction for {len(pairs)} pairs" if len(pairs) > 1 else ""
-    figure.suptitle(f"{result.images:,} images{holm}; grey: no significant difference", fontsize=9)
-    save_figure(figure, path)
+    return figure
 
 
-def _text(difference: float, interval: tuple[float, float], p: float) -> str:
-    return f"{difference:+.2f} ({interval[0]:+.2f} to {interval[1]:+.2f})\n{format_p(p)}"
+def pair_label(a: str, b: str) -> str:
+    """Return a label of the difference of two models, on two lines."""
+    return f"{_short(b)}\nagainst {_short(a)}"
+
+
+def _color(pair: Pair) -> str:
+    if not pair.is_significant:
+        return GREY
+    return VERMILION if pair.difference < 0 else BLUE
+
+
+def _text(pair: Pair) -> str:
+    low, high = pair.interval
+    return f"{pair.difference:+.2f} ({low:+.2f} to {high:+.2f})\n{format_p(pair.p_holm)}"
 
 
 def _short(name: str) -> str:
-    text = one_line(name if len(name) <= MAX_LABEL else f"{name[: MAX_LABEL - 1]}…")
-    return text.replace("$", r"\$")  # no formula of matplotlib
+    return one_line(name if len(name) <= MAX_LABEL else f"{name[: MAX_LABEL - 1]}…")

@@ -12,7 +12,7 @@ from wavenet_zoo.data.synsets import readable_name
 from wavenet_zoo.errors import one_line
 from wavenet_zoo.evaluation.predictions import Predictions
 from wavenet_zoo.evaluation.result import Evaluation
-from wavenet_zoo.runtime.figures import new_figure, save_figure
+from wavenet_zoo.runtime.figures import figure_style, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,6 +71,7 @@ def classes_of_data(evaluation: Evaluation) -> list[int]:
     return list(dict.fromkeys(evaluation.predictions.labels[first].tolist()))
 
 
+@figure_style()
 def draw_confusion(path: Path, evaluation: Evaluation) -> None:
     """Draw the confusion matrix of an evaluation to a png, svg or pdf file.
 
@@ -85,6 +86,7 @@ def draw_confusion(path: Path, evaluation: Evaluation) -> None:
     save_figure(figure, path)
 
 
+@figure_style()
 def confusion_figure(predictions: Predictions, classes: Sequence[int]) -> "Figure":
     """Draw the confusion matrix: the share of each label's images that gets each prediction.
 
@@ -108,6 +110,7 @@ def confusion_figure(predictions: Predictions, classes: Sequence[int]) -> "Figur
     figure = new_figure(side + 1.5, side + 0.3)
     figure.set_layout_engine("compressed")  # for axes with a fixed aspect
     axes = figure.subplots()
+    axes.grid(visible=False)
     _draw_matrix(figure, axes, shares)
     for axis, labels in ((axes.xaxis, columns), (axes.yaxis, names)):
         shown = range(0, len(labels), -(-len(labels) // MAX_TICKS))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wavenet_zoo.errors import one_line
+from wavenet_zoo.evaluation.comparison_plot import MIN_RANGE, pair_label
 from wavenet_zoo.evaluation.statistics import Calibration
-from wavenet_zoo.runtime.figures import import_matplotlib, new_figure
+from wavenet_zoo.runtime.dot_plot import LINE, DotGroup, DotRow, count_lines, draw_rows
+from wavenet_zoo.runtime.figures import figure_style, import_matplotlib, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,8 +19,6 @@ __all__ = ["calibration_svg", "forest_svg"]
 
 TEXT_COLOR = "#010203"  # replaced by currentColor
 BAR_COLOR = "#3b82c4"  # legible on white and on black
-MAX_NAME = 40  # characters
-MIN_RANGE = 0.5  # points; a shorter axis would magnify chance
 
 
 def calibration_svg(calibration: Calibration) -> str:
@@ -50,22 +49,16 @@ def forest_svg(rows: Sequence[tuple[str, str, float, tuple[float, float]]]) -> s
     Args:
         rows: Names of both models, difference, and the ends of its interval, in percentage points.
     """
+    dots = [
+        DotRow(pair_label(a, b), difference, interval=interval, color=BAR_COLOR, marker="s")
+        for a, b, difference, interval in rows
+    ]
+    groups = [DotGroup("", dots)]
     with _page_style():
-        figure = new_figure(6.8, 0.45 * len(rows) + 0.9)
+        figure = new_figure(6.8, 0.9 + LINE * count_lines(groups))
         axes = figure.subplots()
-        axes.axvline(0, color=TEXT_COLOR, linestyle="--", linewidth=1)
-        for position, (_, _, difference, (low, high)) in enumerate(rows):
-            axes.plot([low, high], [position, position], "|-", color=BAR_COLOR, linewidth=2, markersize=8)
-            axes.plot(difference, position, "s", color=BAR_COLOR, markersize=6)
-        axes.set_yticks(range(len(rows)), [f"{_shorten(b)}\nagainst {_shorten(a)}" for a, b, *_ in rows])
-        for text in axes.get_yticklabels():
-            text.set_parse_math(False)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        left, right = axes.get_xlim()
-        margin = max(0.0, MIN_RANGE - (right - left)) / 2
-        axes.set_xlim(left - margin, right + margin)
+        draw_rows(axes, groups, zero=0, min_range=MIN_RANGE)
         axes.set_xlabel("difference in top-1, percentage points")
-        axes.grid(axis="y", visible=False)
         return _to_svg(figure)
 
 
@@ -77,16 +70,10 @@ def _page_style() -> Iterator[None]:
         **dict.fromkeys(colored, TEXT_COLOR),
         "axes.facecolor": "none",
         "figure.facecolor": "none",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
         "grid.alpha": 0.15,
-        "legend.frameon": False,
         "svg.fonttype": "none",
-        "svg.hashsalt": "wavenet_zoo",
     }
-    with import_matplotlib().rc_context(style):
+    with figure_style(), import_matplotlib().rc_context(style):
         yield
 
 
@@ -96,8 +83,3 @@ def _to_svg(figure: "Figure") -> str:
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = buffer.getvalue()
     return text[text.index("<svg") :].replace(TEXT_COLOR, "currentColor")
-
-
-def _shorten(name: str) -> str:
-    name = one_line(name)
-    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"

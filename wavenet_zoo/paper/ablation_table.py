@@ -72,6 +72,7 @@ def _row(original: RunGroup, changed: RunGroup) -> dict[str, Any]:
         "interval": gap.describe_interval(),
         "pairs": len(seeds),
         "measured_on": replace(original, seeds=seeds).describe(),
+        "training": original.training(),
         "measured": {"original": original.to_dict(), "no_dfwt": changed.to_dict(), "gaps": gap.values},
     }
 

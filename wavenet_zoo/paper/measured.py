@@ -42,6 +42,7 @@ class MeasuredRun:
         error: Top-1 error in percent on the validation split after the last epoch.
         weights_sha256: Hash of its weights.
         cache_images: Whether images were augmented on the device, with other random numbers.
+        validation_images: Number of images that the error is measured on; None if the run did not record it.
     """
 
     metadata: WeightsMetadata
@@ -49,6 +50,7 @@ class MeasuredRun:
     error: float
     weights_sha256: str
     cache_images: bool = False
+    validation_images: int | None = None
 
 
 @dataclass
@@ -66,6 +68,7 @@ class RunGroup(Result):
         weights_sha256: Hashes of the weights, by seed.
         cache_images: Whether images were augmented on the device.
         recipe_values: The recipe with the first of the seeds.
+        validation_images: Number of images that the errors are measured on; None if the runs did not record it.
     """
 
     model: str
@@ -78,14 +81,19 @@ class RunGroup(Result):
     weights_sha256: list[str]
     recipe_values: Recipe = field(repr=False, metadata=NOT_IN_JSON)
     cache_images: bool = False
+    validation_images: int | None = None
 
     def describe(self) -> str:
         """Return data set, recipe, epochs, overrides, initial weights and seeds."""
-        parts = [self.data, f"recipe {self.recipe}", count_epochs(self.epochs), *self.overrides()]
+        seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
+        return ", ".join([self.data, f"recipe {self.recipe}", self.training(), seeds])
+
+    def training(self) -> str:
+        """Return epochs, overrides and initial weights."""
+        parts = [count_epochs(self.epochs), *self.overrides()]
         if self.recipe_values.model.pretrained:
             parts.append(f"initial weights {self.recipe_values.model.pretrained}")
-        seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
-        return ", ".join([*parts, seeds])
+        return ", ".join(parts)
 
     def overrides(self) -> list[str]:
         """Return ``--cache-images`` if used, and overrides of the recipe, apart from model, data, epochs and seed."""
@@ -188,6 +196,7 @@ def _group(runs: list[MeasuredRun]) -> RunGroup:
         weights_sha256=[run.weights_sha256 for run in runs],
         recipe_values=first.recipe,
         cache_images=first.cache_images,
+        validation_images=first.validation_images,
     )
 
 
@@ -202,7 +211,9 @@ def _read_run(folder: Path) -> MeasuredRun:
         recipe = load_recipe(folder / "recipe.yaml")
     except WavezooError as error:
         raise WavezooError(error.message, hint) from error
-    return MeasuredRun(record.metadata, recipe, 100 - top1, result.weights_sha256, record.cache_images)
+    return MeasuredRun(
+        record.metadata, recipe, 100 - top1, result.weights_sha256, record.cache_images, record.validation_images
+    )
 
 
 def _short(value: Any) -> str:

@@ -188,6 +188,7 @@ def _error_columns(group: RunGroup | None) -> dict[str, Any]:
     return {
         "error": "not measured" if group is None else str(group.error),
         "measured_on": None if group is None else group.describe(),
+        "training": None if group is None else group.training(),
         "measured": None if group is None else group.to_dict(),
     }
 

@@ -207,10 +207,10 @@ def _export(trainer: Trainer) -> TrainingRun:
     training, state, run_dir = trainer.training, trainer.state, trainer.run_dir
     weights, is_rank_zero = run_dir / "model.safetensors", training.distributed.is_rank_zero
     if is_rank_zero:
-        title = f"{training.recipe.model.name} on {training.metadata.data}, recipe {training.metadata.recipe}"
         write_atomically(weights, weights_bytes(training.exported.state_dict(), training.metadata))
         try:
-            plot_curves(run_dir / "curve.png", state.history, title)
+            metadata = training.metadata
+            plot_curves(run_dir / "curve.png", state.history, training.recipe, str(metadata.recipe), str(metadata.data))
         except Exception as error:  # the result does not depend on it
             logger.warning("%s: not drawn: %s", run_dir / "curve.png", next(iter(str(error).splitlines()), error))
     training.distributed.barrier()
