@@ -2,8 +2,8 @@
 
 ``table_1`` to ``table_7``, ``depth`` and ``pairs`` are those of ``wavezoo table --plot``, from ``results/``;
 ``inference`` is that of ``wavezoo bench --plot``, from ``benchmarks/results/``; ``curve_*`` and ``dfwt_curves`` are
-training curves of ``results/``; ``unit`` is drawn by ``draw_unit.py``. One version of matplotlib always writes the same
-bytes.
+training curves of ``results/``; ``connectivity`` is that of ``wavezoo connectivity waveletnet_x1 --plot``; ``unit`` is
+drawn by ``draw_unit.py``. One version of matplotlib always writes the same bytes.
 """
 
 import json
@@ -15,9 +15,10 @@ from pathlib import Path
 import draw_unit
 from matplotlib.figure import Figure
 
-from wavenet_zoo import table
+from wavenet_zoo import connectivity, table
 from wavenet_zoo.deployment.bench import Benchmark, Measurement
 from wavenet_zoo.deployment.plots import plot_benchmark
+from wavenet_zoo.paper.connectivity_figure import plot_connectivity
 from wavenet_zoo.paper.measured import count_epochs, read_history
 from wavenet_zoo.paper.plots import plot_table
 from wavenet_zoo.paper.table import Number
@@ -46,6 +47,7 @@ def main() -> None:
         **{name: partial(_draw_curve, name, folder) for name, folder in CURVES.items()},
         "dfwt_curves": lambda: save_figure(draw_dfwt_curves(), IMAGES / "dfwt_curves.svg"),
         "inference": _draw_inference,
+        "connectivity": lambda: plot_connectivity(IMAGES / "connectivity.svg", connectivity("waveletnet_x1")),
         "unit": draw_unit.main,
     }
     unknown = set(sys.argv[1:]) - set(figures)
