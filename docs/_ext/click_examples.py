@@ -27,9 +27,15 @@ def add_examples(app: Sphinx, context: click.Context, lines: list[str]) -> None:
         ]
 
 
+def read_again(app: Sphinx, *changes: Any) -> list[str]:
+    """Return the page that any change of the package may change."""
+    return ["reference/commands"]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the events."""
     app.setup_extension("sphinx_click")
     app.connect("sphinx-click-process-description", escape_text)
     app.connect("sphinx-click-process-epilog", add_examples)
+    app.connect("env-get-outdated", read_again)
     return {"parallel_read_safe": True}

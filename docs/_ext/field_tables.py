@@ -49,7 +49,11 @@ class FieldsDirective(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the table."""
         module, _, name = self.arguments[0].rpartition(".")
-        fields = describe_fields(getattr(importlib.import_module(module), name))
+        kind = getattr(importlib.import_module(module), name)
+        for base in kind.__mro__:
+            if base.__module__.startswith("wavenet_zoo"):
+                self.env.note_dependency(inspect.getfile(base))
+        fields = describe_fields(kind)
         for field in fields:
             if not field.description:
                 logger.warning("%s.%s has no description", self.arguments[0], field.name, location=self.get_location())
