@@ -1,8 +1,9 @@
-"""Check a built site: every link, anchor and image exists, and no page loads anything from the network.
+"""Check a built site: every link, anchor and image is in it, and no page or style sheet loads from the network.
 
 Usage: python docs/check_links.py build/docs
 """
 
+import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -31,10 +32,11 @@ class Page(HTMLParser):
         self.ids |= {values[name] for name in ("id", "name") if name in values}
         if tag == "a" and "href" in values:
             self.links.add(values["href"])
-        elif tag == "link" and values.get("rel") in ("stylesheet", "icon", "preload"):
+        elif tag == "link" and not {"stylesheet", "icon", "preload"}.isdisjoint(values.get("rel", "").split()):
             self.loads.add(values.get("href", ""))
-        elif "src" in values or "data" in values:
-            self.loads.add(values.get("src") or values["data"])
+        elif tag != "a":
+            self.loads |= {values[name] for name in ("src", "data", "poster") if name in values}
+            self.loads |= {part.split()[0] for part in values.get("srcset", "").split(",") if part.strip()}
 
 
 def check_site(site: Path) -> list[str]:
@@ -50,10 +52,16 @@ def check_site(site: Path) -> list[str]:
                     mistakes.append(f"{where}: loads {address} from the network")
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            if not target.is_file():
+            if not target.is_relative_to(site.resolve()):
+                mistakes.append(f"{where}: {address}: outside of the site")
+            elif not target.is_file():
                 mistakes.append(f"{where}: {address}: no such file")
             elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].ids:
                 mistakes.append(f"{where}: {address}: no such anchor")
+    for path in sorted(site.rglob("*.css")):
+        style = path.read_text(encoding="utf-8")
+        for address in re.findall(r"(?:url\(|@import )\s*[\"']?(https?:[^\"')\s]+)", style):
+            mistakes.append(f"{path.relative_to(site)}: loads {address} from the network")
     return mistakes
 
 

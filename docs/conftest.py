@@ -56,7 +56,7 @@ def write_classes() -> None:
 
 def run_shell(example: Example) -> str | None:
     """Run a block as a script; return what failed."""
-    script = f"set -e\n{example.parsed}"
+    script = f"set -euo pipefail\n{example.parsed}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=600)
     return f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}" if done.returncode else None
 

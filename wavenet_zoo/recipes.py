@@ -158,7 +158,7 @@ class DataSection(_Section):
             recipe's hash, and ``recipe.yaml`` of a run does not contain it.
         train: Training split.
         validation: Validation split, evaluated after every epoch; or the fraction of the training images of every
-            class that are held out for it, ``0.1`` for example, see :func:`wavenet_zoo.data.held_out.hold_out`.
+            class that are held out for it, ``0.1`` for example.
     """
 
     name: Text

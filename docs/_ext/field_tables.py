@@ -20,6 +20,7 @@ from sphinx.util.typing import stringify_annotation
 
 logger = logging.getLogger(__name__)
 LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+ANY = "any value"
 NAMES = {"string": "text", "array": "list", "object": "mapping", "null": "null"}
 
 
@@ -41,10 +42,14 @@ class Field:
 
 
 class FieldsDirective(SphinxDirective):
-    """``{fields} package.module.Class``: a table of its fields. The argument ``no-defaults`` hides that column."""
+    """``{fields} package.module.Class``: a table of its fields.
+
+    ``no-defaults`` hides the column of the defaults, ``only-own`` the fields of the classes that it extends, and
+    ``without=a,b`` these fields.
+    """
 
     required_arguments = 1
-    optional_arguments = 1
+    optional_arguments = 3
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
@@ -53,10 +58,17 @@ class FieldsDirective(SphinxDirective):
         for base in kind.__mro__:
             if base.__module__.startswith("wavenet_zoo"):
                 self.env.note_dependency(inspect.getfile(base))
-        fields = describe_fields(kind)
+        without = {
+            name for argument in self.arguments if argument[:8] == "without=" for name in argument[8:].split(",")
+        }
+        if "only-own" in self.arguments:
+            without |= set().union(*(base.model_fields for base in kind.__bases__))
+        fields = [field for field in describe_fields(kind) if field.name not in without]
         for field in fields:
-            if not field.description:
-                logger.warning("%s.%s has no description", self.arguments[0], field.name, location=self.get_location())
+            if not field.description or field.kind == ANY:
+                logger.warning(
+                    "%s.%s has no type or description", self.arguments[0], field.name, location=self.get_location()
+                )
         defaults = "no-defaults" not in self.arguments
         header = ["key", "type", *(["default"] if defaults else []), "meaning"]
         lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
@@ -73,7 +85,7 @@ def describe_fields(kind: type) -> list[Field]:
         schema = kind.model_json_schema()
         required = schema.get("required", [])
         return [
-            Field(name, _kind(part, schema), _default(part, name in required), descriptions.get(name, ""))
+            Field(name, _kind(part, schema), _default(kind, name, name in required), descriptions.get(name, ""))
             for name, part in schema["properties"].items()
         ]
     if dataclasses.is_dataclass(kind):
@@ -113,15 +125,16 @@ def _kind(part: dict[str, Any], schema: dict[str, Any]) -> str:
         name = part["$ref"].rpartition("/")[2]
         resolved = schema["$defs"][name]
         return _kind(resolved, schema) if "properties" not in resolved else "mapping"
-    if "anyOf" in part:
-        return " or ".join(dict.fromkeys(_kind(choice, schema) for choice in part["anyOf"]))
+    for union in ("anyOf", "oneOf"):
+        if union in part:
+            return " or ".join(dict.fromkeys(_kind(choice, schema) for choice in part[union]))
     if "enum" in part:
         return ", ".join(f"`{value}`" for value in part["enum"])
     if "const" in part:
         return f"`{part['const']}`"
     if part.get("type") == "array":
         return _list(part, schema)
-    name = NAMES.get(part.get("type", ""), part.get("type", "any value"))
+    name = NAMES.get(part.get("type", ""), part.get("type", ANY))
     return f"{name} {_limits(part)}".strip()
 
 
@@ -145,11 +158,13 @@ def _list(part: dict[str, Any], schema: dict[str, Any]) -> str:
     return f"list of {number}{plural} {limits}".strip()
 
 
-def _default(part: dict[str, Any], required: bool) -> str:
+def _default(kind: type[BaseModel], name: str, required: bool) -> str:
     if required:
         return ""
-    value = part.get("default")
-    return "the defaults below" if isinstance(value, dict) and value else f"`{json.dumps(value)}`"
+    value = kind.model_fields[name].get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return "the defaults below"
+    return f"`{json.dumps(value)}`"
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Links of documents to files of the repository that are outside ``docs/``.
 
 In the checkout and on GitHub they are relative paths. On the site, a file that is a page of the site becomes a link to
-that page, and any other file a link to GitHub. A file that does not exist is a warning.
+that page, and any other file a link to GitHub. A file that does not exist and a link that is not rewritten are
+warnings.
 """
 
 import os
@@ -15,13 +16,14 @@ from sphinx.util import logging
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 GITHUB = "https://github.com/wavenet-zoo/wavenet_zoo"
 PAGES = {  # documents that a page of the site includes
-    "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/README.md": "benchmarks.md",
-    "results/README.md": "plans.md",
+    "results/README.md": "runs.md",
 }
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>(?:[^\[\]]|\[[^\[\]]*\])*)\]\((?P<target>[^()\s]+)\)")
+
+OTHER_LINK = re.compile(r"\]\((?:<|[^()\s]+ [\"'])|^\[[^\]]+\]: (?!https?:)|<img |\]\([^()\s]*\(", re.MULTILINE)
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +54,11 @@ def rewrite(text: str, path: Path, page: Path) -> str:
         inner = LINK.sub(replace, match["text"])
         return f"{image}[{inner}]({resolve(file, path, page, bool(image))}{anchor and f'#{anchor}'})"
 
-    parts = re.split(r"(^```.*?^```)", text, flags=re.MULTILINE | re.DOTALL)
-    return "".join(part if part.startswith("```") else LINK.sub(replace, part) for part in parts)
+    parts = re.split(r"(^ *(?:```|~~~).*?^ *(?:```|~~~)|`[^`\n]+`(?!\]))", text, flags=re.MULTILINE | re.DOTALL)
+    for part in parts[::2]:
+        for other in OTHER_LINK.findall(part):
+            logger.warning("%s: this form of link is not supported: %s", path, other)
+    return "".join(LINK.sub(replace, part) if i % 2 == 0 else part for i, part in enumerate(parts))
 
 
 def resolve(file: str, path: Path, page: Path, image: bool) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from wavenet_zoo.paper.depth_table import depth_table
 from wavenet_zoo.paper.measured import RunGroup
-from wavenet_zoo.paper.statistics import T_975, estimate
+from wavenet_zoo.paper.statistics import T_975, difference_interval, estimate
 from wavenet_zoo.recipes import load_recipe
 
 
@@ -65,3 +65,16 @@ def test_interval_is_that_of_students_t(count):
 def test_interval_of_more_values_is_never_too_narrow():
     assert list(T_975) == sorted(T_975, reverse=True) and T_975[-1] > 1.96
     assert estimate([1.0]).interval is None and estimate([1.0]).describe_interval() == "-"
+
+
+@pytest.mark.parametrize("spread", [0.2, 1.0, 3.0])
+def test_interval_of_a_difference_is_that_of_welch(spread):
+    stats = pytest.importorskip("scipy.stats", reason="needs scipy, which scikit-learn installs")
+    a, b = [0.1, 0.5, 0.4], [2.0, 2.0 + spread, 2.3, 1.9]
+    expected = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
+    assert difference_interval(estimate(a), estimate(b)) == pytest.approx(tuple(expected), abs=0.01)
+
+
+def test_interval_of_a_difference_needs_several_values_of_both():
+    assert difference_interval(estimate([1.0]), estimate([1.0, 2.0])) is None
+    assert difference_interval(estimate([1.0, 1.0]), estimate([2.0, 2.0])) is None

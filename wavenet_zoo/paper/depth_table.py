@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from wavenet_zoo.paper.ablation_table import PRINTED_MODEL, pair_groups, paired_errors
 from wavenet_zoo.paper.measured import RunGroup, count_epochs
 from wavenet_zoo.paper.published import ABLATIONS
-from wavenet_zoo.paper.statistics import Estimate
+from wavenet_zoo.paper.statistics import Estimate, difference_interval
 from wavenet_zoo.paper.table import Column, PaperTable
 
 __all__ = ["depth_table"]
@@ -88,8 +88,9 @@ def _verdict(gaps: dict[int, Estimate]) -> str:
         verdict = "undecided"
     else:
         verdict = "the gap grows with depth" if difference > 0 else "the gap shrinks with depth"
+    ends = difference_interval(gaps[low], gaps[high])
+    interval = "" if ends is None else f" The 95 % interval by Welch's t is {ends[0]:+.2f} to {ends[1]:+.2f}."
     return (
         f"From M = {low} to M = {high} the gap changes by {difference:+.2f} ± {error:.2f} points: {verdict}, by the "
-        f"rule of {STANDARD_ERRORS} standard errors (results/README.md), which is weaker than a 95 % interval with so "
-        "few pairs."
+        f"rule of {STANDARD_ERRORS} standard errors that was written before the runs (results/README.md).{interval}"
     )
