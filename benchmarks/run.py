@@ -80,7 +80,9 @@ PARTS = {
         lambda options: calibration.measure(options.data), calibration.table, ("data",), DOCS / "guides" / "deploy.md"
     ),
     "extras": Part(lambda options: sizes.measure_extras(), sizes.table_of_extras, page=DOCS / "guides" / "deploy.md"),
-    "runtimes": Part(lambda options: sizes.measure_runtimes(), sizes.table_of_runtimes, page=DOCS / "guides" / "device.md"),
+    "runtimes": Part(
+        lambda options: sizes.measure_runtimes(), sizes.table_of_runtimes, page=DOCS / "guides" / "device.md"
+    ),
 }
 
 

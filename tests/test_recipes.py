@@ -517,8 +517,11 @@ def test_every_mistake_is_in_the_error(write):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["schedule.warmup_epochs=20"], "schedule: warmup_epochs 20 must be below epochs 20"),
-        (["schedule.epochs=1", "schedule.warmup_epochs=5"], "schedule: warmup_epochs 5 must be below epochs 1"),
+        (["schedule.warmup_epochs=20"], "schedule: warmup_epochs 20 must be below epochs 20, for example 0"),
+        (
+            ["schedule.epochs=1", "schedule.warmup_epochs=5"],
+            "schedule: warmup_epochs 5 must be below epochs 1, for example 0",
+        ),
         (
             ["schedule.name=steps", "schedule.milestones=[2, 5]", "schedule.warmup_epochs=3"],
             "schedule: milestones must not be below warmup_epochs 3",

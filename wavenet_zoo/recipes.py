@@ -316,7 +316,7 @@ class ScheduleSection(_Section):
         if self.min_lr and self.name not in ("linear", "cosine"):
             raise ValueError("only 'linear' and 'cosine' accept min_lr")
         if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs {self.warmup_epochs} must be below epochs {self.epochs}")
+            raise ValueError(f"warmup_epochs {self.warmup_epochs} must be below epochs {self.epochs}, for example 0")
         if any(milestone < self.warmup_epochs for milestone in self.milestones):
             raise ValueError(f"milestones must not be below warmup_epochs {self.warmup_epochs}")
         return self

@@ -53,6 +53,8 @@ def test_held_out_images_are_evaluated_and_not_calibrated_on(small_digits, wavez
     checks = finished.json["int8"]
     assert checks["images"] == 20 and checks["held_out_images"] == finished.json["quantization"]["images"] == 40
     assert "calibration images are among the evaluation images" in wavezoo(*options, "--out", "x.onnx").err
+    again = wavezoo(*options, "--split", "0.2", "--force")
+    assert f"--data {train} --split 0.2" in " ".join(again.out.split())
 
 
 def test_evaluation_data_is_required_unless_it_has_a_name(wavezoo, tmp_path):

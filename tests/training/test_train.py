@@ -366,6 +366,15 @@ def test_data_with_one_split_is_refused(digit_folder, out):
     assert not out.exists()
 
 
+def test_validation_split_that_a_fraction_ignores_is_reported(digit_folder, out, caplog):
+    overrides = ["schedule.epochs=1", "batch_size=25", "data.validation=0.2"]
+    train("digits", digit_folder, out, overrides, workers=0)
+    assert "the split 'val' is not used, as data.validation is a fraction" in caplog.text
+    caplog.clear()
+    train("digits", digit_folder / "train", out.parent / "flat", overrides, workers=0)
+    assert "is not used" not in caplog.text
+
+
 @pytest.mark.reliability(16, 17, 40)
 @pytest.mark.parametrize("kind", ["copy", "link", "tar", "two tars"])
 def test_same_images_in_both_parts_are_reported(digit_folder, out, tmp_path, kind, caplog):

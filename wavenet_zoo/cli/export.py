@@ -1,5 +1,6 @@
 """``wavezoo export``."""
 
+import shlex
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -133,16 +134,20 @@ def command(
     if as_json:
         output.json(result.to_dict())
         return
-    output.show(facts(_facts(result)))
+    output.show(facts(_facts(result, data, split)))
 
 
-def _facts(result: "Export") -> list[tuple[str, str]]:
+def _facts(result: "Export", data: str | None, split: str) -> list[tuple[str, str]]:
     from wavenet_zoo.data.open import NAMED_DATA
 
     layout = "(B, H, W, C)" if result.input.layout == "NHWC" else "(B, C, H, W)"
     normalization = "the file normalizes them: " if result.input.dtype == "uint8" else ""
     images = f"{result.input.name}, {layout} of {result.input.dtype}: {normalization}{result.preprocessing}"
-    data = "" if result.data in NAMED_DATA else " --data DIR"
+    words = ["wavezoo", "eval", result.file]
+    if data is not None:
+        words += ["--data", data, *(["--split", split] if split != "val" else [])]
+    elif result.data not in NAMED_DATA:
+        words += ["--data", "DIR"]
     return [
         ("file", f"{result.file}, {result.bytes / 1e6:.2f} MB"),
         *(("sha256", f"{sha256[:12]} {name}") for name, sha256 in result.files.items()),
@@ -154,7 +159,7 @@ def _facts(result: "Export") -> list[tuple[str, str]]:
         ("input", images),
         ("output", f"{result.output.name}, (B, classes): {result.output.kind}"),
         *_comparison(result),
-        ("evaluate", f"wavezoo eval {result.file}{data}"),
+        ("evaluate", shlex.join(map(str, words))),
     ]
 
 

@@ -103,7 +103,7 @@ def _show(output: Output, run: "TrainingRun") -> None:
         ("recipe", f"{run.recipe}, {run.epochs} epoch{'s' * (run.epochs != 1)} in {_duration(run.seconds)}"),
         ("top-1", f"{run.last['top1']:.2f} % after the last epoch"),
         ("best", f"{run.best['top1']:.2f} % in epoch {run.best['epoch']}"),
-        ("weights", f"{run.weights}, sha256 {run.weights_sha256[:12]}"),
+        ("weights", f"{run.weights}, of the last epoch, sha256 {run.weights_sha256[:12]}"),
     ]
     if Path(run.out, "curve.png").is_file():
         rows.append(("curve", f"{run.out}/curve.png"))

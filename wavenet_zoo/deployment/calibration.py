@@ -98,7 +98,7 @@ def check_calibration(calibration: Calibration, evaluated: ImageSource, progress
             raise WavezooError(
                 f"{len(shared)} calibration images are among the evaluation images, "
                 f"{source.describe(int(shared[0]))} for example",
-                "calibrate on training images: --calibrate DIR with a train folder",
+                "calibrate on training images: --calibrate DIR with a train folder, or --split 0.1 to hold out images",
             )
 
 

@@ -384,14 +384,28 @@ def _open_splits(recipe: Recipe, data: str | Path | None, distributed: Distribut
     with distributed.rank_zero_first(is_named(str(location))):
         train_images = open_data(location, recipe.data.train)
         if isinstance(validation, float):
+            _warn_of_validation_split(location, train_images)
             return hold_out(train_images, validation)
         val_images = _open_validation(location, validation)
     if (train_images.name, train_images.split) == (val_images.name, val_images.split):
         raise WavezooError(
-            f"{train_images.name}: training requires two splits",
+            f"{train_images.name}: training requires two splits, and it has no split '{validation}'",
             f"pass data with {recipe.data.train} and val or test, or {HOLD_OUT_HINT}",
         )
     return train_images, val_images
+
+
+def _warn_of_validation_split(location: str | Path, train_images: ImageSource) -> None:
+    """Warn if a folder has a validation split although a part of the training split is held out."""
+    if is_named(str(location)):
+        return
+    with contextlib.suppress(SplitError):
+        unused = open_data(location, "val")
+        if (unused.name, unused.split) != (train_images.name, train_images.split):
+            logger.warning(
+                "%s: the split '%s' is not used, as data.validation is a fraction: --set data.validation=val uses it",
+                unused.name, unused.split,
+            )  # fmt: skip
 
 
 def _open_validation(location: str | Path, split: str) -> ImageSource:
