@@ -366,6 +366,13 @@ def test_data_with_one_split_is_refused(digit_folder, out):
     assert not out.exists()
 
 
+def test_validation_class_without_training_images_is_named(digit_folder, out):
+    shutil.copytree(digit_folder / "val" / "0", digit_folder / "val" / "zebra")
+    with pytest.raises(WavezooError, match="class 'zebra' of the validation images has no training images"):
+        train("digits", digit_folder, out, SHORT, workers=0)
+    assert not out.exists()
+
+
 def test_validation_split_that_a_fraction_ignores_is_reported(digit_folder, out, caplog):
     overrides = ["schedule.epochs=1", "batch_size=25", "data.validation=0.2"]
     train("digits", digit_folder, out, overrides, workers=0)

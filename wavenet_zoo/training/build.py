@@ -150,7 +150,7 @@ def build_training(
             f"--set batch_size={len(train_images.targets)}",
         )
     classes = list(train_images.classes)
-    class_indices = match_classes(val_images.classes, classes, len(classes))
+    class_indices = _match_validation_classes(val_images, classes)
     preprocessing = Preprocessing.from_recipe(recipe.preprocessing)
     check_same_images(distributed, training=train_images, validation=val_images)
     model, initial_weights = _initial_model(recipe, classes)
@@ -406,6 +406,24 @@ def _warn_of_validation_split(location: str | Path, train_images: ImageSource) -
                 "%s: the split '%s' is not used, as data.validation is a fraction: --set data.validation=val uses it",
                 unused.name, unused.split,
             )  # fmt: skip
+
+
+def _match_validation_classes(val_images: ImageSource, classes: list[str]) -> list[int]:
+    """Return the output of every class of the validation images.
+
+    Raises:
+        WavezooError: If the training images do not have one of them.
+    """
+    try:
+        return match_classes(val_images.classes, classes, len(classes))
+    except WavezooError as error:
+        missing = [name for name in val_images.classes if name not in classes]
+        if not missing:
+            raise
+        raise WavezooError(
+            f"{val_images.name}: class '{missing[0]}' of the validation images has no training images",
+            "rename or remove the class",
+        ) from error
 
 
 def _open_validation(location: str | Path, split: str) -> ImageSource:

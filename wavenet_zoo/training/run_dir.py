@@ -165,7 +165,7 @@ def check_same_run(run_dir: Path, recipe: Recipe, record: RunRecord, allow_world
             raise WavezooError(
                 f"{run_dir}: the run was started with other data: its {key.replace('_', ' ')} is {_short(there)}, "
                 f"that of {record.data} is {_short(here)}",
-                "pass the data of the run, or another --out",
+                "pass the data of the run or another --out, or delete the folder to start again",
             )
     if record.cache_images != stored.cache_images:  # the augmentation draws other random numbers
         option = "--cache-images" if stored.cache_images else "--no-cache-images"
