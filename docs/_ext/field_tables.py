@@ -9,16 +9,18 @@ import importlib
 import inspect
 import json
 import re
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from docutils import nodes
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import stringify_annotation
 
 logger = logging.getLogger(__name__)
+BOUNDS = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
 LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 ANY = "any value"
 NAMES = {"string": "text", "array": "list", "object": "mapping", "null": "null"}
@@ -83,6 +85,9 @@ def describe_fields(kind: type) -> list[Field]:
     descriptions = _descriptions(kind)
     if issubclass(kind, BaseModel):
         schema = kind.model_json_schema()
+        hints = get_type_hints(kind, include_extras=True)
+        for name, part in schema["properties"].items():
+            _add_bounds(part, _bounds_of(hints[name]))
         required = schema.get("required", [])
         return [
             Field(name, _kind(part, schema), _default(kind, name, name in required), descriptions.get(name, ""))
@@ -97,6 +102,24 @@ def describe_fields(kind: type) -> list[Field]:
         ]
     hints = inspect.get_annotations(kind, eval_str=True)
     return [Field(name, f"`{_readable(hint)}`", "", descriptions.get(name, "")) for name, hint in hints.items()]
+
+
+def _bounds_of(hint: Any) -> dict[str, float]:
+    """Return the limits of the number in a type, which a JSON schema lacks if a validator comes before them."""
+    found: dict[str, float] = {}
+    for metadata in getattr(hint, "__metadata__", ()):
+        for item in metadata.metadata if isinstance(metadata, FieldInfo) else [metadata]:
+            found |= {key: getattr(item, name) for key, name in BOUNDS.items() if hasattr(item, name)}
+    for inner in get_args(hint):
+        found |= _bounds_of(inner)
+    return found
+
+
+def _add_bounds(part: dict[str, Any], bounds: dict[str, float]) -> None:
+    if part.get("type") == "number" and not any(key in part for key in BOUNDS):
+        part |= bounds
+    for inner in [*part.get("anyOf", []), *part.get("oneOf", []), *filter(None, [part.get("items")])]:
+        _add_bounds(inner, bounds)
 
 
 def _descriptions(kind: type) -> dict[str, str]:
