@@ -337,6 +337,7 @@ def test_too_few_file_descriptors_are_reported_before_workers_start(digit_folder
     source, transform = open_data(digit_folder, "val"), evaluation_transform(PREPROCESSING)
     loader = evaluation_loader(source, transform, range(10), 8, 2) if begun else None
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    gc.collect()  # descriptors of earlier tests, which would become free below
     with Path(os.devnull).open() as file:
         free = file.fileno()
     try:
