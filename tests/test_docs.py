@@ -49,7 +49,7 @@ def test_every_section_of_a_recipe_has_a_table_of_keys():
 
 
 TABLES = r"<!-- wavezoo table \w+ -->.*?<!-- /wavezoo table \w+ -->"
-FIGURE = re.compile(r"(?<![\w.])[-+]?\d+\.\d+(?![\w.]|, \[)")
+FIGURE = re.compile(r"(?<![\w.])[-+]?\d+\.\d+(?!\w|\.\d)")
 SETTINGS = {"0.8", "0.2", "0.998", "0.999"}  # of the runs
 
 

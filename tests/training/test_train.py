@@ -382,6 +382,13 @@ def test_validation_split_that_a_fraction_ignores_is_reported(digit_folder, out,
     assert "is not used" not in caplog.text
 
 
+def test_validation_split_that_is_not_used_need_not_be_readable(digit_folder, out):
+    shutil.rmtree(digit_folder / "val")
+    (digit_folder / "val" / "empty").mkdir(parents=True)
+    run = train("digits", digit_folder, out, ["schedule.epochs=1", "batch_size=25", "data.validation=0.2"], workers=0)
+    assert run.epochs == 1
+
+
 @pytest.mark.reliability(16, 17, 40)
 @pytest.mark.parametrize("kind", ["copy", "link", "tar", "two tars"])
 def test_same_images_in_both_parts_are_reported(digit_folder, out, tmp_path, kind, caplog):

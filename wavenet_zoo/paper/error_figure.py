@@ -119,10 +119,7 @@ def _measured_groups(measured: Iterable[dict[str, Any]]) -> list[DotGroup]:
     return [
         DotGroup(
             f"{data}, {training}" if several else training,
-            [
-                _measured_row(row)
-                for row in sorted(rows, key=lambda row: (row["macs"], row["measured"]["error"]["mean"]))
-            ],
+            [_measured_row(row) for row in sorted(rows, key=_macs_and_error)],
         )
         for (_, data, training), rows in sorted(trainings.items())
     ]

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from wavenet_zoo.data.agreement import check_same_images
 from wavenet_zoo.data.cached_images import cached_evaluation_loader, cached_training_loader
-from wavenet_zoo.data.classes import match_classes
-from wavenet_zoo.data.held_out import hold_out
 from wavenet_zoo.data.loaders import BatchLoader, evaluation_loader, training_loader
-from wavenet_zoo.data.open import is_named, open_data
+from wavenet_zoo.data.open import is_named
 from wavenet_zoo.data.preprocessing import Preprocessing, evaluation_transform, normalize, training_transform
-from wavenet_zoo.data.sources import FolderImages, ImageSource
-from wavenet_zoo.data.splits import SplitError, describe_split
-from wavenet_zoo.data.subsets import SubsetImages
+from wavenet_zoo.data.sources import ImageSource
+from wavenet_zoo.data.splits import describe_split
 from wavenet_zoo.data.workers import default_workers
 from wavenet_zoo.deployment.forms import check_unfolded_form
 from wavenet_zoo.errors import WavezooError
@@ -36,6 +32,7 @@ from wavenet_zoo.runtime.environment import git_state, package_versions
 from wavenet_zoo.training.freeze import freeze_backbone, train_mode
 from wavenet_zoo.training.optim import build_ema, build_mixup, build_optimizer, build_scheduler
 from wavenet_zoo.training.settings import RunSettings
+from wavenet_zoo.training.splits import check_outside, data_name, match_validation_classes, open_splits
 from wavenet_zoo.training.trial import check_compiler, check_forward
 from wavenet_zoo.weights.loading import Weights, build_model, load_model
 from wavenet_zoo.weights.metadata import WeightsMetadata
@@ -43,8 +40,6 @@ from wavenet_zoo.weights.metadata import WeightsMetadata
 __all__ = ["Training", "build_training", "check_recipe", "log_data"]
 
 logger = logging.getLogger(__name__)
-
-HOLD_OUT_HINT = "--set data.validation=0.1 to hold out 10 % of train"
 
 
 @dataclass
@@ -140,9 +135,9 @@ def build_training(
     _check_batch_size(recipe, distributed)
     data_kind = "a name" if is_named(settings.data_location) else "a folder"
     distributed.check_equal(recipe=recipe.sha256(), data=data_kind, options=f"compile {compile}, form {form}")
-    train_images, val_images = _open_splits(recipe, data, distributed)
+    train_images, val_images = open_splits(recipe, data, distributed)
     for images in (train_images, val_images):
-        _check_outside(images, settings.run_dir)
+        check_outside(images, settings.run_dir)
     if len(train_images.targets) < recipe.batch_size:
         raise WavezooError(
             f"{train_images.name}: batch_size is {recipe.batch_size}, but there are only "
@@ -150,7 +145,7 @@ def build_training(
             f"--set batch_size={len(train_images.targets)}",
         )
     classes = list(train_images.classes)
-    class_indices = _match_validation_classes(val_images, classes)
+    class_indices = match_validation_classes(val_images, classes)
     preprocessing = Preprocessing.from_recipe(recipe.preprocessing)
     check_same_images(distributed, training=train_images, validation=val_images)
     model, initial_weights = _initial_model(recipe, classes)
@@ -223,7 +218,7 @@ def build_training(
         model=recipe.model.name,
         model_kwargs=recipe.model.kwargs,
         classes=classes,
-        data=_data_name(recipe, data, train_images),
+        data=data_name(recipe, data, train_images),
         data_fingerprint=train_images.fingerprint(),
         validation_fingerprint=val_images.fingerprint(),
         preprocessing=preprocessing,
@@ -374,85 +369,3 @@ def _name_recipe_key(text: str) -> str:
 def _model_kwargs(recipe: Recipe) -> dict[str, Any]:
     drops = {"drop_rate": recipe.regularization.dropout, "drop_path_rate": recipe.regularization.drop_path}
     return {**{key: value for key, value in drops.items() if value}, **recipe.model.kwargs}
-
-
-def _open_splits(recipe: Recipe, data: str | Path | None, distributed: Distributed) -> tuple[ImageSource, ImageSource]:
-    if data is None and not is_named(recipe.data.name):
-        raise WavezooError(f"the recipe's data set {recipe.data.name} must be passed as a folder", "pass --data DIR")
-    location = data if data is not None else recipe.data.name
-    validation = recipe.data.validation
-    with distributed.rank_zero_first(is_named(str(location))):
-        train_images = open_data(location, recipe.data.train)
-        if isinstance(validation, float):
-            _warn_of_validation_split(location, train_images)
-            return hold_out(train_images, validation)
-        val_images = _open_validation(location, validation)
-    if (train_images.name, train_images.split) == (val_images.name, val_images.split):
-        raise WavezooError(
-            f"{train_images.name}: training requires two splits, and it has no split '{validation}'",
-            f"pass data with {recipe.data.train} and val or test, or {HOLD_OUT_HINT}",
-        )
-    return train_images, val_images
-
-
-def _warn_of_validation_split(location: str | Path, train_images: ImageSource) -> None:
-    """Warn if a folder has a validation split although a part of the training split is held out."""
-    if is_named(str(location)):
-        return
-    with contextlib.suppress(SplitError):
-        unused = open_data(location, "val")
-        if (unused.name, unused.split) != (train_images.name, train_images.split):
-            logger.warning(
-                "%s: the split '%s' is not used, as data.validation is a fraction: --set data.validation=val uses it",
-                unused.name, unused.split,
-            )  # fmt: skip
-
-
-def _match_validation_classes(val_images: ImageSource, classes: list[str]) -> list[int]:
-    """Return the output of every class of the validation images.
-
-    Raises:
-        WavezooError: If the training images do not have one of them.
-    """
-    try:
-        return match_classes(val_images.classes, classes, len(classes))
-    except WavezooError as error:
-        missing = [name for name in val_images.classes if name not in classes]
-        if not missing:
-            raise
-        raise WavezooError(
-            f"{val_images.name}: class '{missing[0]}' of the validation images has no training images",
-            "rename or remove the class",
-        ) from error
-
-
-def _open_validation(location: str | Path, split: str) -> ImageSource:
-    try:
-        return open_data(location, split)
-    except SplitError as error:
-        missing = error
-    if split == "test":
-        with contextlib.suppress(SplitError):
-            return open_data(location, "val")  # the recipe is for data without a validation split
-    raise SplitError(missing.message, f"{HOLD_OUT_HINT}; {missing.hint}") from missing
-
-
-def _check_outside(images: ImageSource, run_dir: Path) -> None:
-    """Check that a run does not write into a folder of images, where its curve would be one of them.
-
-    Raises:
-        WavezooError: If it does.
-    """
-    folder = images.source if isinstance(images, SubsetImages) else images
-    target = run_dir.resolve()
-    if isinstance(folder, FolderImages) and folder.root.resolve() in (target, *target.parents):
-        raise WavezooError(f"{run_dir}: is inside the images of {images.name}", "pass another folder with --out")
-
-
-def _data_name(recipe: Recipe, data: str | Path | None, train_images: ImageSource) -> str:
-    """Return the name of the data set for the metadata: never a path of this machine."""
-    if data is None or not is_named(recipe.data.name):
-        name = recipe.data.name if is_named(recipe.data.name) else Path(recipe.data.name).name
-    else:
-        name = train_images.name if is_named(str(data)) else Path(data).resolve().name
-    return os.fsencode(name).decode(errors="backslashreplace")  # metadata is UTF-8
